@@ -1,0 +1,66 @@
+"""What the engine needs from a token, in words.
+
+A token is served by worker processes; each worker has lanes, each lane is one PKCS#11 session used by one
+thread. A lane takes one batch at a time. Every signature that leaves a lane was verified, in this process,
+against the public key that the ledger names; a worker cannot make us release garbage.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from keyvault.core.errors import Unavailable
+from keyvault.core.keys import KeyAlgorithm, Signature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignItem:
+    """One signature to make. ``public_key`` is what the ledger says (empty for HMAC)."""
+
+    object_id: bytes
+    algorithm: KeyAlgorithm
+    public_key: bytes
+    input: bytes
+
+
+class TokenFault(Unavailable):
+    """The token or its worker failed; nothing was released. ``code`` is short and safe to show."""
+
+    def __init__(self, code: str, explanation: str) -> None:
+        super().__init__(explanation)
+        self.code = code
+
+
+class Lane(Protocol):
+    """One session of one worker."""
+
+    async def ready(self) -> None:
+        """Return when the lane can take a batch; a lane whose worker is being replaced waits here."""
+
+    async def sign(self, items: Sequence[SignItem]) -> list[Signature | TokenFault]:
+        """Return one result per item, in order, within the token deadline. Never raises for a failing token.
+
+        ECDSA: low s; recovery id for secp256k1. A worker that is too slow, dies, or gives a signature that does not
+        verify is killed and replaced, and the items concerned are faults.
+        """
+
+
+class Token(Protocol):
+    """One enclave's token."""
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """All lanes of all workers; fixed for the token's life."""
+
+    async def generate(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
+        """Return the public key of the key pair with this CKA_ID, generating it if it is not there.
+
+        Doing it twice gives the same key: a crash between the token and the ledger leaves nothing to repair.
+        Raises TokenFault.
+        """
+
+    async def unwrap(self, object_id: bytes, algorithm: KeyAlgorithm, wrapped: bytes) -> None:
+        """Make the secret key with this CKA_ID from an RSA-OAEP blob for the import key. Raises TokenFault."""
+
+    async def close(self) -> None:
+        """End all workers."""

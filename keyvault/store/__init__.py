@@ -1,0 +1,1 @@
+"""Durable ledgers behind one Protocol."""

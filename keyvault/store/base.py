@@ -1,0 +1,70 @@
+"""What the engine needs from a store, in words; every store passes tests/store/test_contract.py.
+
+A store holds one enclave's ledger. It knows entries as bytes, never their meaning.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """How long the ledger is and the RFC 6962 root over its entries."""
+
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry to append. ``request_key`` is unique in the ledger when given."""
+
+    body: bytes
+    request_key: bytes | None = None
+
+
+class Store(Protocol):
+    """One enclave's ledger on durable storage.
+
+    Not safe for concurrent appends: one thread appends. Reads may come from any one other thread at a time.
+    """
+
+    def head(self) -> Head:
+        """Return the durable head. An empty ledger has size 0 and the root SHA-256("")."""
+
+    def acquire_term(self, holder: str) -> int:
+        """Become the leader: return a new epoch, greater than any before. Older epochs can append nothing from now on."""
+
+    def append(self, *, epoch: int, expected: Head, entries: Sequence[Entry], new: Head) -> None:
+        """Make all entries durable, in order, or none.
+
+        After the return they survive power loss and ``head()`` is ``new``.
+
+        Raises:
+            Fenced: the epoch is not the newest, or the head is not ``expected``. Nothing was written.
+            DuplicateRequest: a request key is taken. Nothing was written.
+            OutcomeUnknown: an I/O error; the entries may or may not be there. Never call again: end the process.
+        """
+
+    def read(self, start: int, count: int) -> list[bytes]:
+        """Return up to ``count`` bodies from index ``start``, in order; fewer only at the end of the ledger."""
+
+    def find(self, request_key: bytes) -> tuple[int, bytes] | None:
+        """Return (index, body) of the entry with this request key, or None."""
+
+    def put_checkpoint(self, *, epoch: int, size: int, note: bytes) -> None:
+        """Keep the signed note for this size, durably.
+
+        Raises:
+            Fenced: the epoch is not the newest, or another note stands for this or a greater size.
+        """
+
+    def checkpoint(self) -> tuple[int, bytes] | None:
+        """Return (size, note) of the newest checkpoint, or None."""
+
+    def checkpoints(self) -> list[tuple[int, bytes]]:
+        """Return all checkpoints by growing size."""
+
+    def close(self) -> None:
+        """Release everything. A second call does nothing."""
