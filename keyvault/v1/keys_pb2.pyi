@@ -213,15 +213,15 @@ class Enclave(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
-    GENESIS_HASH_FIELD_NUMBER: _builtins.int
+    ENCLAVE_ID_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     LOG_VKEY_FIELD_NUMBER: _builtins.int
     IMPORT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     LEDGER_SIZE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    genesis_hash: _builtins.bytes
-    """SHA-256 leaf hash of entry 0; statements name it."""
+    enclave_id: _builtins.bytes
+    """What statements name: SHA-256 over nonce, log key and name of the genesis, see protos/README.md."""
     policy_version: _builtins.int
     log_vkey: _builtins.str
     """Checkpoint verification key, C2SP vkey form: "<origin>+<key id>+<base64>"."""
@@ -234,7 +234,7 @@ class Enclave(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
-        genesis_hash: _builtins.bytes = ...,
+        enclave_id: _builtins.bytes = ...,
         policy_version: _builtins.int = ...,
         log_vkey: _builtins.str = ...,
         import_public_key: _builtins.bytes = ...,
@@ -243,7 +243,7 @@ class Enclave(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "genesis_hash", b"genesis_hash", "import_public_key", b"import_public_key", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "policy_version", b"policy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enclave_id", b"enclave_id", "epoch", b"epoch", "import_public_key", b"import_public_key", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "policy_version", b"policy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
