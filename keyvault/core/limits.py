@@ -10,6 +10,12 @@ TYPED_DATA_DEPTH_MAX = 16
 """Nesting of EIP-712 structs and arrays. Known protocols need at most 5."""
 TYPED_DATA_NODES_MAX = 4_096
 """JSON values in one typed-data payload: bounds the time of hashing."""
+TYPED_DATA_TYPES_MAX = 64
+"""Struct types of one typed-data payload: bounds the text of encodeType. Seaport, the largest known, has 4."""
+TYPED_DATA_SCHEMAS_REMEMBERED = 64
+"""Compiled type sets kept for reuse; a bot signs one or two. Each is at most some 200 kB."""
+ADDRESSES_REMEMBERED = 1_024
+"""Addresses whose EIP-55 checksum was found right; each is 42 characters."""
 RLP_DEPTH_MAX = 4
 """Transaction, access list, its entry, its storage keys."""
 ACCESS_LIST_ITEMS_MAX = 256
@@ -30,6 +36,8 @@ POLICY_LIMITS_MAX = 64
 """Limits in a policy; each keeps a running window per key."""
 POLICY_VALUES_MAX = 1_000
 """Names or addresses in one condition."""
+POLICY_VALUE_CHARS_MAX = 256
+"""One name or address in a condition. The longest principal has 211 characters."""
 MEMBERS_MAX = 64
 """Members of an enclave."""
 MEMBER_KEYS_MAX = 8
@@ -44,6 +52,42 @@ EXPLANATION_CHARS_MAX = 500
 """Text of a refusal in the ledger."""
 WRAPPED_SECRET_BYTES_MAX = 1_024
 """RSA-OAEP blob of an imported secret (RSA-4096: 512 bytes)."""
+HMAC_SECRET_BYTES_MIN = 32
+"""HMAC-SHA256 secret inside a token: SoftHSM refuses a key shorter than the hash; clients pad with zeros (RFC 2104)."""
+HMAC_SECRET_BYTES_MAX = 64
+"""HMAC-SHA256 secret inside a token: the hash's block; a longer one is its SHA-256 (RFC 2104)."""
+TOKEN_OBJECT_ID_BYTES_MAX = 64
+"""CKA_ID of a token object."""
+TOKEN_FRAME_BYTES_MAX = 1024 * 1024
+"""One message between server and worker: TOKEN_BATCH_MAX inputs of PAYLOAD_BYTES_MAX, and their names."""
+PIN_FILE_BYTES_MAX = 256
+"""A PIN file; PKCS#11 tokens take at most 255 bytes."""
+TOKEN_WORKERS_MAX = 16
+"""Worker processes of one token, some 30 MB each."""
+TOKEN_LANES_MAX = 16
+"""Lanes (sessions, threads) of one worker. Network HSMs saturate near 30 threads."""
+INTEGER_BYTES_MAX = 64
+"""One amount or chain id on the wire. EVM integers have 32 bytes; a highest fee is a product of two of them."""
+NOTE_BYTES_MAX = 65_536
+"""One signed note: a checkpoint of three lines and its signatures. C2SP's Go tools read lines up to this."""
+NOTE_SIGNATURES_MAX = 100
+"""Signatures on one note, as Go's x/mod/sumdb/note."""
+PROOF_HASHES_MAX = 63
+"""Hashes in one inclusion or consistency proof: C2SP tlog-witness."""
+CONFIG_BYTES_MAX = 65_536
+"""``keyvault.toml``; a default one has 1.2 kB."""
+SECRET_FILE_BYTES_MAX = 16_384
+"""A PIN or one private key as PEM; RSA-4096 has 3.2 kB."""
+LOG_VALUE_CHARS_MAX = 1_000
+"""One value in a log line: longer ones are cut, so that no caller fills the disk with one request."""
+LOG_ITEMS_MAX = 32
+"""Items of a list or table in a log line."""
+LOG_DEPTH_MAX = 3
+"""Tables within tables in a log line."""
+METRIC_CODES_MAX = 64
+"""Distinct fault codes kept apart in metrics; each is a time series for ever."""
+CERTIFICATE_HOSTS_MAX = 32
+"""Extra names in one server certificate."""
 
 # Time -------------------------------------------------------------------------------------------------------
 
@@ -57,10 +101,26 @@ TOKEN_DEADLINE_MS = 3_000
 """One message to a token worker. Slower means hung: the worker is killed."""
 TOKEN_START_MS = 15_000
 """A new worker: load the module, log in, resolve objects, pass its self-test."""
+TOKEN_RESPAWN_MS_MIN = 100
+"""Pause before a worker that failed twice without any success is started again; doubles."""
+TOKEN_RESPAWN_MS_MAX = 5_000
+"""Longest pause between two starts of a worker: how late a repaired token is noticed."""
+TOKEN_CLOSE_MS = 1_000
+"""From the end of a worker's sockets until it is killed: lets an object that is being written be finished."""
 DRAIN_MS_MAX = 10_000
 """From SIGTERM until calls in flight are cut."""
 CHECKPOINT_INTERVAL_MS = 1_000
 """A checkpoint at most this long after an event, one token signature each."""
+TOKEN_DEADLINE_MS_LEAST = 100
+"""Shortest configurable token deadline: below, a busy machine looks like a hung token."""
+TOKEN_DEADLINE_MS_MOST = 30_000
+"""Longest configurable token deadline: above, a hung token holds its callers longer than they wait."""
+CERTIFICATE_DAYS_MAX = 825
+"""Life of a leaf certificate: longer ones are refused by some TLS stacks, and a lost key should not last."""
+AUTHORITY_DAYS = 3_650
+"""Life of a local certificate authority."""
+CERTIFICATE_BACKDATE_MS = 300_000
+"""A new certificate is valid from this long ago: clocks of other machines may be behind."""
 
 # Queues -----------------------------------------------------------------------------------------------------
 
@@ -72,6 +132,10 @@ TOKEN_BATCH_MAX = 32
 """Signatures in one message to a worker: bounds what one hung worker delays."""
 TOKEN_QUEUE_MAX = 512
 """Decided requests that wait for a token worker."""
+LANE_QUEUE_MAX = 4
+"""Batches that wait for one lane; more than one only after a caller gave up on its batch."""
+TOKEN_STRIKES_MAX = 3
+"""Wrong signatures in a row under one object id; then the object is not asked again until restart."""
 COMMIT_BATCH_MAX = 256
 """Events in one transaction."""
 STREAM_IN_FLIGHT_MAX = 1_024
@@ -80,3 +144,7 @@ RECENT_REQUESTS_MAX = 8_192
 """Answers kept in memory for quick retries; older ones are found through the store."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""
+WORKERS_MAX = 16
+"""Worker processes of one token."""
+LANES_PER_WORKER_MAX = 16
+"""PKCS#11 sessions, each with a thread, of one worker."""

@@ -1,0 +1,250 @@
+"""Values that the ledger and the API share, between core types and protobuf messages.
+
+Reading is strict: an enum value that is unspecified or unknown, a missing sub-message, an integer with leading
+zeros, or a field outside its bounds is Malformed. Nothing is guessed, nothing is dropped.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from keyvault.core import limits
+from keyvault.core.approvals import Envelope, EnvelopeSignature
+from keyvault.core.errors import Malformed, Reason
+from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
+from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
+from keyvault.core.policy import Verdict
+from keyvault.v1 import policy_pb2, types_pb2
+
+E = TypeVar("E", bound=StrEnum)
+M = TypeVar("M", bound=Message)
+V = TypeVar("V", bound=int)
+V_co = TypeVar("V_co", covariant=True, bound=int)
+
+KEYID_CHARS = 64
+SIGNATURE_BYTES = (32, 64)
+
+
+class Numbers(Protocol[V_co]):
+    """A generated enum."""
+
+    def Value(self, name: str) -> V_co:  # noqa: N802 (protobuf's name)
+        """Return the number of a name."""
+
+
+class EnumTable(Generic[E, V]):
+    """Words of a core enum and the numbers of the proto enum with the same names."""
+
+    __slots__ = ("_words", "numbers")
+
+    def __init__(self, words: type[E], numbers: Numbers[V], prefix: str) -> None:
+        self.numbers: Mapping[E, V] = {word: numbers.Value(prefix + word.name) for word in words}
+        self._words: Mapping[int, E] = {number: word for word, number in self.numbers.items()}
+
+    def word(self, field: str, number: int) -> E:
+        """Return the word, or raise Malformed for a number that is unspecified or unknown."""
+        try:
+            return self._words[number]
+        except KeyError:
+            raise Malformed(field, f"{number} is not a value that this build knows") from None
+
+
+ALGORITHMS = EnumTable(KeyAlgorithm, types_pb2.KeyAlgorithm, "KEY_ALGORITHM_")
+STATES = EnumTable(KeyState, types_pb2.KeyState, "KEY_STATE_")
+PROVENANCES = EnumTable(KeyProvenance, types_pb2.KeyProvenance, "KEY_PROVENANCE_")
+KINDS = EnumTable(PayloadKind, types_pb2.PayloadKind, "PAYLOAD_KIND_")
+OPERATIONS = EnumTable(Operation, types_pb2.Operation, "OPERATION_")
+COMPLETENESS = EnumTable(Completeness, types_pb2.Completeness, "COMPLETENESS_")
+REASONS = EnumTable(Reason, types_pb2.Reason, "REASON_")
+VERDICTS = EnumTable(Verdict, policy_pb2.Verdict, "VERDICT_")
+
+
+def parse_exact(kind: type[M], body: bytes) -> M:
+    """Return the message if every byte of ``body`` means something to this build, or raise Malformed.
+
+    Fields that this build does not know, and longer forms than needed (a singular field twice, a default value
+    written out, a padded varint), show in the size that the parsed message has without them.
+    """
+    try:
+        message = kind.FromString(body)
+    except DecodeError:
+        raise Malformed(kind.DESCRIPTOR.name, "not a protobuf message of this kind") from None
+    refuse_unknown_fields(message)
+    if message.ByteSize() != len(body):
+        raise Malformed(kind.DESCRIPTOR.name, "not in the shortest form: a field stands twice or says nothing")
+    return message
+
+
+def refuse_unknown_fields(message: Message) -> None:
+    """Raise Malformed if the message, or one in it, has a field that this build does not know; they are then gone."""
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != size:
+        raise Malformed(message.DESCRIPTOR.name, "has a field that this build does not know")
+
+
+# Integers -----------------------------------------------------------------------------------------------------
+
+
+def integer_to_wire(value: int) -> bytes:
+    """Return the integer big-endian without leading zeros; zero is empty."""
+    return value.to_bytes((value.bit_length() + 7) // 8, "big")
+
+
+def integer_from_wire(field: str, data: bytes) -> int:
+    """Return the integer, or raise Malformed for leading zeros or too many bytes."""
+    if len(data) > limits.INTEGER_BYTES_MAX:
+        raise Malformed(field, f"an integer of more than {limits.INTEGER_BYTES_MAX} bytes")
+    if data[:1] == b"\0":
+        raise Malformed(field, "an integer with leading zeros")
+    return int.from_bytes(data, "big")
+
+
+# Payloads -----------------------------------------------------------------------------------------------------
+
+
+def payload_from_proto(message: types_pb2.Payload) -> Payload:
+    """Return the payload, or raise Malformed: no known format, a field that this build does not know, or too long."""
+    refuse_unknown_fields(message)
+    return checked_payload(message)
+
+
+def checked_payload(message: types_pb2.Payload) -> Payload:
+    """Like ``payload_from_proto`` for a message whose unknown fields were refused already."""
+    payload = _payload(message)
+    if sum(map(len, payload.parts)) > limits.PAYLOAD_BYTES_MAX:
+        raise Malformed("payload", f"longer than {limits.PAYLOAD_BYTES_MAX} bytes")
+    return payload
+
+
+def _payload(message: types_pb2.Payload) -> Payload:
+    match message.WhichOneof("format"):
+        case "evm_transaction":
+            return Payload(kind=PayloadKind.EVM_TRANSACTION, parts=(message.evm_transaction,))
+        case "typed_data":
+            return Payload(kind=PayloadKind.TYPED_DATA, parts=(message.typed_data,))
+        case "exchange_request":
+            return _exchange_payload(message.exchange_request)
+        case "raw_digest":
+            return Payload(kind=PayloadKind.RAW_DIGEST, parts=(message.raw_digest,))
+        case None:
+            raise Malformed("payload", "has no format that this build knows")
+
+
+def _exchange_payload(request: types_pb2.ExchangeRequest) -> Payload:
+    if request.venue != types_pb2.VENUE_BINANCE:
+        raise Malformed("payload.exchange_request.venue", f"{request.venue} is not a venue that this build knows")
+    return Payload(kind=PayloadKind.BINANCE_REST, parts=(request.query.encode(), request.body.encode()))
+
+
+def fill_payload(message: types_pb2.Payload, payload: Payload) -> None:
+    """Write the payload into an empty message; raise Malformed if an exchange request is not UTF-8."""
+    match payload.kind:
+        case PayloadKind.EVM_TRANSACTION:
+            (message.evm_transaction,) = payload.parts
+        case PayloadKind.TYPED_DATA:
+            (message.typed_data,) = payload.parts
+        case PayloadKind.BINANCE_REST:
+            _fill_exchange(message.exchange_request, payload.parts)
+        case PayloadKind.RAW_DIGEST:
+            (message.raw_digest,) = payload.parts
+
+
+def _fill_exchange(request: types_pb2.ExchangeRequest, parts: tuple[bytes, ...]) -> None:
+    query, body = parts
+    request.venue = types_pb2.VENUE_BINANCE
+    try:
+        request.query = query.decode()
+        request.body = body.decode()
+    except UnicodeDecodeError:
+        raise Malformed("payload.exchange_request", "not UTF-8") from None
+
+
+# Effects and signatures -----------------------------------------------------------------------------------------
+
+
+def effect_from_proto(message: types_pb2.Effect) -> Effect:
+    """Return the effect, or raise Malformed."""
+    has = message.HasField
+    return Effect(
+        operation=OPERATIONS.word("effect.operation", message.operation),
+        chain_id=integer_from_wire("effect.chain_id", message.chain_id) if has("chain_id") else None,
+        venue=message.venue if has("venue") else None,
+        destination=message.destination if has("destination") else None,
+        selector=message.selector if has("selector") else None,
+        primary_type=message.primary_type if has("primary_type") else None,
+        amount=integer_from_wire("effect.amount", message.amount) if has("amount") else None,
+        fee_max=integer_from_wire("effect.fee_max", message.fee_max) if has("fee_max") else None,
+        symbol=message.symbol if has("symbol") else None,
+        side=message.side if has("side") else None,
+    )
+
+
+def effect_to_proto(effect: Effect) -> types_pb2.Effect:
+    """Return the message; fields that are None stay absent."""
+    return types_pb2.Effect(
+        operation=OPERATIONS.numbers[effect.operation],
+        chain_id=None if effect.chain_id is None else integer_to_wire(effect.chain_id),
+        venue=effect.venue,
+        destination=effect.destination,
+        selector=effect.selector,
+        primary_type=effect.primary_type,
+        amount=None if effect.amount is None else integer_to_wire(effect.amount),
+        fee_max=None if effect.fee_max is None else integer_to_wire(effect.fee_max),
+        symbol=effect.symbol,
+        side=effect.side,
+    )
+
+
+def signature_from_proto(message: types_pb2.Signature) -> Signature:
+    """Return the signature, or raise Malformed unless it has 32 or 64 bytes and a recovery id of 0, 1 or none."""
+    if len(message.value) not in SIGNATURE_BYTES:
+        raise Malformed("signature.value", f"{len(message.value)} bytes")
+    if not message.HasField("recovery_id"):
+        return Signature(value=message.value)
+    if message.recovery_id not in (0, 1):
+        raise Malformed("signature.recovery_id", f"{message.recovery_id} is neither 0 nor 1")
+    return Signature(value=message.value, recovery_id=message.recovery_id)
+
+
+def signature_to_proto(signature: Signature) -> types_pb2.Signature:
+    """Return the message."""
+    return types_pb2.Signature(value=signature.value, recovery_id=signature.recovery_id)
+
+
+# Envelopes --------------------------------------------------------------------------------------------------------
+
+
+def envelope_from_proto(message: types_pb2.Envelope) -> Envelope:
+    """Return the envelope within its bounds, or raise Malformed. Who signed it is not looked at."""
+    refuse_unknown_fields(message)
+    if not message.payload or not message.payload_type or not message.signatures:
+        raise Malformed("authorization", "needs a payload, a payload type and a signature")
+    if message.ByteSize() > limits.ENVELOPE_BYTES_MAX:
+        raise Malformed("authorization", f"longer than {limits.ENVELOPE_BYTES_MAX} bytes")
+    if len(message.signatures) > limits.ENVELOPE_SIGNATURES_MAX:
+        raise Malformed("authorization.signatures", f"more than {limits.ENVELOPE_SIGNATURES_MAX}")
+    return Envelope(
+        payload=message.payload,
+        payload_type=message.payload_type,
+        signatures=tuple(map(_envelope_signature, message.signatures)),
+    )
+
+
+def _envelope_signature(message: types_pb2.EnvelopeSignature) -> EnvelopeSignature:
+    if len(message.keyid) != KEYID_CHARS or not set(message.keyid) <= set("0123456789abcdef"):
+        raise Malformed("authorization.signatures.keyid", "must be the lower-case hex SHA-256 of a public key")
+    if not message.sig:
+        raise Malformed("authorization.signatures.sig", "is empty")
+    return EnvelopeSignature(keyid=message.keyid, sig=message.sig)
+
+
+def envelope_to_proto(envelope: Envelope) -> types_pb2.Envelope:
+    """Return the message."""
+    return types_pb2.Envelope(
+        payload=envelope.payload,
+        payload_type=envelope.payload_type,
+        signatures=[types_pb2.EnvelopeSignature(keyid=each.keyid, sig=each.sig) for each in envelope.signatures],
+    )
