@@ -31,11 +31,6 @@ class ChangeEnclave:
     document: bytes = b""
 
 
-def same_request(left: SignatureRequest, right: SignatureRequest) -> bool:
-    """Say whether both ask for the same thing, to the byte."""
-    return left == right
-
-
 def object_id_of(statement: bytes) -> bytes:
     """Return the CKA_ID of the key that this statement creates.
 

@@ -5,6 +5,7 @@ and the yes (``Authorised``) becomes the fact ``SignatureIssued`` once the token
 that the token has to make (``KeyToMake``).
 """
 
+import hashlib
 from dataclasses import dataclass
 
 from keyvault.core import limits
@@ -162,6 +163,8 @@ def _make_key(state: State, command: ChangeEnclave, now: UnixMillis) -> KeyToMak
         object_id=object_id_of(command.authorization.payload),
         at=now,
     )
+    if imported and hashlib.sha256(command.wrapped_secret).hexdigest() != parameters.get("wrapped_sha256"):
+        raise Refused(Reason.STATEMENT_MISMATCH, "the wrapped secret is not the one that the statement names")
     authorize_key_creation(state, plan.created(state, b""))
     return plan
 

@@ -28,7 +28,7 @@ ENVELOPE_BYTES_MAX = 16_384
 """One signed statement: canonical JSON and its signatures."""
 ENVELOPE_SIGNATURES_MAX = 32
 """Signatures on one statement."""
-POLICY_BYTES_MAX = 49_152
+POLICY_BYTES_MAX = 40_960
 """One policy document: must fit into one entry with its authorization."""
 POLICY_RULES_MAX = 500
 """Rules in a policy; every one is evaluated for every effect."""
@@ -122,15 +122,16 @@ AUTHORITY_DAYS = 3_650
 CERTIFICATE_BACKDATE_MS = 300_000
 """A new certificate is valid from this long ago: clocks of other machines may be behind."""
 
+SIGN_WAIT_MS_MAX = 10_000
+"""How long a request waits for the token, whatever deadline its caller set or forgot."""
+
 # Queues -----------------------------------------------------------------------------------------------------
 
 INBOX_MAX = 4_096
-"""Commands that wait for a decision. At 5,000 a second the last one waits under a second."""
-DECIDE_BATCH_MAX = 64
-"""Commands decided in one go, so that the event loop is never held for more than some milliseconds."""
+"""Requests that wait for a change of keys or policy to end, or facts that wait for the next append."""
 TOKEN_BATCH_MAX = 32
 """Signatures in one message to a worker: bounds what one hung worker delays."""
-TOKEN_QUEUE_MAX = 512
+TOKEN_QUEUE_MAX = 1_024
 """Decided requests that wait for a token worker."""
 LANE_QUEUE_MAX = 4
 """Batches that wait for one lane; more than one only after a caller gave up on its batch."""
@@ -138,10 +139,8 @@ TOKEN_STRIKES_MAX = 3
 """Wrong signatures in a row under one object id; then the object is not asked again until restart."""
 COMMIT_BATCH_MAX = 256
 """Events in one transaction."""
-STREAM_IN_FLIGHT_MAX = 1_024
+STREAM_IN_FLIGHT_MAX = 256
 """Unanswered requests of one stream; further messages are not read until answers left."""
-RECENT_REQUESTS_MAX = 8_192
-"""Answers kept in memory for quick retries; older ones are found through the store."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""
 WORKERS_MAX = 16

@@ -1,1 +1,1 @@
-"""."""
+"""The imperative heart of one enclave: decide, sign, commit, answer."""

@@ -1,0 +1,57 @@
+"""From stored bytes to a state that may be trusted. The same fold as normal running (I2)."""
+
+from dataclasses import dataclass
+
+from keyvault.core.errors import Corrupt
+from keyvault.core.state import State, apply
+from keyvault.ledger import checkpoint, codec
+from keyvault.ledger.merkle import Tree, leaf_hash
+from keyvault.store.base import Store
+
+_READ_ENTRIES = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What the ledger says, recomputed from its bytes."""
+
+    state: State
+    tree: Tree
+    origin: str
+
+
+def recover(store: Store) -> Recovered:
+    """Fold the whole ledger and compare it with the stored head and the newest checkpoint.
+
+    Raises Corrupt when the bytes are not what was appended or signed: nothing may be signed on top of them.
+    """
+    state, tree, genesis_hash = State.empty(), Tree(), b""
+    head = store.head()
+    signed = store.checkpoint()
+    signed_root = tree.root() if signed is None or signed[0] == 0 else b""
+    while tree.size < head.size:
+        bodies = store.read(tree.size, _READ_ENTRIES)
+        if not bodies:
+            raise Corrupt(f"entry {tree.size} is missing; the ledger should have {head.size}", index=tree.size)
+        for body in bodies:
+            apply(state, tree.size, codec.decode(body))
+            leaf = leaf_hash(body)
+            genesis_hash = genesis_hash or leaf
+            tree.extend([leaf])
+            if signed is not None and tree.size == signed[0]:
+                signed_root = tree.root()
+    if tree.size != head.size or tree.root() != head.root:
+        raise Corrupt(f"the {head.size} stored entries do not give the stored root: an entry was changed")
+    if head.size == 0:
+        raise Corrupt("the ledger is empty: run keyvault init")
+    origin = checkpoint.origin(state.enclave, genesis_hash)
+    if signed is not None:
+        _check_signed(state, origin, signed, signed_root)
+    return Recovered(state=state, tree=tree, origin=origin)
+
+
+def _check_signed(state: State, origin: str, signed: tuple[int, bytes], root: bytes) -> None:
+    size, note = signed
+    found = checkpoint.verify(note, origin=origin, public_key=state.log_public_key)
+    if found.size != size or found.root != root:
+        raise Corrupt(f"the checkpoint at size {size} was signed over other entries: the ledger was rewritten or cut")

@@ -1,0 +1,274 @@
+"""One enclave's order of things: decide, sign, commit, then answer.
+
+Laws:
+
+1. A request id is looked at once: while it is pending every caller with the same bytes waits for the same fact,
+   afterwards the ledger answers (I3). Other bytes are an error at any time.
+2. What is decided but not yet durable is reserved, so that overlapping decisions cannot spend a limit twice.
+3. An answer leaves only after the append returned: the fact, its signature, its place in the order, the use of limits
+   and the epoch's right to write are one durable step (I1).
+4. A token that fails frees the request id and the reservation; nothing was released.
+5. Any doubt about an append ends the term (I7): all callers get Unavailable, ``stopped`` gets the reason, and the
+   process must end. The next one recovers from the store.
+6. A change of keys or policy is alone: it waits until nothing is in flight, and nothing is decided until it is
+   durable. So every signature was decided under the policy and key states that stand before it in the ledger.
+7. No caller can cancel what was decided; a caller that goes away only stops waiting.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from keyvault.core import limits
+from keyvault.core.commands import RequestSignature
+from keyvault.core.decide import Authorised, decide_signature
+from keyvault.core.errors import Broken, KeyvaultError, Overloaded, RequestIdReused, Unavailable
+from keyvault.core.events import Answer, Event, SignatureRefused
+from keyvault.core.keys import Signature
+from keyvault.core.windows import Reservations
+from keyvault.engine.appender import Appender, Draft, draft
+from keyvault.engine.clock import Clock
+from keyvault.engine.signing import SigningStage, SignJob
+from keyvault.hsm.base import SignItem
+from keyvault.ledger import codec
+from keyvault.store.base import Store
+
+
+class Step(StrEnum):
+    """Where a request is between question and answer; the observer (telemetry, crash tests) is told."""
+
+    DECIDED = "decided"
+    SIGNED = "signed"
+    APPENDING = "appending"
+    APPENDED = "appended"
+    ANSWERED = "answered"
+
+
+Observer = Callable[[Step, int], None]
+"""Called with a step and how many requests took it at once. Must be quick and must not raise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A fact and its index in the ledger."""
+
+    event: Event
+    index: int
+
+
+Waiter = asyncio.Future[Recorded]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pending:
+    """A request whose fact is not durable yet, and who waits for it."""
+
+    command: RequestSignature
+    waiters: list[Waiter] = field(default_factory=list)
+    ticket: int | None = None
+
+
+class Sequencer:
+    """Takes commands for one enclave in one term."""
+
+    def __init__(  # the parts of the path of one signature
+        self, *, store: Store, appender: Appender, stage: SigningStage, clock: Clock, observer: Observer
+    ) -> None:
+        self.stopped: asyncio.Future[Broken] = asyncio.get_running_loop().create_future()
+        self._store = store
+        self._appender = appender
+        self._stage = stage
+        self._clock = clock
+        self._observer = observer
+        self._reservations = Reservations()
+        self._pending: dict[bytes, _Pending] = {}
+        self._drafts: deque[tuple[Draft, Waiter | None]] = deque()
+        self._drafted = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._open = asyncio.Event()
+        self._open.set()
+        self._queued = 0
+        self._closing = False
+        self._committer = asyncio.create_task(self._commit_forever())
+
+    async def opened(self) -> None:
+        """Return when no change is being made; raise Overloaded if too many wait for that."""
+        if self._queued >= limits.INBOX_MAX:
+            raise Overloaded(f"{limits.INBOX_MAX} requests wait for a change to end", retry_after_ms=100)
+        self._queued += 1
+        try:
+            while not self._open.is_set():
+                await self._open.wait()
+        finally:
+            self._queued -= 1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether ``request`` may be called at once."""
+        return self._open.is_set()
+
+    def request(self, command: RequestSignature, deadline: float) -> Waiter:
+        """Decide now if the request id is new; return a future of the durable answer, the same for ever.
+
+        Call only while ``is_open``. ``deadline`` is in monotonic seconds; it bounds the wait for the token and never
+        cuts an append. Cancelling the future cancels nothing else.
+
+        Raises:
+            RequestIdReused: the id stands for other bytes.
+            Overloaded: a queue is full; nothing was decided.
+
+        The future raises DeadlinePassed or Unavailable: nothing was released, the id is free.
+        """
+        self._check_running()
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        key = codec.request_key(command.request.principal, command.request.request_id)
+        pending = self._pending.get(key)
+        if pending is not None:
+            _check_same(pending.command, command)
+        else:
+            earlier = self._store.find(key)
+            if earlier is not None:
+                waiter.set_result(_earlier_answer(earlier, command))
+                return waiter
+            pending = self._decide(key, command, deadline)
+        pending.waiters.append(waiter)
+        return waiter
+
+    def _decide(self, key: bytes, command: RequestSignature, deadline: float) -> _Pending:
+        if not self._stage.has_room() or len(self._drafts) >= limits.INBOX_MAX:
+            raise Overloaded("the enclave has all the work it can queue", retry_after_ms=50)
+        decision = decide_signature(self._appender.state, self._reservations, command, self._clock.now())
+        pending = _Pending(command=command)
+        self._pending[key] = pending
+        self._idle.clear()
+        self._observer(Step.DECIDED, 1)
+        if isinstance(decision, SignatureRefused):
+            self._commit_later(decision, None)
+        else:
+            pending.ticket = self._reservations.reserve(decision.key.key, decision.outflow)
+            self._stage.submit(self._job(key, decision, deadline))
+        return pending
+
+    def _job(self, key: bytes, decision: Authorised, deadline: float) -> SignJob:
+        def done(result: Signature | Unavailable) -> None:
+            if key not in self._pending:  # the term ended meanwhile; its caller was told
+                return
+            if isinstance(result, Unavailable):
+                self._settle(key, result)
+                return
+            self._observer(Step.SIGNED, 1)
+            self._commit_later(decision.issued(self._appender.state, result), None)
+
+        item = SignItem(
+            object_id=decision.key.token_object_id,
+            algorithm=decision.key.algorithm,
+            public_key=decision.key.public_key,
+            input=decision.command.intent.signing_input,
+        )
+        return SignJob(item=item, deadline=deadline, done=done)
+
+    async def commit_alone(self, decide: Callable[[], Event]) -> Recorded:
+        """Make the fact that ``decide`` returns durable, with nothing else in flight. One call at a time, never cancelled.
+
+        ``decide`` runs when all earlier facts are part of the state, and nothing is decided until its fact is.
+        What it raises comes through; then nothing happened.
+        """
+        self._open.clear()
+        try:
+            await self._idle.wait()
+            self._check_running()
+            waiter: Waiter = asyncio.get_running_loop().create_future()
+            self._commit_later(decide(), waiter)
+            return await waiter
+        finally:
+            self._open.set()
+
+    async def close(self) -> None:
+        """Take nothing new, let everything in flight end, then stop."""
+        self._closing = True
+        if not self.stopped.done():
+            await self._idle.wait()
+        self._committer.cancel()
+        await asyncio.gather(self._committer, return_exceptions=True)
+
+    def _check_running(self) -> None:
+        if self._closing or self.stopped.done():
+            raise Unavailable("the enclave is stopping; nothing was done", retry_after_ms=1_000)
+
+    def _commit_later(self, event: Event, waiter: Waiter | None) -> None:
+        try:
+            self._drafts.append((draft(event), waiter))
+        except Broken as error:
+            self.end_term(error)
+            return
+        self._idle.clear()
+        self._drafted.set()
+
+    async def _commit_forever(self) -> None:
+        try:
+            while True:
+                while not self._drafts:
+                    self._drafted.clear()
+                    await self._drafted.wait()
+                await self._commit_batch()
+        except Broken as error:
+            self.end_term(error)
+
+    async def _commit_batch(self) -> None:
+        batch = [self._drafts.popleft() for _ in range(min(len(self._drafts), limits.COMMIT_BATCH_MAX))]
+        self._observer(Step.APPENDING, len(batch))
+        first = await self._appender.append([item for item, _ in batch])
+        self._observer(Step.APPENDED, len(batch))
+        for offset, (item, waiter) in enumerate(batch):
+            recorded = Recorded(event=item.event, index=first + offset)
+            if waiter is None and item.entry.request_key is not None:
+                self._settle(item.entry.request_key, recorded)
+            elif waiter is not None and not waiter.done():
+                waiter.set_result(recorded)
+        self._observer(Step.ANSWERED, len(batch))
+        self._rest()
+
+    def _settle(self, key: bytes, outcome: Recorded | KeyvaultError) -> None:
+        pending = self._pending.pop(key)
+        if pending.ticket is not None:
+            self._reservations.release(pending.ticket)
+        for waiter in pending.waiters:
+            if waiter.done():  # its caller went away
+                continue
+            if isinstance(outcome, Recorded):
+                waiter.set_result(outcome)
+            else:
+                waiter.set_exception(outcome)
+        self._rest()
+
+    def _rest(self) -> None:
+        if not self._pending and not self._drafts:
+            self._idle.set()
+
+    def end_term(self, error: Broken) -> None:
+        if not self.stopped.done():
+            self.stopped.set_result(error)
+        for key in list(self._pending):
+            self._settle(key, Unavailable("the term ended, the outcome is not known yet; retry with the same request id"))
+        for _, waiter in self._drafts:
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(Unavailable("the term ended; nothing was released"))
+        self._drafts.clear()
+        self._open.set()
+        self._idle.set()
+
+
+def _check_same(known: RequestSignature, command: RequestSignature) -> None:
+    if known.request != command.request:
+        raise RequestIdReused(f"request id {command.request.request_id} was used for another request")
+
+
+def _earlier_answer(earlier: tuple[int, bytes], command: RequestSignature) -> Recorded:
+    index, body = earlier
+    event = codec.decode(body)
+    if not isinstance(event, Answer) or event.request != command.request:
+        raise RequestIdReused(f"request id {command.request.request_id} was used for another request (entry {index})")
+    return Recorded(event=event, index=index)

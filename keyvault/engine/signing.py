@@ -1,0 +1,97 @@
+"""The only caller of the token's sign: a bounded queue of jobs, and one task per lane that empties it.
+
+Whatever queued while a lane was busy is its next batch. A job ends in exactly one call of ``done``, with a
+verified signature or with the reason why there is none.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from keyvault.core import limits
+from keyvault.core.errors import DeadlinePassed, Overloaded, Unavailable
+from keyvault.core.keys import Signature
+from keyvault.engine.clock import Clock
+from keyvault.hsm.base import Lane, SignItem, Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignJob:
+    """One signature to make before ``deadline`` (monotonic seconds)."""
+
+    item: SignItem
+    deadline: float
+    done: Callable[[Signature | Unavailable], None]
+
+
+class SigningStage:
+    """Spreads jobs over the lanes of one token."""
+
+    def __init__(self, token: Token, clock: Clock) -> None:
+        self._token = token
+        self._clock = clock
+        self._jobs: deque[SignJob] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to work; needs a running event loop."""
+        self._tasks = [asyncio.create_task(self._serve(lane)) for lane in self._token.lanes]
+
+    def has_room(self) -> bool:
+        """Say whether ``submit`` would take a job."""
+        return len(self._jobs) < limits.TOKEN_QUEUE_MAX
+
+    def submit(self, job: SignJob) -> None:
+        """Queue the job; raise Overloaded if the queue is full."""
+        if not self.has_room():
+            raise Overloaded(f"{limits.TOKEN_QUEUE_MAX} signatures wait for the token", retry_after_ms=50)
+        self._jobs.append(job)
+        self._wake()
+
+    async def close(self) -> None:
+        """Stop. Jobs that were not sent to a lane end as Unavailable."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._jobs:
+            self._jobs.popleft().done(Unavailable("the enclave is stopping"))
+
+    def expire(self) -> None:
+        """End queued jobs whose deadline has passed: with every lane down, nobody else would."""
+        now = self._clock.monotonic()
+        late = [job for job in self._jobs if job.deadline <= now]
+        if late:
+            self._jobs = deque(job for job in self._jobs if job.deadline > now)
+        for job in late:
+            job.done(DeadlinePassed("the deadline passed before the token was free; nothing was signed"))
+
+    async def _serve(self, lane: Lane) -> None:
+        while True:
+            await lane.ready()
+            batch = await self._take()
+            if batch:
+                results = await lane.sign([job.item for job in batch])
+                for job, result in zip(batch, results, strict=True):
+                    job.done(result)
+
+    async def _take(self) -> Sequence[SignJob]:
+        while not self._jobs:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        self.expire()
+        # A fair share, so that one lane does not take what another could sign at the same time.
+        share = -(-len(self._jobs) // max(1, len(self._token.lanes)))
+        batch = [self._jobs.popleft() for _ in range(min(share, limits.TOKEN_BATCH_MAX))]
+        if self._jobs:
+            self._wake()
+        return batch
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
