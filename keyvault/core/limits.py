@@ -34,6 +34,12 @@ POLICY_RULES_MAX = 500
 """Rules in a policy; every one is evaluated for every effect."""
 POLICY_LIMITS_MAX = 64
 """Limits in a policy; each keeps a running window per key."""
+POLICY_FILE_BYTES_MAX = 262_144
+"""A policy as YAML: POLICY_BYTES_MAX of protobuf, with room for names of fields, indentation and comments."""
+POLICY_FILE_DEPTH_MAX = 8
+"""Nesting of a policy file; a well-formed one has 4."""
+POLICY_PROBLEMS_MAX = 100
+"""Problems reported for one policy file: more are not read by anybody."""
 POLICY_VALUES_MAX = 1_000
 """Names or addresses in one condition."""
 POLICY_VALUE_CHARS_MAX = 256
@@ -97,6 +103,10 @@ WINDOW_MS_MIN = 1_000
 """Shortest sliding window: the finest bucket is one second."""
 WINDOW_MS_MAX = 7 * 24 * 3600 * 1000
 """Longest sliding window: the coarsest buckets cover a week."""
+WINDOW_BUCKETS_SPARE = 64
+"""Buckets kept beyond the longest window of a tier: room for late charges and for clocks that step back."""
+WINDOW_CHAINS_MAX = 64
+"""Chains that a key is counted on apart; all further ones share a window, which counts too much, never too little."""
 TOKEN_DEADLINE_MS = 3_000
 """One message to a token worker. Slower means hung: the worker is killed."""
 TOKEN_START_MS = 15_000
@@ -111,9 +121,9 @@ DRAIN_MS_MAX = 10_000
 """From SIGTERM until calls in flight are cut."""
 CHECKPOINT_INTERVAL_MS = 1_000
 """A checkpoint at most this long after an event, one token signature each."""
-TOKEN_DEADLINE_MS_LEAST = 100
+TOKEN_DEADLINE_MS_MIN = 100
 """Shortest configurable token deadline: below, a busy machine looks like a hung token."""
-TOKEN_DEADLINE_MS_MOST = 30_000
+TOKEN_DEADLINE_MS_MAX = 30_000
 """Longest configurable token deadline: above, a hung token holds its callers longer than they wait."""
 CERTIFICATE_DAYS_MAX = 825
 """Life of a leaf certificate: longer ones are refused by some TLS stacks, and a lost key should not last."""
@@ -143,7 +153,3 @@ STREAM_IN_FLIGHT_MAX = 256
 """Unanswered requests of one stream; further messages are not read until answers left."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""
-WORKERS_MAX = 16
-"""Worker processes of one token."""
-LANES_PER_WORKER_MAX = 16
-"""PKCS#11 sessions, each with a thread, of one worker."""
