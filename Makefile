@@ -10,7 +10,7 @@ PYTHON ?=
 PYTEST_ARGS ?=
 bin := .venv/bin
 protoc = PATH="$(CURDIR)/$(bin):$$PATH" python -m grpc_tools.protoc -I. --python_out="$$out" --grpc_python_out="$$out" \
-	--mypy_out="$$out" --mypy_grpc_out="$$out" keyvault/v1/*.proto
+	--mypy_out="quiet:$$out" --mypy_grpc_out="quiet:$$out" keyvault/v1/*.proto
 
 # A slow or flaky package index costs patience, not the build. What the caller has set stays.
 export PIP_RETRIES ?= 10

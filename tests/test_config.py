@@ -1,0 +1,194 @@
+"""keyvault.toml and secret files: what is read back, and every way in which a deployment is turned away."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyvault.config import ConfigError, Deployment, LogFormat, LogLevel, load, render_default
+from keyvault.secretfile import UnsafeFile, check_secret_file, read_secret_file, write_new_file, write_secret_file
+
+DEPLOYMENT = Deployment(
+    enclave="hot",
+    trust_domain="firm.example",
+    label="hot",
+    certificate="tls/server.crt",
+    private_key="tls/server.key",
+    client_ca="ca/ca.crt",
+    database="ledger.sqlite",
+    pin_file="token/pin",
+    softhsm_conf="token/softhsm2.conf",
+)
+
+
+def deployment_in(folder: Path, text: str | None = None) -> Path:
+    """Write a deployment's secret files and its keyvault.toml."""
+    for name in ("tls/server.key", "token/pin"):
+        (folder / name).parent.mkdir()
+        write_secret_file(folder / name, b"secret")
+    path = folder / "keyvault.toml"
+    path.write_text(render_default(DEPLOYMENT) if text is None else text)
+    return path
+
+
+def changed(old: str, new: str) -> str:
+    """Return the default file with one change, which must apply."""
+    text = render_default(DEPLOYMENT)
+    assert text.count(old) == 1
+    return text.replace(old, new)
+
+
+def test_default_is_read_back(tmp_path: Path) -> None:
+    """What `init` writes is what `serve` reads, with every path absolute and every default said in the file."""
+    config = load(deployment_in(tmp_path))
+    assert config.server.listen == "127.0.0.1:7443"
+    assert config.server.certificate == tmp_path / "tls/server.crt"
+    assert config.server.client_ca == tmp_path / "ca/ca.crt"
+    assert config.server.trust_domain == "firm.example"
+    assert (config.enclave.name, config.enclave.database) == ("hot", tmp_path / "ledger.sqlite")
+    assert (config.token.module, config.token.label) == (None, "hot")
+    assert (config.token.pin_file, config.token.softhsm_conf) == (
+        tmp_path / "token/pin",
+        tmp_path / "token/softhsm2.conf",
+    )
+    assert (config.token.workers, config.token.lanes_per_worker, config.token.deadline_ms) == (2, 1, 3_000)
+    assert (config.log.format, config.log.level) == (LogFormat.JSON, LogLevel.INFO)
+
+
+def test_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path in the file means the same from every working directory, and an absolute one stays what it is."""
+    text = changed('"ledger.sqlite"', '"/var/lib/keyvault/ledger.sqlite"')
+    deployment_in(tmp_path, text)
+    monkeypatch.chdir(tmp_path)
+    config = load(Path("keyvault.toml"))
+    assert config.server.certificate == tmp_path / "tls/server.crt"
+    assert config.enclave.database == Path("/var/lib/keyvault/ledger.sqlite")
+
+
+def test_log_section_may_be_absent(tmp_path: Path) -> None:
+    """Without [log] the server writes JSON at level info."""
+    text = render_default(DEPLOYMENT).split("[log]", maxsplit=1)[0]
+    config = load(deployment_in(tmp_path, text))
+    assert (config.log.format, config.log.level) == (LogFormat.JSON, LogLevel.INFO)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("workers = 2", "workers = 2\nthreads = 9", 21, "token.threads is not known here; there are module, label, "),
+        ("[log]", "[logs]", 24, "'logs' is not known here; there are [enclave], [log], [server], [token]"),
+        ("[server]", "debug = 1\n[server]", 4, "'debug' is not known here"),
+        ('name = "hot"', "", 0, "enclave.name is missing; add it"),
+        ("[enclave]", "[[enclave]]", 0, "enclave must be a section: [enclave]"),
+        ('name = "hot"', 'name = "Hot"', 12, "enclave.name 'Hot' must be 1 to 63 characters"),
+        ('name = "hot"', "name = 7", 12, "enclave.name must be text in quotes"),
+        ("127.0.0.1:7443", "127.0.0.1", 5, "server.listen must be host:port"),
+        ("127.0.0.1:7443", "127.0.0.1:65536", 5, "server.listen must be host:port"),
+        ("firm.example", "Firm_Example", 9, "server.trust_domain must be 1 to 128 characters"),
+        ('label = "hot"', f'label = "{"é" * 17}"', 17, "token.label must be 1 to 32 bytes"),
+        ("workers = 2", "workers = 1", 20, "token.workers must be a whole number from 2 to 16"),
+        ("workers = 2", "workers = true", 20, "token.workers must be a whole number from 2 to 16"),
+        ("deadline_ms = 3000", "deadline_ms = 3e3", 22, "token.deadline_ms must be a whole number from 100 to 30000"),
+        ('"ledger.sqlite"', '""', 13, "enclave.database must be a path"),
+        ('format = "json"', 'format = "xml"', 25, 'log.format must be one of "json", "console"'),
+        ('level = "info"', 'level = ["info"]', 26, 'log.level must be one of "debug", '),
+        ('level = "info"', "level = info", 0, "is not valid TOML: "),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+    """Every mistake is an error that names the file, the line, the key and what would be right."""
+    path = deployment_in(tmp_path, changed(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}:{line}: {says}" if line else f"{path}: {says}")
+
+
+def test_missing_and_huge_files_are_refused(tmp_path: Path) -> None:
+    """A file that is not there, or that cannot be a configuration, is an error and not a traceback."""
+    with pytest.raises(ConfigError, match=r"No such file or directory.*keyvault init"):
+        load(tmp_path / "keyvault.toml")
+    with pytest.raises(ConfigError, match="is longer than 65536 bytes"):
+        load(deployment_in(tmp_path, "#" * 65_537))
+
+
+@pytest.mark.parametrize("name", ["tls/server.key", "token/pin"])
+def test_readable_secret_stops_the_start(tmp_path: Path, name: str) -> None:
+    """A server does not start with a private key or PIN that the group can read."""
+    path = deployment_in(tmp_path)
+    (tmp_path / name).chmod(0o640)
+    with pytest.raises(UnsafeFile, match=f"{name}: mode 0640 .*chmod 600"):
+        load(path)
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
+
+
+@given(database=NAMES, pin=NAMES)
+def test_any_path_survives_the_file(tmp_path_factory: pytest.TempPathFactory, database: str, pin: str) -> None:
+    """Quotes, backslashes, control characters and other scripts in a path are read back as they were written."""
+    folder = tmp_path_factory.mktemp("any")
+    path = deployment_in(folder, render_default(replace(DEPLOYMENT, database=database, softhsm_conf=pin)))
+    config = load(path)
+    assert config.enclave.database == folder / database
+    assert config.token.softhsm_conf == folder / pin
+
+
+def test_secret_file_is_made_once_for_its_owner(tmp_path: Path) -> None:
+    """A secret file has mode 0600 whatever the umask, is read back whole, and is never overwritten."""
+    path = tmp_path / "pin"
+    before = os.umask(0)
+    try:
+        write_secret_file(path, b"1234")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o7777 == 0o600
+    check_secret_file(path)
+    with pytest.raises(UnsafeFile, match="never overwritten"):
+        write_secret_file(path, b"5678")
+    assert read_secret_file(path) == b"1234"
+
+
+def test_public_file_is_not_a_secret_file(tmp_path: Path) -> None:
+    """A file written for everybody is refused where a secret is expected, by the check and by the read."""
+    path = tmp_path / "ca.crt"
+    write_new_file(path, b"certificate")
+    assert path.stat().st_mode & 0o7777 == 0o644
+    for use in (check_secret_file, read_secret_file):
+        with pytest.raises(UnsafeFile, match="mode 0644"):
+            use(path)
+
+
+def test_only_regular_files_hold_secrets(tmp_path: Path) -> None:
+    """A link, a folder, a pipe or nothing at all is refused, and reading a pipe does not hang."""
+    write_secret_file(tmp_path / "real", b"1234")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for name in ("link", "folder", "pipe", "nothing"):
+        for use in (check_secret_file, read_secret_file):
+            with pytest.raises(UnsafeFile, match=name):
+                use(tmp_path / name)
+    with pytest.raises(UnsafeFile, match="never overwritten"):
+        write_secret_file(tmp_path / "link", b"5678")
+    assert read_secret_file(tmp_path / "real") == b"1234"
+
+
+def test_secret_of_another_user_is_refused(tmp_path: Path) -> None:
+    """A file that belongs to somebody else is refused, whatever its mode."""
+    path = Path("/etc/passwd")  # root's, for everybody but root
+    if os.geteuid() == 0:
+        path = tmp_path / "pin"
+        write_secret_file(path, b"1234")
+        os.chown(path, 1, -1)
+    with pytest.raises(UnsafeFile, match=r"belongs to user \d+, not to us"):
+        check_secret_file(path)
+
+
+def test_huge_secret_is_refused(tmp_path: Path) -> None:
+    """A secret file has a bound."""
+    write_secret_file(tmp_path / "pin", b"x" * 16_385)
+    with pytest.raises(UnsafeFile, match="is longer than 16384 bytes"):
+        read_secret_file(tmp_path / "pin")
