@@ -1,1 +1,13 @@
-"""What are we asked to sign? Bytes in, Intent out; one file per format; no policy here."""
+"""Payloads: strict decoders from bytes to meaning, one file per format. Pure.
+
+Each decoder reads the bytes, states the facts and what is to be signed, and accepts nothing that could be read in a
+second way. No caller's digest is trusted: hashes are computed here. What a signature does not bind (method and path at
+an exchange) is not believed: the worst meaning is the meaning.
+"""
+
+from keyvault.intents.address import ethereum_address, parse_address
+from keyvault.intents.describe import describe
+from keyvault.intents.formats import assemble, parse
+from keyvault.intents.keccak import keccak256
+
+__all__ = ["assemble", "describe", "ethereum_address", "keccak256", "parse", "parse_address"]

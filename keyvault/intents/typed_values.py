@@ -1,0 +1,129 @@
+"""EIP-712 atomic values: strict readers from JSON to the 32-byte words that are hashed.
+
+integers   JSON integer, decimal text ("-12", "0"), or for non-negative ones lower-case-x hex text ("0x1f"); no plus
+           sign, no leading zeros, no blanks; within the range of the type
+bool       true or false
+address    0x and 40 hex digits, EIP-55 if the case is mixed
+bytesN     0x and exactly 2N hex digits
+bytes      0x and an even number of hex digits
+string     text in Unicode normal form C
+
+Nothing is coerced, padded or cut. Every reader raises Malformed with an empty field; the caller knows the place.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import TypeAlias
+
+from keyvault.core.errors import Malformed
+from keyvault.intents.address import parse_address
+from keyvault.intents.keccak import keccak256
+from keyvault.intents.strict_json import Value
+
+Encoder: TypeAlias = Callable[[Value], bytes]
+"""Returns the 32-byte word of a JSON value (encodeData of one member), or raises Malformed."""
+
+_INTEGER_TYPE = re.compile(r"(u?)int([1-9][0-9]{0,2})", re.ASCII)
+_BYTES_TYPE = re.compile(r"bytes([1-9][0-9]?)", re.ASCII)
+_RESERVED = re.compile(r"(?:u?int|bytes|u?fixed)[0-9]*(?:x[0-9]+)?|byte|bool|address|string|function", re.ASCII)
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,77}", re.ASCII)
+_HEX_INTEGER = re.compile(r"0x(?:0|[1-9a-fA-F][0-9a-fA-F]{0,63})", re.ASCII)
+_HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
+_BITS_MAX = 256
+_BYTES_MAX = 32
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether a struct of that name could be taken for an atomic type of Solidity."""
+    return _RESERVED.fullmatch(name) is not None
+
+
+def atomic_encoder(type_name: str) -> Encoder | None:
+    """Return the reader of an atomic or dynamic type of EIP-712, or None when there is no such type."""
+    if type_name in _NAMED:
+        return _NAMED[type_name]
+    if (match := _INTEGER_TYPE.fullmatch(type_name)) is not None:
+        bits = int(match[2])
+        return None if bits % 8 or bits > _BITS_MAX else _integer_encoder(bits, signed=not match[1])
+    if (match := _BYTES_TYPE.fullmatch(type_name)) is not None:
+        size = int(match[1])
+        return None if size > _BYTES_MAX else _fixed_bytes_encoder(size)
+    return None
+
+
+def _integer_encoder(bits: int, *, signed: bool) -> Encoder:
+    low = -(1 << (bits - 1)) if signed else 0
+    high = (1 << (bits - 1 if signed else bits)) - 1
+    name = f"{'int' if signed else 'uint'}{bits}"
+
+    def encode(value: Value) -> bytes:
+        number = _integer(value)
+        if not low <= number <= high:
+            raise Malformed("", f"is out of the range of {name}")
+        return number.to_bytes(32, "big", signed=signed)
+
+    return encode
+
+
+def _integer(value: Value) -> int:
+    # bool is a subclass of int: compare the class itself.
+    if type(value) is int:
+        return value
+    if isinstance(value, str):
+        if _INTEGER.fullmatch(value):
+            return int(value)
+        if _HEX_INTEGER.fullmatch(value):
+            return int(value, 16)
+    raise Malformed("", 'must be an integer: 12, "12" or "0xc", without plus sign, leading zeros or blanks')
+
+
+def _fixed_bytes_encoder(size: int) -> Encoder:
+    def encode(value: Value) -> bytes:
+        content = _bytes(value)
+        if len(content) != size:
+            raise Malformed("", f"has {len(content)} bytes, bytes{size} must have exactly {size}")
+        return content.ljust(32, b"\0")
+
+    return encode
+
+
+def _bytes(value: Value) -> bytes:
+    if not isinstance(value, str) or not _HEX.fullmatch(value):
+        raise Malformed("", "must be 0x and an even number of hex digits")
+    return bytes.fromhex(value[2:])
+
+
+def _dynamic_bytes(value: Value) -> bytes:
+    return keccak256(_bytes(value))
+
+
+def _string(value: Value) -> bytes:
+    if not isinstance(value, str):
+        raise Malformed("", "must be a string")
+    if not value.isascii() and not unicodedata.is_normalized("NFC", value):
+        raise Malformed("", "must be in Unicode normal form C: other forms look the same and hash differently")
+    return keccak256(value.encode("utf-8"))
+
+
+def _bool(value: Value) -> bytes:
+    if value is True:
+        return _TRUE
+    if value is False:
+        return _FALSE
+    raise Malformed("", "must be true or false")
+
+
+def _address(value: Value) -> bytes:
+    if not isinstance(value, str):
+        raise Malformed("", "must be an address as text: 0x and 40 hex digits")
+    try:
+        lower = parse_address(value)
+    except Malformed as error:
+        raise Malformed("", error.problem) from None
+    return bytes.fromhex(lower[2:]).rjust(32, b"\0")
+
+
+_FALSE = bytes(32)
+_TRUE = bytes(31) + b"\1"
+_NAMED: dict[str, Encoder] = {"address": _address, "bool": _bool, "bytes": _dynamic_bytes, "string": _string}
