@@ -52,6 +52,12 @@ KEYS_MAX = 1_000
 """Keys of one enclave: SoftHSM opens two files per object in the token on every search."""
 GRPC_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 """One gRPC message, either way. 256 requests of a stream message with ordinary payloads are far smaller."""
+GRPC_METADATA_BYTES_MAX = 16 * 1024
+"""Headers of one call."""
+PAGE_ENTRIES_MAX = 1_000
+"""Ledger entries in one answer; reading them holds the event loop for some milliseconds."""
+PAGE_BYTES_MAX = 1024 * 1024
+"""Bytes of ledger entries in one answer."""
 STREAM_BATCH_MAX = 256
 """Requests in one SignStream message."""
 EXPLANATION_CHARS_MAX = 500

@@ -1,0 +1,90 @@
+"""AuditService: the ledger as bytes and proofs."""
+
+import grpc
+
+from keyvault.core import limits
+from keyvault.core.errors import Malformed
+from keyvault.core.ids import LedgerIndex
+from keyvault.engine.enclave import Enclave
+from keyvault.ledger import proof
+from keyvault.rpc.auth import Door
+from keyvault.rpc.keys import check_enclave, guarded
+from keyvault.v1 import audit_pb2, audit_pb2_grpc
+
+Context = grpc.aio.ServicerContext
+
+_PAGE_DEFAULT = 100
+
+
+class AuditService(audit_pb2_grpc.AuditServiceServicer):
+    """The ledger of one enclave, for roles admin and auditor."""
+
+    def __init__(self, enclave: Enclave, door: Door) -> None:
+        self._enclave = enclave
+        self._door = door
+
+    async def ListEntries(
+        self, request: audit_pb2.ListEntriesRequest, context: Context
+    ) -> audit_pb2.ListEntriesResponse:
+        """See audit.proto."""
+        await self._door.admit(context, "admin", "auditor")
+
+        async def work() -> audit_pb2.ListEntriesResponse:
+            check_enclave(self._enclave, "parent", request.parent)
+            count = request.page_size or _PAGE_DEFAULT
+            if not 0 < count <= limits.PAGE_ENTRIES_MAX or request.start < 0:
+                raise Malformed("page_size", f"must be 1 to {limits.PAGE_ENTRIES_MAX}, and start not negative")
+            entries = _within(self._enclave.entries(request.start, count), limits.PAGE_BYTES_MAX)
+            return audit_pb2.ListEntriesResponse(entries=entries, next_start=request.start + len(entries))
+
+        return await guarded(context, work)
+
+    async def GetCheckpoint(
+        self, request: audit_pb2.GetCheckpointRequest, context: Context
+    ) -> audit_pb2.GetCheckpointResponse:
+        """See audit.proto."""
+        await self._door.admit(context, "admin", "auditor")
+
+        async def work() -> audit_pb2.GetCheckpointResponse:
+            check_enclave(self._enclave, "parent", request.parent)
+            _, note = await self._enclave.checkpoint()
+            return audit_pb2.GetCheckpointResponse(checkpoint=note.decode())
+
+        return await guarded(context, work)
+
+    async def GetInclusionProof(
+        self, request: audit_pb2.GetInclusionProofRequest, context: Context
+    ) -> audit_pb2.GetInclusionProofResponse:
+        """See audit.proto."""
+        await self._door.admit(context, "admin", "auditor")
+
+        async def work() -> audit_pb2.GetInclusionProofResponse:
+            check_enclave(self._enclave, "parent", request.parent)
+            hashes, entry, note = await self._enclave.inclusion_proof(LedgerIndex(request.index))
+            text = proof.format_proof(index=request.index, hashes=hashes, checkpoint=note)
+            return audit_pb2.GetInclusionProofResponse(proof=text.decode(), entry=entry)
+
+        return await guarded(context, work)
+
+    async def GetConsistencyProof(
+        self, request: audit_pb2.GetConsistencyProofRequest, context: Context
+    ) -> audit_pb2.GetConsistencyProofResponse:
+        """See audit.proto."""
+        await self._door.admit(context, "admin", "auditor")
+
+        async def work() -> audit_pb2.GetConsistencyProofResponse:
+            check_enclave(self._enclave, "parent", request.parent)
+            hashes, note = await self._enclave.consistency_proof(request.old_size)
+            return audit_pb2.GetConsistencyProofResponse(hashes=hashes, checkpoint=note.decode())
+
+        return await guarded(context, work)
+
+
+def _within(entries: list[bytes], bytes_max: int) -> list[bytes]:
+    """Return the first entries that fit together, at least one."""
+    total = 0
+    for count, entry in enumerate(entries):
+        total += len(entry)
+        if count and total > bytes_max:
+            return entries[:count]
+    return entries

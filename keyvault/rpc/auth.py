@@ -1,0 +1,45 @@
+"""Who is calling: exactly one SPIFFE id in the client certificate that TLS verified."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+import grpc
+
+from keyvault.core.errors import Malformed
+from keyvault.core.ids import Principal, parse_principal, role_of
+
+_SAN = "x509_subject_alternative_name"
+
+
+class Door:
+    """Admits callers of one trust domain by role."""
+
+    def __init__(self, trust_domain: str) -> None:
+        self._prefix = f"spiffe://{trust_domain}/"
+
+    async def admit(self, context: "grpc.aio.ServicerContext[object, object]", *roles: str) -> Principal:
+        """Return the caller, or end the call: UNAUTHENTICATED without a usable id, PERMISSION_DENIED for other roles.
+
+        No roles means that every role may call.
+        """
+        try:
+            principal = _principal(tuple(context.auth_context().get(_SAN, ())))
+        except Malformed as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        if not principal.startswith(self._prefix):
+            await context.abort(
+                grpc.StatusCode.UNAUTHENTICATED, f"{principal} is not of the trust domain {self._prefix}"
+            )
+        if roles and role_of(principal) not in roles:
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED, f"{principal} may not call this: it needs role {' or '.join(roles)}"
+            )
+        return principal
+
+
+@lru_cache(maxsize=4_096)
+def _principal(names: Iterable[bytes]) -> Principal:
+    ids = [name for name in names if name.startswith(b"spiffe://")]
+    if len(ids) != 1:
+        raise Malformed("certificate", f"must have exactly one spiffe:// URI as subject alternative name, has {len(ids)}")
+    return parse_principal(ids[0].decode("ascii", "replace"))

@@ -1,0 +1,95 @@
+"""The gRPC server: mutual TLS only, bounded everywhere, health and reflection beside our services.
+
+TLS: gRPC's Python API cannot set a lowest version. The one TLS 1.2 suite that we let it offer needs an RSA server
+certificate, ours is ECDSA (``keyvault init``), so nothing below TLS 1.3 can agree; with an RSA certificate of your own
+TLS 1.2 with ECDHE and AES-256-GCM remains possible.
+"""
+
+import os
+from dataclasses import dataclass
+
+# gRPC reads this once, when it is first used.
+os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-RSA-AES256-GCM-SHA384"
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from keyvault.core import limits
+from keyvault.engine.clock import Clock
+from keyvault.engine.enclave import Enclave
+from keyvault.rpc.audit import AuditService
+from keyvault.rpc.auth import Door
+from keyvault.rpc.governance import GovernanceService
+from keyvault.rpc.keys import KeyService
+from keyvault.rpc.signing import SigningService
+from keyvault.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    governance_pb2,
+    governance_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+    signing_pb2,
+    signing_pb2_grpc,
+)
+
+SERVICES = (
+    signing_pb2.DESCRIPTOR.services_by_name["SigningService"].full_name,
+    keys_pb2.DESCRIPTOR.services_by_name["KeyService"].full_name,
+    governance_pb2.DESCRIPTOR.services_by_name["GovernanceService"].full_name,
+    audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
+)
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
+    ("grpc.max_concurrent_streams", limits.CALLS_MAX),
+    ("grpc.max_metadata_size", limits.GRPC_METADATA_BYTES_MAX),
+    ("grpc.so_reuseport", 0),
+    # Clients may ping to find dead connections, but not so often that it is an attack.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """PEM: the server's certificate chain and key, and the authority of its clients."""
+
+    certificate_chain: bytes
+    private_key: bytes
+    client_ca: bytes
+
+
+class Server:
+    """Serves one enclave until it is stopped."""
+
+    def __init__(self, *, enclave: Enclave, clock: Clock, identity: Identity, listen: str, trust_domain: str) -> None:
+        door = Door(trust_domain)
+        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=limits.CALLS_MAX)
+        self._health = health.aio.HealthServicer()
+        signing_pb2_grpc.add_SigningServiceServicer_to_server(SigningService(enclave, door, clock), self._server)
+        keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyService(enclave, door), self._server)
+        governance_pb2_grpc.add_GovernanceServiceServicer_to_server(GovernanceService(enclave, door), self._server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(enclave, door), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        credentials = grpc.ssl_server_credentials(
+            [(identity.private_key, identity.certificate_chain)],
+            root_certificates=identity.client_ca,
+            require_client_auth=True,
+        )
+        self.port = self._server.add_secure_port(listen, credentials)
+
+    async def start(self) -> None:
+        """Accept calls and say SERVING."""
+        await self._server.start()
+        for name in ("", *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Say NOT_SERVING, take no new calls, give those in flight ``grace_s`` seconds, then cut them."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)

@@ -1,0 +1,210 @@
+"""SigningService: what bots use."""
+
+import asyncio
+from collections import deque
+
+import grpc
+
+from keyvault import intents
+from keyvault.core import limits
+from keyvault.core.commands import RequestSignature
+from keyvault.core.errors import KeyvaultError, Malformed, NotFound
+from keyvault.core.events import SignatureIssued, SignatureRefused, SignatureRequest
+from keyvault.core.ids import Principal, parse_request_id
+from keyvault.core.intent import Output, PayloadKind
+from keyvault.core.keys import resource_name
+from keyvault.core.state import State, find_key, split_key_name
+from keyvault.engine.clock import Clock
+from keyvault.engine.enclave import Enclave
+from keyvault.engine.sequencer import Recorded, Waiter
+from keyvault.ledger import wire
+from keyvault.rpc.auth import Door
+from keyvault.rpc.convert import key_to_proto
+from keyvault.rpc.names import parse_key_name
+from keyvault.rpc.status import Failure, abort, failure_of, refusal
+from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
+
+Context = grpc.aio.ServicerContext
+
+
+class SigningService(signing_pb2_grpc.SigningServiceServicer):
+    """Sign, SignStream, GetPublicKey for one enclave."""
+
+    def __init__(self, enclave: Enclave, door: Door, clock: Clock) -> None:
+        self._enclave = enclave
+        self._door = door
+        self._clock = clock
+
+    async def Sign(self, request: signing_pb2.SignRequest, context: Context) -> signing_pb2.SignResponse:
+        """See signing.proto."""
+        principal = await self._door.admit(context)
+        try:
+            if not self._enclave.is_open:
+                await self._enclave.opened()
+            recorded = await self.begin(request, principal, context.time_remaining())
+        except KeyvaultError as error:
+            await abort(context, failure_of(error))
+            raise
+        answer = self.answer(recorded)
+        if isinstance(answer, Failure):
+            await abort(context, answer)
+            raise TypeError  # abort raises; this tells the type checker
+        return answer
+
+    async def SignStream(self, _: object, context: Context) -> None:
+        """See signing.proto."""
+        principal = await self._door.admit(context)
+        await _Stream(self, self._enclave, principal, context).run()
+
+    async def GetPublicKey(self, request: signing_pb2.GetPublicKeyRequest, context: Context) -> types_pb2.Key:
+        """See signing.proto."""
+        await self._door.admit(context)
+        try:
+            enclave, key, version = parse_key_name("name", request.name)
+            if enclave != self._enclave.state.enclave:
+                raise NotFound(f"this server has no enclave {enclave}")
+            return key_to_proto(self._enclave.state.enclave, find_key(self._enclave.state, key, version))
+        except KeyvaultError as error:
+            await abort(context, failure_of(error))
+            raise
+
+    def begin(self, request: signing_pb2.SignRequest, principal: Principal, remaining_s: float | None) -> Waiter:
+        """Parse and decide; return a future of the durable answer. Raises KeyvaultError. Call while open."""
+        wait_s = limits.SIGN_WAIT_MS_MAX / 1000
+        if remaining_s is not None:
+            wait_s = min(wait_s, remaining_s)
+        command = parse(request, principal, self._enclave.state)
+        return self._enclave.request(command, self._clock.monotonic() + wait_s)
+
+    def answer(self, recorded: Recorded) -> signing_pb2.SignResponse | Failure:
+        """Return what the bot gets for this fact; the same fact gives the same answer for ever."""
+        match recorded.event:
+            case SignatureIssued() as event:
+                return _response(self._enclave.state, event, recorded.index)
+            case SignatureRefused() as event:
+                return refusal(event.reason, event.explanation, event.rules)
+            case event:
+                raise TypeError(type(event))
+
+
+def parse(request: signing_pb2.SignRequest, principal: Principal, state: State) -> RequestSignature:
+    """Return the command: names checked, payload decoded. Raises Malformed or NotFound."""
+    enclave, key, version = parse_key_name("key", request.key)
+    if enclave != state.enclave:
+        raise NotFound(f"this server has no enclave {enclave}")
+    payload = wire.payload_from_proto(request.payload)
+    asked = SignatureRequest(
+        request_id=parse_request_id(request.request_id),
+        principal=principal,
+        key=key if version is None else f"{key}/versions/{version}",
+        payload=payload,
+    )
+    return RequestSignature(request=asked, intent=intents.parse(payload))
+
+
+def _response(state: State, event: SignatureIssued, index: int) -> signing_pb2.SignResponse:
+    key_id, _ = split_key_name(event.request.key)
+    response = signing_pb2.SignResponse(
+        request_id=event.request.request_id,
+        key_version=resource_name(state.enclave, key_id, event.key_version),
+        ledger_index=index,
+        signing_input=event.signing_input,
+        signature=wire.signature_to_proto(event.signature),
+    )
+    kind = event.request.payload.kind
+    if kind is not PayloadKind.RAW_DIGEST:
+        output = intents.assemble(event.request.payload, event.signature)
+        _fill_output(response, kind, output)
+    return response
+
+
+def _fill_output(response: signing_pb2.SignResponse, kind: PayloadKind, output: Output) -> None:
+    match kind:
+        case PayloadKind.EVM_TRANSACTION:
+            response.transaction.raw_transaction = output.raw
+            response.transaction.transaction_hash = output.transaction_hash
+        case PayloadKind.TYPED_DATA:
+            response.typed_data.r = output.raw[:32]
+            response.typed_data.s = output.raw[32:64]
+            response.typed_data.v = output.raw[64]
+            response.typed_data.signature = output.raw
+        case PayloadKind.BINANCE_REST:
+            response.exchange_request.query = output.query
+            response.exchange_request.body = output.body
+        case PayloadKind.RAW_DIGEST:
+            pass  # the signature itself is all there is
+
+
+class _Stream:
+    """One SignStream call: reads ahead within a bound, answers whatever is ready in one message."""
+
+    def __init__(self, service: SigningService, enclave: Enclave, principal: Principal, context: Context) -> None:
+        self._service = service
+        self._enclave = enclave
+        self._principal = principal
+        self._context = context
+        self._results: deque[signing_pb2.SignResult] = deque()
+        self._in_flight = 0
+        self._changed = asyncio.Event()
+        self._read_all = False
+
+    async def run(self) -> None:
+        reader = asyncio.create_task(self._read())
+        reader.add_done_callback(lambda _: self._changed.set())
+        try:
+            while self._in_flight or self._results or not reader.done():
+                if not self._results:
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                batch = [self._results.popleft() for _ in range(min(len(self._results), limits.STREAM_BATCH_MAX))]
+                self._in_flight -= len(batch)
+                self._changed.set()
+                await self._context.write(signing_pb2.SignStreamResponse(results=batch))
+            await reader  # its error, if it ended by one, ends the call
+        except KeyvaultError as error:
+            await abort(self._context, failure_of(error))
+        finally:
+            reader.cancel()
+
+    async def _read(self) -> None:
+        while (message := await self._context.read()) is not grpc.aio.EOF:
+            if not 0 < len(message.requests) <= limits.STREAM_BATCH_MAX:
+                raise Malformed("requests", f"a message carries 1 to {limits.STREAM_BATCH_MAX} requests")
+            for request in message.requests:
+                await self._room()
+                self._begin(request)
+
+    async def _room(self) -> None:
+        while self._in_flight >= limits.STREAM_IN_FLIGHT_MAX:
+            self._changed.clear()
+            await self._changed.wait()
+        if not self._enclave.is_open:
+            await self._enclave.opened()
+
+    def _begin(self, request: signing_pb2.SignRequest) -> None:
+        self._in_flight += 1
+        request_id = request.request_id
+        try:
+            waiter = self._service.begin(request, self._principal, None)
+        except KeyvaultError as error:
+            self._put(signing_pb2.SignResult(request_id=request_id, error=failure_of(error).to_stream()))
+            return
+        waiter.add_done_callback(lambda done: self._done(request_id, done))
+
+    def _done(self, request_id: str, waiter: Waiter) -> None:
+        if waiter.cancelled():
+            return
+        error = waiter.exception()
+        if isinstance(error, KeyvaultError):
+            answer: signing_pb2.SignResponse | Failure = failure_of(error)
+        else:
+            answer = self._service.answer(waiter.result())
+        if isinstance(answer, Failure):
+            self._put(signing_pb2.SignResult(request_id=request_id, error=answer.to_stream()))
+        else:
+            self._put(signing_pb2.SignResult(request_id=request_id, response=answer))
+
+    def _put(self, result: signing_pb2.SignResult) -> None:
+        self._results.append(result)
+        self._changed.set()

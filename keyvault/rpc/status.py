@@ -1,0 +1,119 @@
+"""The one table from error families to gRPC status, with google.rpc details."""
+
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+from keyvault.core.errors import (
+    Conflict,
+    DeadlinePassed,
+    KeyvaultError,
+    Malformed,
+    NotFound,
+    Overloaded,
+    Reason,
+    Refused,
+    RequestIdReused,
+    Unavailable,
+)
+from keyvault.v1 import signing_pb2
+
+DOMAIN = "keyvault"
+
+_BY_REASON = {
+    Reason.NO_RULE_ALLOWS: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.DENIED_BY_RULE: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.POLICY_ERROR: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.NOT_AUTHORIZED: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.LIMIT_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.KEY_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.KEY_NOT_ACTIVE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.ALGORITHM_MISMATCH: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.TIMESTAMP_OUT_OF_RANGE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.STATEMENT_EXPIRED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.STATEMENT_MISMATCH: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.STATE_MISMATCH: grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+_BY_FAMILY: tuple[tuple[type[KeyvaultError], grpc.StatusCode, str], ...] = (
+    # Most special first: the first match counts.
+    (Malformed, grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED"),
+    (RequestIdReused, grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+    (Conflict, grpc.StatusCode.ABORTED, "CONFLICT"),
+    (NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
+    (Unavailable, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+    (KeyvaultError, grpc.StatusCode.INTERNAL, "INTERNAL"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An error as the caller will see it. ``reason`` is from the closed list; ``retry_after_ms`` 0: useless."""
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    retry_after_ms: int = 0
+    rules: tuple[str, ...] = ()
+    field: str = ""
+
+    def to_stream(self) -> signing_pb2.SignError:
+        """Return it as an item of a stream."""
+        return signing_pb2.SignError(
+            code=self.code.value[0],
+            message=self.message,
+            reason=self.reason,
+            retry_after_ms=self.retry_after_ms,
+            rules=self.rules,
+        )
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """Return the google.rpc.Status of a unary call."""
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        details = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN)
+        if self.rules:
+            details.metadata["rules"] = ",".join(self.rules)
+        status.details.add().Pack(details)
+        if self.retry_after_ms:
+            delay = Duration()
+            delay.FromMilliseconds(self.retry_after_ms)
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        if self.field:
+            violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=self.message)
+            status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        if self.code is grpc.StatusCode.FAILED_PRECONDITION:
+            violated = error_details_pb2.PreconditionFailure.Violation(type=self.reason, description=self.message)
+            status.details.add().Pack(error_details_pb2.PreconditionFailure(violations=[violated]))
+        return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+def failure_of(error: KeyvaultError) -> Failure:
+    """Return what the caller sees of this error. Broken says nothing about the inside."""
+    if isinstance(error, Refused):
+        return refusal(error.reason, error.explanation, error.rules)
+    code, reason = next((code, reason) for family, code, reason in _BY_FAMILY if isinstance(error, family))
+    if code is grpc.StatusCode.INTERNAL:
+        return Failure(code=code, reason=reason, message="internal error; the operator's log has the details")
+    return Failure(
+        code=code,
+        reason=reason,
+        message=str(error),
+        retry_after_ms=error.retry_after_ms if isinstance(error, Unavailable) else 0,
+        field=error.field if isinstance(error, Malformed) else "",
+    )
+
+
+def refusal(reason: Reason, explanation: str, rules: tuple[str, ...]) -> Failure:
+    """Return what the caller sees of a refusal."""
+    return Failure(code=_BY_REASON[reason], reason=reason.value, message=explanation, rules=rules)
+
+
+async def abort(context: "grpc.aio.ServicerContext[object, object]", failure: Failure) -> None:
+    """End the call with this failure; does not return."""
+    await context.abort(failure.code, failure.message, failure.trailing_metadata())
+
+
