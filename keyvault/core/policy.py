@@ -367,7 +367,7 @@ def _not_allowed(
 ) -> Refused:
     """Return the refusal of effect ``number`` (from 0), with the allow rule that came nearest."""
     facts = every_facts[number]
-    text = f"no rule allows effect {number + 1} of {len(every_facts)} ({_described(facts)})"
+    text = f"no rule allows effect {number + 1} of {len(every_facts)} ({_shown(facts[_OPERATION])})"
     if not allowing:
         return Refused(Reason.NO_RULE_ALLOWS, _bounded(f"{text}: no allow rule is for key {key} and {kind}"))
     nearest = min(allowing, key=lambda matcher: matcher.distance(facts))
@@ -390,11 +390,6 @@ def _miss(matcher: _Matcher, place: int, facts: _Facts) -> str:
         cap = next(high for bounded, _, high in matcher.bounds if bounded == place)
         return f"{word} {value} > {cap}"
     return f"{word} {_shown(value)} is not listed"
-
-
-def _described(facts: _Facts) -> str:
-    known = [place for place in (_CHAIN, _VENUE, _DESTINATION) if not isinstance(facts[place], _Missing)]
-    return ", ".join([str(facts[_OPERATION]), *(f"{_WORDS[place]} {_shown(facts[place])}" for place in known)])
 
 
 def _shown(value: str | int) -> str:

@@ -4,8 +4,8 @@
 2. Only facts charge them (``State.apply``). Equal facts in equal order give equal windows, whatever was asked between.
 3. Never under-counted: a window of length W that ends now holds at least every charge with ``at > now - W``. Charges
    dated in the future count. Charges may come late, and the clock may step back.
-4. Over-counted by at most one bucket: the oldest, which is partly outside, counts whole. Buckets have 1 s for windows up
-   to 10 min, 10 s up to 2 h, 2 min up to 24 h, 15 min up to 7 d.
+4. Over-counted by at most one bucket: the oldest, which is partly outside, counts whole. Buckets have 1 s for windows
+   up to 10 min, 10 s up to 2 h, 2 min up to 24 h, 15 min up to 7 d.
 5. Memory is flat: a tier keeps a fixed number of buckets that are not empty, newest first. If a clock steps back so far
    that the start of a window is no longer kept, the next coarser tier answers; after the last one, all that was ever
    charged: too much, never too little.
@@ -38,6 +38,17 @@ _TIERS = ((_SECOND, 10 * _MINUTE), (10 * _SECOND, 2 * _HOUR), (2 * _MINUTE, _DAY
 """(length of a bucket, longest window that it serves), milliseconds, finest first."""
 
 
+_UNITS = (("d", _DAY), ("h", _HOUR), ("m", _MINUTE), ("s", _SECOND), ("ms", 1))
+
+
+def window_text(window_ms: int) -> str:
+    """Return a length of time as people write it in policies: ``7d``, ``24h``, ``10m``, ``90s``, ``1500ms``."""
+    if window_ms == _DAY:
+        return "24h"
+    unit, length_ms = next((unit, length_ms) for unit, length_ms in _UNITS if window_ms % length_ms == 0)
+    return f"{window_ms // length_ms}{unit}"
+
+
 def outflow(effects: Iterable[Effect]) -> Outflow:
     """Return how much native value, fees included, the effects can move at most: by chain, in chain order.
 
@@ -55,8 +66,8 @@ def outflow(effects: Iterable[Effect]) -> Outflow:
 class _Tier:
     """Buckets of one length: ``starts`` are their numbers (time // length), in order, none empty.
 
-    ``before[i]`` is all that was charged to buckets before ``starts[i]``, ever. So a charge to the newest bucket changes
-    nothing here, and what a window holds is one subtraction. ``forgotten`` is the highest bucket that was dropped.
+    ``before[i]`` is all that was charged to buckets before ``starts[i]``, ever. So a charge to the newest bucket
+    changes nothing here, and what a window holds is one subtraction. ``forgotten`` is the highest bucket dropped.
     """
 
     __slots__ = ("before", "bucket_ms", "buckets_max", "forgotten", "starts", "window_ms_max")
@@ -289,7 +300,7 @@ def _check_amount(
 def _exceeded(limit: Limit, key: KeyId, unit: str, numbers: tuple[int, int, int]) -> Refused:
     used, cap, asked = numbers
     text = (
-        f"limit {limit.id}: key {key} used {used} of {cap} {unit} in {limit.window_ms // _SECOND} s;"
+        f"limit {limit.id}: key {key} used {used} of {cap} {unit} in {window_text(limit.window_ms)};"
         f" {max(0, cap - used)} left, this asks for {asked}"
     )
     return Refused(Reason.LIMIT_EXCEEDED, text[: limits.EXPLANATION_CHARS_MAX], (limit.id,))
