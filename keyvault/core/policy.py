@@ -103,10 +103,8 @@ ASKED_FIELDS: Mapping[Operation, frozenset[str]] = MappingProxyType(
         Operation.OPAQUE: frozenset(),
     }
 )
-"""The conditions that ask something of an operation; the others do not apply to it.
-
-A field that applies but was left out of the payload (typed data without a chain: good on every chain) is unknown,
-not absent: only ``ANY`` allows it, and every deny condition on it holds.
+"""The conditions that ask something of an operation; the others do not apply to it. A field
+that applies but was left out of the payload (typed data without a chain: good on every chain) is unknown (law 6).
 """
 
 PLAIN_OPERATIONS: frozenset[Operation] = frozenset(
@@ -245,8 +243,8 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
 
 
 def normal_destination(text: str) -> str:
-    """Return hexadecimal addresses in lower case, so that one account has one spelling; others as they are."""
-    return text.lower() if text[:2] in ("0x", "0X") else text
+    """Return EVM addresses in lower case, so that one account has one spelling; a tag after ``?`` and others stay."""
+    return text[:42].lower() + text[42:] if text[:2] in ("0x", "0X") and text[42:43] in ("", "?") else text
 
 
 def _candidates(rules: tuple[Rule, ...]) -> _Candidates:
@@ -372,15 +370,13 @@ def _not_allowed(
         return Refused(Reason.NO_RULE_ALLOWS, _bounded(f"{text}: no allow rule is for key {key} and {kind}"))
     nearest = min(allowing, key=lambda matcher: matcher.distance(facts))
     problems = ", ".join(_miss(nearest, place, facts) for place in nearest.misses(facts))
-    return Refused(
-        Reason.NO_RULE_ALLOWS, _bounded(f"{text}; rule {nearest.rule.id} would allow it but for: {problems}")
-    )
+    text += f"; rule {nearest.rule.id} would allow it but for: {problems}"
+    return Refused(Reason.NO_RULE_ALLOWS, _bounded(text))
 
 
 def _miss(matcher: _Matcher, place: int, facts: _Facts) -> str:
     word, value = _WORDS[place], facts[place]
-    absent = getattr(matcher.rule, _FIELDS[place - _CHAIN]) is None if place >= _CHAIN else False
-    if absent:
+    if place >= _CHAIN and getattr(matcher.rule, _FIELDS[place - _CHAIN]) is None:
         return f"the rule does not mention the {word}"
     if value is _Missing.NOT_APPLICABLE:
         return f"{facts[_OPERATION]} has no {word}"

@@ -1,0 +1,287 @@
+"""What is wrong with a policy before it decides anything.
+
+A policy with findings must not be published: it holds a rule that can never do what it was written for, or one that
+does more. Each finding says what to change. Rules that cannot match are errors because somebody relies on them.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from keyvault.core import ids, limits
+from keyvault.core.errors import Malformed
+from keyvault.core.intent import Operation, PayloadKind
+from keyvault.core.policy import ANY, ASKED_FIELDS, PLAIN_OPERATIONS, Limit, Policy, Rule, Verdict, normal_destination
+from keyvault.core.windows import window_text
+
+VENUES = frozenset({"binance"})
+"""The venues that decoders name."""
+
+AMOUNT_MAX = 2**256 - 1
+"""Highest native amount that an EVM can hold."""
+
+FIELD_WORDS = {"amount_max": "amount", "fee_max": "fee"}
+"""Fields that have another word in policy files."""
+
+_KIND_OPERATIONS = {
+    PayloadKind.EVM_TRANSACTION: frozenset({Operation.TRANSFER, Operation.CALL, Operation.CREATE}),
+    PayloadKind.TYPED_DATA: frozenset({Operation.TYPED_DATA}),
+    PayloadKind.BINANCE_REST: frozenset(
+        {Operation.ORDER, Operation.CANCEL, Operation.WITHDRAW, Operation.REQUEST, Operation.OPAQUE}
+    ),
+    PayloadKind.RAW_DIGEST: frozenset({Operation.OPAQUE}),
+}
+_EFFECT_FIELDS = ("chains", "destinations", "selectors", "primary_types", "venues", "amount_max", "fee_max")
+_EXAMPLES = {
+    "chains": "chains: [1]",
+    "destinations": 'destinations: ["0x..."]',
+    "selectors": 'selectors: ["0xa9059cbb"]',
+    "primary_types": "primary_types: [Order]",
+    "venues": "venues: [binance]",
+    "amount_max": "amount: 1 ether",
+    "fee_max": "fee: 0.01 ether",
+}
+_SELECTOR = re.compile(r"0x([0-9a-f]{2}){1,4}", re.ASCII)
+_ADDRESS = re.compile(r"0x[0-9a-f]{40}", re.ASCII)
+_PRINTABLE = re.compile(rf"[!-~]{{1,{limits.POLICY_VALUE_CHARS_MAX}}}", re.ASCII)
+_PRIMARY_TYPE = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,127}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is wrong and what would be right. ``field`` is that of the Policy, Rule or Limit; ``index`` is its place."""
+
+    section: Literal["policy", "rules", "limits"]
+    index: int = 0
+    field: str
+    problem: str
+
+
+def lint(policy: Policy) -> tuple[Finding, ...]:
+    """Return everything that is wrong with the policy; nothing if it may be published."""
+    findings = list(_lint_policy(policy))
+    for index, rule in enumerate(policy.rules):
+        findings += [Finding(section="rules", index=index, field=f, problem=p) for f, p in _lint_rule(rule)]
+    for index, limit in enumerate(policy.limits):
+        findings += [Finding(section="limits", index=index, field=f, problem=p) for f, p in _lint_limit(limit)]
+    return tuple(findings)
+
+
+def check_destination(text: str) -> str:
+    """Return an address in normal form (EVM: lower case; venue: as it is), or raise Malformed."""
+    if not _PRINTABLE.fullmatch(text):
+        most = limits.POLICY_VALUE_CHARS_MAX
+        raise Malformed("destinations", f"{text[:80]!r} is not an address: 1 to {most} characters without spaces")
+    return normal_destination(text)
+
+
+def check_selector(text: str) -> str:
+    """Return a function selector in lower case, or raise Malformed."""
+    if not _SELECTOR.fullmatch(text.lower()):
+        raise Malformed("selectors", f"{text[:80]!r} is not a function selector: 0x and 8 hex digits")
+    return text.lower()
+
+
+def check_primary_type(text: str) -> str:
+    """Return the name of an EIP-712 type, or raise Malformed."""
+    if not _PRIMARY_TYPE.fullmatch(text):
+        raise Malformed("primary_types", f"{text[:80]!r} is not the name of an EIP-712 type")
+    return text
+
+
+def check_venue(text: str) -> str:
+    """Return the venue, or raise Malformed."""
+    if text not in VENUES:
+        raise Malformed("venues", f"{text[:80]!r} is not a known venue: {', '.join(sorted(VENUES))}")
+    return text
+
+
+_CHECKS: dict[str, Callable[[str], str]] = {
+    "keys": ids.parse_key_id,
+    "principals": ids.parse_principal,
+    "venues": check_venue,
+    "destinations": check_destination,
+    "selectors": check_selector,
+    "primary_types": check_primary_type,
+}
+
+
+def _lint_policy(policy: Policy) -> Iterator[Finding]:
+    if policy.version < 1:
+        yield Finding(section="policy", field="version", problem="version must be 1 or more")
+    if len(policy.rules) > limits.POLICY_RULES_MAX:
+        problem = f"{len(policy.rules)} rules, at most {limits.POLICY_RULES_MAX} are permitted"
+        yield Finding(section="policy", field="rules", problem=problem)
+    if len(policy.limits) > limits.POLICY_LIMITS_MAX:
+        problem = f"{len(policy.limits)} limits, at most {limits.POLICY_LIMITS_MAX} are permitted"
+        yield Finding(section="policy", field="limits", problem=problem)
+    yield from _duplicate_ids(policy)
+
+
+def _duplicate_ids(policy: Policy) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, rule in enumerate(policy.rules):
+        if rule.id in seen:
+            yield Finding(section="rules", index=index, field="id", problem=f"id {rule.id} is taken: answers name it")
+        seen.add(rule.id)
+    for index, limit in enumerate(policy.limits):
+        if limit.id in seen:
+            yield Finding(section="limits", index=index, field="id", problem=f"id {limit.id} is taken: answers name it")
+        seen.add(limit.id)
+
+
+_Problems = Iterator[tuple[str, str]]
+"""(field, problem)."""
+
+
+def _lint_rule(rule: Rule) -> _Problems:
+    yield from _lint_id(rule.id)
+    yield from _lint_values(rule)
+    yield from _lint_operations(rule)
+    if rule.verdict is Verdict.DENY:
+        yield from _lint_deny(rule)
+        return
+    yield from _lint_scope(rule)
+    yield from _lint_effect_fields(rule)
+
+
+def _lint_id(text: str) -> _Problems:
+    try:
+        ids.parse_key_id(text)
+    except Malformed as malformed:
+        yield "id", malformed.problem
+
+
+def _lint_values(rule: Rule) -> _Problems:
+    for field, check in _CHECKS.items():
+        values = getattr(rule, field)
+        if isinstance(values, frozenset):
+            yield from ((field, problem) for problem in _value_problems(values, check))
+    if isinstance(rule.chains, frozenset):
+        yield from (("chains", problem) for problem in _number_problems(rule.chains))
+    for field, cap in (("amount_max", rule.amount_max), ("fee_max", rule.fee_max)):
+        if isinstance(cap, int) and not 0 <= cap <= AMOUNT_MAX:
+            yield field, "must be 0 to 2^256-1 wei"
+
+
+def _value_problems(values: frozenset[str], check: Callable[[str], str]) -> Iterator[str]:
+    if not values:
+        yield "is empty, so it never holds: list what is meant, or write any"
+    if len(values) > limits.POLICY_VALUES_MAX:
+        yield f"{len(values)} values, at most {limits.POLICY_VALUES_MAX} are permitted"
+    for value in sorted(values):
+        try:
+            normal = check(value)
+        except Malformed as malformed:
+            yield malformed.problem
+        else:
+            if normal != value:
+                yield f"{value} must be written {normal}"
+
+
+def _number_problems(chains: frozenset[int]) -> Iterator[str]:
+    if not chains:
+        yield "is empty, so it never holds: list what is meant, or write any"
+    if len(chains) > limits.POLICY_VALUES_MAX:
+        yield f"{len(chains)} values, at most {limits.POLICY_VALUES_MAX} are permitted"
+    if any(not 1 <= chain <= AMOUNT_MAX for chain in chains):
+        yield "a chain id is a whole number from 1 to 2^256-1"
+
+
+def _lint_operations(rule: Rule) -> _Problems:
+    possible = frozenset[Operation]().union(*(_KIND_OPERATIONS[kind] for kind in rule.kinds or PayloadKind))
+    for operation in sorted(rule.operations - possible):
+        yield "operations", f"{operation} does not occur in {_listed(rule.kinds)}, which has {_listed(possible)}"
+
+
+def _lint_deny(rule: Rule) -> _Problems:
+    for field, cap in (("amount_max", rule.amount_max), ("fee_max", rule.fee_max)):
+        if cap is not None:
+            word = FIELD_WORDS[field]
+            yield field, f"a deny rule with {word} would deny what is small: put the cap into the allow rules instead"
+
+
+def _lint_scope(rule: Rule) -> _Problems:
+    if not rule.kinds:
+        yield "kinds", "an allow rule must say for which kinds it is: add kinds: [evm-transaction]"
+    if rule.keys is None:
+        yield "keys", "an allow rule without keys never matches: add keys: [name], or keys: any"
+    if rule.principals is None:
+        yield (
+            "principals",
+            ("an allow rule without principals never matches: add principals: [spiffe://domain/bot/name], or any"),
+        )
+    if PayloadKind.RAW_DIGEST in rule.kinds:
+        if Operation.OPAQUE not in rule.operations:
+            yield "operations", "raw digests can be anything: if that is meant, add operations: [opaque]"
+    if Operation.OPAQUE in rule.operations and rule.keys is ANY:
+        yield "keys", "what is opaque can be anything: name the keys, any is not enough"
+
+
+def _lint_effect_fields(rule: Rule) -> _Problems:
+    """Say which conditions keep the rule from ever matching an operation that it is about."""
+    about = {kind: (rule.operations or PLAIN_OPERATIONS) & _KIND_OPERATIONS[kind] for kind in rule.kinds}
+    absent = [field for field in _EFFECT_FIELDS if getattr(rule, field) is None]
+    for field in absent:
+        asking = [op for kind, ops in about.items() for op in sorted(ops) if field in _asked(kind, op)]
+        if asking:
+            word = FIELD_WORDS.get(field, field)
+            yield field, f"without {word} it never matches {_listed(asking)}: add {_EXAMPLES[field]}, or {word}: any"
+    for kind, operations in about.items():
+        yield from _fields_that_exclude(rule, kind, operations)
+    yield from _lint_destinations(rule)
+
+
+def _fields_that_exclude(rule: Rule, kind: PayloadKind, operations: frozenset[Operation]) -> _Problems:
+    if rule.operations and not operations:
+        yield (
+            "kinds",
+            f"the rule has no operation of {kind}: leave the kind out, or add one of {_listed(_KIND_OPERATIONS[kind])}",
+        )
+    present = [field for field in _EFFECT_FIELDS if getattr(rule, field) not in (None, ANY)]
+    excluded = {op: [field for field in present if field not in _asked(kind, op)] for op in sorted(operations)}
+    if not rule.operations and not all(excluded.values()):
+        return  # one of the operations that nobody named can match
+    for operation, fields in excluded.items():
+        for field in fields:
+            word = FIELD_WORDS.get(field, field)
+            yield field, f"{operation} has no {word}, so it never matches: write a rule of its own for {operation}"
+
+
+def _asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
+    """Return the conditions that ask something; what a venue's request says stays opaque, but it names its venue."""
+    if kind is PayloadKind.BINANCE_REST and operation is Operation.OPAQUE:
+        return frozenset({"venues"})
+    return ASKED_FIELDS[operation]
+
+
+def _lint_destinations(rule: Rule) -> _Problems:
+    if not isinstance(rule.destinations, frozenset) or PayloadKind.BINANCE_REST in rule.kinds:
+        return
+    for text in sorted(rule.destinations):
+        if not _ADDRESS.fullmatch(text):
+            yield "destinations", f"{text[:80]} is not an EVM address: 0x and 40 hex digits"
+
+
+def _lint_limit(limit: Limit) -> _Problems:
+    yield from _lint_id(limit.id)
+    if isinstance(limit.keys, frozenset):
+        yield from (("keys", problem) for problem in _value_problems(limit.keys, ids.parse_key_id))
+    if not limits.WINDOW_MS_MIN <= limit.window_ms <= limits.WINDOW_MS_MAX:
+        shortest, longest = window_text(limits.WINDOW_MS_MIN), window_text(limits.WINDOW_MS_MAX)
+        yield "window_ms", f"a window lasts from {shortest} to {longest}"
+    if limit.count_max is None and limit.amount_max is None:
+        yield "id", "the limit limits nothing: add count, or amount and chain"
+    if (limit.amount_max is None) != (limit.chain_id is None):
+        yield "amount_max", "amount and chain go together: amounts of different chains cannot be added"
+    if limit.count_max is not None and not 0 <= limit.count_max < 2**63:
+        yield "count_max", "must be 0 to 2^63-1"
+    if limit.amount_max is not None and not 0 <= limit.amount_max <= AMOUNT_MAX:
+        yield "amount_max", "must be 0 to 2^256-1 wei"
+    if limit.chain_id is not None and not 1 <= limit.chain_id <= AMOUNT_MAX:
+        yield "chain_id", "a chain id is a whole number from 1 to 2^256-1"
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words))
