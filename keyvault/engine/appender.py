@@ -56,9 +56,9 @@ class Appender:
 
         Raises Broken if that did not certainly happen.
         """
-        leaves = [leaf_hash(item.entry.body) for item in drafts]
+        extension = self.tree.extended([leaf_hash(item.entry.body) for item in drafts])
         expected = self.head
-        new = Head(size=expected.size + len(leaves), root=self.tree.root_after(leaves))
+        new = Head(size=extension.size, root=extension.root)
         append = partial(
             self._store.append,
             epoch=self.epoch,
@@ -70,7 +70,7 @@ class Appender:
             await asyncio.get_running_loop().run_in_executor(self._writer, append)
         except Conflict as error:
             raise Broken(f"the term is over: {error}") from error
-        self.tree.extend(leaves)
+        self.tree.adopt(extension)
         self._root = new.root
         for offset, item in enumerate(drafts):
             apply(self.state, expected.size + offset, item.event)

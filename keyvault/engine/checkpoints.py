@@ -12,10 +12,8 @@ from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.engine.appender import Appender
 from keyvault.engine.clock import Clock
 from keyvault.engine.signing import SigningStage, SignJob
-from keyvault.hsm.base import SignItem
+from keyvault.hsm.base import LOG_KEY_OBJECT_ID, SignItem
 from keyvault.ledger import checkpoint
-
-LOG_KEY_OBJECT_ID = b"keyvault-log-key"
 
 
 class Checkpointer:
