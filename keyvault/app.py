@@ -12,10 +12,10 @@ import uvloop
 from keyvault import __version__
 from keyvault.config import Config
 from keyvault.core import limits
-from keyvault.core.errors import Broken, KeyvaultError
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
-from keyvault.engine.sequencer import Observer, Step
+from keyvault.engine.sequencer import Observer
+from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Server
@@ -108,3 +108,24 @@ async def _until_end(enclave: Enclave, server: Server, stop: asyncio.Event) -> i
     await server.stop(limits.DRAIN_MS_MAX / 1000)
     log.info("drained")
     return EXIT_OK
+
+
+def token_config(config: Config) -> TokenConfig:
+    """Return what the supervisor needs; raise ConfigError if no PKCS#11 module can be found."""
+    return TokenConfig(
+        module=config.token.module or find_module(),
+        label=config.token.label,
+        pin_file=config.token.pin_file,
+        softhsm2_conf=config.token.softhsm_conf,
+        workers=config.token.workers,
+        lanes_per_worker=config.token.lanes_per_worker,
+        deadline_ms=config.token.deadline_ms,
+    )
+
+
+def _identity(config: Config) -> ServerIdentity:
+    return ServerIdentity(
+        certificate_chain=config.server.certificate.read_bytes(),
+        private_key=read_secret_file(config.server.private_key),
+        client_ca=config.server.client_ca.read_bytes(),
+    )
