@@ -200,6 +200,14 @@ def _lint_deny(rule: Rule) -> _Problems:
         if cap is not None:
             word = FIELD_WORDS[field]
             yield field, f"a deny rule with {word} would deny what is small: put the cap into the allow rules instead"
+    kinds = rule.kinds or frozenset(PayloadKind)
+    about = {op for kind in kinds for op in (rule.operations or _KIND_OPERATIONS[kind]) & _KIND_OPERATIONS[kind]}
+    stated = about - {Operation.OPAQUE}
+    present = [field for field in _EFFECT_FIELDS if getattr(rule, field) not in (None, ANY)]
+    for field in present:
+        if stated and not any(field in ASKED_FIELDS[operation] for operation in stated):
+            word = FIELD_WORDS.get(field, field)
+            yield field, f"{_listed(stated)} has no {word}, so the rule never denies it: leave {word} out"
 
 
 def _lint_scope(rule: Rule) -> _Problems:
@@ -212,9 +220,8 @@ def _lint_scope(rule: Rule) -> _Problems:
             "principals",
             ("an allow rule without principals never matches: add principals: [spiffe://domain/bot/name], or any"),
         )
-    if PayloadKind.RAW_DIGEST in rule.kinds:
-        if Operation.OPAQUE not in rule.operations:
-            yield "operations", "raw digests can be anything: if that is meant, add operations: [opaque]"
+    if PayloadKind.RAW_DIGEST in rule.kinds and Operation.OPAQUE not in rule.operations:
+        yield "operations", "raw digests can be anything: if that is meant, add operations: [opaque]"
     if Operation.OPAQUE in rule.operations and rule.keys is ANY:
         yield "keys", "what is opaque can be anything: name the keys, any is not enough"
 
