@@ -28,10 +28,11 @@ setup: softhsm environment ## install SoftHSM2 and make .venv, where missing or 
 softhsm:
 	@sh softhsm/install.sh
 
-# .venv/installed.lock is written last: an interrupted installation is stale. A .venv that is a symbolic link is
-# somebody else's environment and stays as it is.
+# .venv/installed is written last: an interrupted installation is stale, and so is one that was moved, because its
+# scripts name their folder. A .venv that is a symbolic link is somebody else's environment and stays as it is.
 environment:
-	@if [ -L .venv ] || cmp -s requirements.lock .venv/installed.lock; then exit 0; fi
+	@if [ -L .venv ]; then exit 0; fi
+	if { echo '$(CURDIR)'; cat requirements.lock; } | cmp -s - .venv/installed && $(bin)/python -c ''; then exit 0; fi
 	py=
 	for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do
 		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then py=$$candidate; break; fi
@@ -46,14 +47,14 @@ environment:
 			echo "$$py cannot make environments. Run this, then make again: sudo apt-get install $$package" >&2
 			exit 1
 		fi
-		$$sudo apt-get update -q
+		$$sudo apt-get update -q || true  # one dead source of many must not stop us; the next line tells
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -q -y "$$package"
 	fi
 	echo "making .venv with $$("$$py" --version): about a minute, longer on a slow line"
 	"$$py" -m venv --clear .venv
 	$(bin)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(bin)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
-	cp requirements.lock .venv/installed.lock
+	{ echo '$(CURDIR)'; cat requirements.lock; } > .venv/installed
 
 demo: setup ## run the product's main job on real input and say whether all of it held
 	@$(bin)/python -m keyvault.demo

@@ -21,6 +21,8 @@ from keyvault.core.intent import PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.telemetry import WITHHELD, Metrics, configure_logging, withhold
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
@@ -151,7 +153,7 @@ def test_logs_go_to_standard_error() -> None:
         "from keyvault.telemetry import configure_logging;"
         "configure_logging(LogFormat.JSON, LogLevel.INFO); structlog.get_logger().info('ready')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == ""
     assert json.loads(done.stderr)["event"] == "ready"
 
