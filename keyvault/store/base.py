@@ -3,6 +3,7 @@
 A store holds one enclave's ledger. It knows entries as bytes, never their meaning.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,9 @@ class Head:
 
     size: int
     root: bytes
+
+
+EMPTY_HEAD = Head(size=0, root=hashlib.sha256(b"").digest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,10 @@ class Store(Protocol):
         """Return the durable head. An empty ledger has size 0 and the root SHA-256("")."""
 
     def acquire_term(self, holder: str) -> int:
-        """Become the leader: return a new epoch, greater than any before. Older epochs can append nothing from now on."""
+        """Become the leader: return a new epoch, greater than any before. Older epochs can append nothing from now on.
+
+        Raises OutcomeUnknown as ``append`` does.
+        """
 
     def append(self, *, epoch: int, expected: Head, entries: Sequence[Entry], new: Head) -> None:
         """Make all entries durable, in order, or none.
@@ -57,7 +64,9 @@ class Store(Protocol):
         """Keep the signed note for this size, durably.
 
         Raises:
-            Fenced: the epoch is not the newest, or another note stands for this or a greater size.
+            Fenced: the epoch is not the newest, another note stands for this or a greater size, or the ledger is
+                shorter. The same note again is no error.
+            OutcomeUnknown: as for ``append``.
         """
 
     def checkpoint(self) -> tuple[int, bytes] | None:

@@ -1,0 +1,120 @@
+"""The reference store: what a store does, without a disk. For tests and simulations; it survives nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from keyvault.core.errors import DuplicateRequest, Fenced, OutcomeUnknown
+from keyvault.store.base import EMPTY_HEAD, Entry, Head
+
+
+class Fault(Enum):
+    """What becomes of the next append: both look the same to the caller."""
+
+    LOST = "lost"
+    KEPT = "kept"
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryMedium:
+    """What a disk is to a real store: it outlives the stores that are opened on it."""
+
+    bodies: list[bytes] = field(default_factory=list)
+    index: dict[bytes, int] = field(default_factory=dict)
+    head: Head = EMPTY_HEAD
+    epoch: int = 0
+    holder: str = ""
+    checkpoints: list[tuple[int, bytes]] = field(default_factory=list)
+    fault: Fault | None = None
+
+
+class MemoryStore:
+    """A store on a medium; several on one medium fence one another as processes do."""
+
+    def __init__(self, medium: MemoryMedium) -> None:
+        self._medium = medium
+        self._in_doubt = False
+
+    def head(self) -> Head:
+        """See ``Store``."""
+        return self._medium.head
+
+    def acquire_term(self, holder: str) -> int:
+        """See ``Store``."""
+        self._refuse_when_in_doubt()
+        self._medium.epoch += 1
+        self._medium.holder = holder
+        return self._medium.epoch
+
+    def append(self, *, epoch: int, expected: Head, entries: Sequence[Entry], new: Head) -> None:
+        """See ``Store``."""
+        self._refuse_when_in_doubt()
+        self._check_epoch(epoch)
+        if self._medium.head != expected:
+            raise Fenced(f"the ledger has {self._medium.head.size} entries, not {expected.size} with the root expected")
+        if new.size != expected.size + len(entries):
+            raise ValueError("the new head does not count the entries")
+        self._check_keys(entries)
+        fault, self._medium.fault = self._medium.fault, None
+        if fault is not Fault.LOST:
+            self._write(entries, new)
+        if fault is not None:
+            self._in_doubt = True
+            raise OutcomeUnknown("the append was told to fail")
+
+    def read(self, start: int, count: int) -> list[bytes]:
+        """See ``Store``."""
+        return self._medium.bodies[start : start + count]
+
+    def find(self, request_key: bytes) -> tuple[int, bytes] | None:
+        """See ``Store``."""
+        index = self._medium.index.get(request_key)
+        return None if index is None else (index, self._medium.bodies[index])
+
+    def put_checkpoint(self, *, epoch: int, size: int, note: bytes) -> None:
+        """See ``Store``."""
+        self._refuse_when_in_doubt()
+        self._check_epoch(epoch)
+        if size > self._medium.head.size:
+            raise Fenced(f"the ledger has {self._medium.head.size} entries, the checkpoint {size}")
+        newest = self.checkpoint()
+        if newest == (size, note):
+            return
+        if newest is not None and newest[0] >= size:
+            raise Fenced(f"a checkpoint of size {newest[0]} stands, so none of size {size} can follow")
+        self._medium.checkpoints.append((size, note))
+
+    def checkpoint(self) -> tuple[int, bytes] | None:
+        """See ``Store``."""
+        return self._medium.checkpoints[-1] if self._medium.checkpoints else None
+
+    def checkpoints(self) -> list[tuple[int, bytes]]:
+        """See ``Store``."""
+        return list(self._medium.checkpoints)
+
+    def close(self) -> None:
+        """See ``Store``."""
+
+    def _refuse_when_in_doubt(self) -> None:
+        if self._in_doubt:
+            raise OutcomeUnknown("an earlier append is in doubt: open the store again")
+
+    def _check_epoch(self, epoch: int) -> None:
+        if epoch != self._medium.epoch:
+            raise Fenced(f"epoch {epoch} is over: {self._medium.holder} leads in epoch {self._medium.epoch}")
+
+    def _check_keys(self, entries: Sequence[Entry]) -> None:
+        seen: set[bytes] = set()
+        for entry in entries:
+            if entry.request_key is None:
+                continue
+            if entry.request_key in self._medium.index or entry.request_key in seen:
+                raise DuplicateRequest(entry.request_key)
+            seen.add(entry.request_key)
+
+    def _write(self, entries: Sequence[Entry], new: Head) -> None:
+        for entry in entries:
+            if entry.request_key is not None:
+                self._medium.index[entry.request_key] = len(self._medium.bodies)
+            self._medium.bodies.append(entry.body)
+        self._medium.head = new
