@@ -12,6 +12,11 @@ from typing import Protocol
 from keyvault.core.errors import Unavailable
 from keyvault.core.keys import KeyAlgorithm, Signature
 
+LOG_KEY_OBJECT_ID = b"keyvault-log-key"
+"""CKA_ID of the Ed25519 key that signs checkpoints."""
+IMPORT_KEY_OBJECT_ID = b"keyvault-import-key"
+"""CKA_ID of the RSA key for which imported secrets are wrapped."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignItem:

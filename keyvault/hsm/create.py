@@ -1,0 +1,75 @@
+"""A new SoftHSM token for a deployment, made by a process of its own.
+
+The caller (the CLI's ``init``) never imports ``pkcs11`` and never has a PIN: ``keyvault.hsm.provision`` makes both
+PINs, writes them to files that only this user can read, and reports public keys.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyvault.core.limits import TOKEN_START_MS
+from keyvault.hsm.base import TokenFault
+from keyvault.hsm.config import find_module, package_root
+
+_COMMAND = (sys.executable, "-P", "-s", "-m", "keyvault.hsm.provision")
+_RSA_MS = 45_000
+"""Two primes of 1536 bits on a slow machine, many times over."""
+PIN_FILE = "user.pin"
+SO_PIN_FILE = "so.pin"
+CONF_FILE = "softhsm2.conf"
+TOKENS_FOLDER = "tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedToken:
+    """Where a new token is, and its two public keys. Nothing in it is secret; the files that it names are.
+
+    ``log_public_key``: Ed25519, 32 bytes. ``import_public_key``: RSA, SubjectPublicKeyInfo (DER).
+    """
+
+    module: Path
+    label: str
+    softhsm2_conf: Path
+    pin_file: Path
+    so_pin_file: Path
+    log_public_key: bytes
+    import_public_key: bytes
+
+
+def create_token(directory: Path, label: str, module: Path | None = None) -> CreatedToken:
+    """Make a SoftHSM token under this label in a folder, which is made if need be; nothing in it is overwritten.
+
+    Blocks for up to some seconds (an RSA-3072 key). Raises TokenFault that says what is wrong; then what was begun
+    is removed again.
+    """
+    found = find_module(module)
+    directory = directory.absolute()
+    arguments = ("--directory", str(directory), "--label", label, "--module", str(found))
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module, with paths of the deployment
+            (*_COMMAND, *arguments),
+            env={"PYTHONPATH": package_root(), "LANG": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=(TOKEN_START_MS + _RSA_MS) / 1000,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TokenFault("TOKEN_NOT_CREATED", "the PKCS#11 module did not finish in time") from None
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise TokenFault("TOKEN_NOT_CREATED", lines[-1] if lines else f"exit status {done.returncode}")
+    keys = json.loads(done.stdout)
+    return CreatedToken(
+        module=found,
+        label=label,
+        softhsm2_conf=directory / CONF_FILE,
+        pin_file=directory / PIN_FILE,
+        so_pin_file=directory / SO_PIN_FILE,
+        log_public_key=bytes.fromhex(keys["log_public_key"]),
+        import_public_key=bytes.fromhex(keys["import_public_key"]),
+    )

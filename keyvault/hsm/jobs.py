@@ -1,0 +1,183 @@
+"""What is asked of a worker, and what its answer is worth. Runs in a lane's thread."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.limits import PAYLOAD_BYTES_MAX, TOKEN_BATCH_MAX, TOKEN_OBJECT_ID_BYTES_MAX, TOKEN_STRIKES_MAX
+from keyvault.hsm import wire
+from keyvault.hsm.base import SignItem, TokenFault
+from keyvault.hsm.verify import PUBLIC_KEY_BYTES, WrongSignature, verified
+from keyvault.v1 import worker_pb2
+
+T = TypeVar("T")
+_DIGEST_BYTES = 32
+_ECDSA = frozenset({KeyAlgorithm.SECP256K1, KeyAlgorithm.P256})
+Outcome = list[Signature | TokenFault]
+
+
+class Job(Protocol[T]):
+    """One request to a worker."""
+
+    def request(self) -> worker_pb2.WorkerRequest | None:
+        """Return what to send; None if nothing is left to ask (``accept`` gets an empty response)."""
+
+    def accept(self, response: worker_pb2.WorkerResponse) -> tuple[T, str | None]:
+        """Return the result, and a code if the worker cannot be trusted any more."""
+
+    def refuse(self, fault: TokenFault) -> T:
+        """Return the result when the worker gave none."""
+
+    def worked(self, result: T) -> bool:
+        """Return whether the result shows that the worker is good for something."""
+
+
+class Strikes:
+    """Counts wrong signatures per object, so that one bad object does not cost a worker per request for ever."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[bytes, int] = {}
+
+    def struck_out(self, object_id: bytes) -> bool:
+        """Return whether the object is not to be asked any more."""
+        return self._counts.get(object_id, 0) >= TOKEN_STRIKES_MAX
+
+    def wrong(self, object_id: bytes) -> None:
+        """The object gave a wrong signature. The table is bounded by the objects that exist."""
+        with self._lock:
+            self._counts[object_id] = self._counts.get(object_id, 0) + 1
+
+    def right(self, object_id: bytes) -> None:
+        """The object gave a right signature."""
+        if object_id in self._counts:
+            with self._lock:
+                self._counts.pop(object_id, None)
+
+
+class SignJob:
+    """A batch of signatures. Items that cannot be right are refused here; the worker sees the others only."""
+
+    def __init__(self, items: Sequence[SignItem], strikes: Strikes) -> None:
+        self._items = items
+        self._strikes = strikes
+        self._refused: dict[int, TokenFault] = {}
+
+    def request(self) -> worker_pb2.WorkerRequest | None:
+        """Return the batch of the items that are well-formed."""
+        if len(self._items) > TOKEN_BATCH_MAX:
+            self._refused = dict.fromkeys(range(len(self._items)), TokenFault("BATCH_SIZE", "too many for one batch"))
+            return None
+        batch = worker_pb2.SignBatch()
+        for position, item in enumerate(self._items):
+            refusal = self._refusal(item)
+            if refusal is not None:
+                self._refused[position] = refusal
+                continue
+            batch.items.add(
+                object_id=item.object_id, algorithm=wire.algorithm_to_wire(item.algorithm), input=item.input
+            )
+        return worker_pb2.WorkerRequest(sign=batch) if batch.items else None
+
+    def accept(self, response: worker_pb2.WorkerResponse) -> tuple[Outcome, str | None]:
+        """Return a verified signature or a fault per item; one wrong signature condemns the worker."""
+        results = iter(response.signed.results)
+        if len(response.signed.results) != len(self._items) - len(self._refused):
+            return self.refuse(TokenFault("BAD_ANSWER", "the worker did not answer item by item")), "BAD_ANSWER"
+        outcome: Outcome = []
+        code: str | None = None
+        for position, item in enumerate(self._items):
+            refusal = self._refused.get(position)
+            answer = refusal if refusal is not None else self._judged(item, next(results))
+            if isinstance(answer, TokenFault) and answer.code == "WRONG_SIGNATURE":
+                code = answer.code
+            outcome.append(answer)
+        return outcome, code
+
+    def refuse(self, fault: TokenFault) -> Outcome:
+        """Return the fault for every item."""
+        return [self._refused.get(position, fault) for position in range(len(self._items))]
+
+    def worked(self, result: Outcome) -> bool:
+        """Return whether there is a signature in it."""
+        return any(isinstance(one, Signature) for one in result)
+
+    def _judged(self, item: SignItem, result: worker_pb2.SignedBatch.Result) -> Signature | TokenFault:
+        if result.HasField("error"):
+            return fault_of(result.error)
+        try:
+            signature = verified(item, result.signature)
+        except WrongSignature as error:
+            self._strikes.wrong(item.object_id)
+            return TokenFault("WRONG_SIGNATURE", f"the token's signature was not used: it {error}")
+        self._strikes.right(item.object_id)
+        return signature
+
+    def _refusal(self, item: SignItem) -> TokenFault | None:
+        if not 1 <= len(item.object_id) <= TOKEN_OBJECT_ID_BYTES_MAX:
+            return TokenFault("OBJECT_ID_SIZE", f"an object id has 1 to {TOKEN_OBJECT_ID_BYTES_MAX} bytes")
+        if len(item.public_key) != PUBLIC_KEY_BYTES[item.algorithm]:
+            return TokenFault("PUBLIC_KEY_SIZE", f"the public key is no {item.algorithm} key")
+        if item.algorithm in _ECDSA and len(item.input) != _DIGEST_BYTES:
+            return TokenFault("INPUT_SIZE", f"ECDSA signs {_DIGEST_BYTES} bytes, not {len(item.input)}")
+        if len(item.input) > PAYLOAD_BYTES_MAX:
+            return TokenFault("INPUT_SIZE", f"an input has at most {PAYLOAD_BYTES_MAX} bytes")
+        if self._strikes.struck_out(item.object_id):
+            return TokenFault("OBJECT_STRUCK_OUT", "the token's key does not fit the ledger's public key; see the log")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class MakeJob:
+    """An object to be made: a key pair or an imported secret."""
+
+    message: worker_pb2.WorkerRequest
+
+    def request(self) -> worker_pb2.WorkerRequest:
+        """Return it."""
+        return self.message
+
+    def accept(self, response: worker_pb2.WorkerResponse) -> tuple[bytes | TokenFault, str | None]:
+        """Return the public key, or the token's error."""
+        match response.WhichOneof("response"):
+            case "made":
+                return response.made.public_key, None
+            case "error":
+                return fault_of(response.error), None
+            case _:
+                return TokenFault("BAD_ANSWER", "the worker answered something else"), "BAD_ANSWER"
+
+    def refuse(self, fault: TokenFault) -> bytes | TokenFault:
+        """Return the fault."""
+        return fault
+
+    def worked(self, result: bytes | TokenFault) -> bool:
+        """Return whether the object is there."""
+        return isinstance(result, bytes)
+
+
+def generate(object_id: bytes, algorithm: KeyAlgorithm) -> MakeJob:
+    """Return the job that makes or finds a key pair."""
+    pair = worker_pb2.GenerateObject(object_id=object_id, algorithm=wire.algorithm_to_wire(algorithm))
+    return MakeJob(worker_pb2.WorkerRequest(generate=pair))
+
+
+def unwrap(object_id: bytes, import_object_id: bytes, wrapped: bytes) -> MakeJob:
+    """Return the job that makes a secret from an RSA-OAEP blob."""
+    blob = worker_pb2.UnwrapObject(object_id=object_id, import_object_id=import_object_id, wrapped=wrapped)
+    return MakeJob(worker_pb2.WorkerRequest(unwrap=blob))
+
+
+def possession(object_id: bytes, algorithm: KeyAlgorithm, public_key: bytes) -> SignItem:
+    """Return the item whose signature shows that the token holds the private half of a public key."""
+    message = b"keyvault/proof-of-possession/v1\0" + object_id + public_key
+    digest = hashlib.sha256(message).digest()
+    return SignItem(object_id=object_id, algorithm=algorithm, public_key=public_key, input=digest)
+
+
+def fault_of(error: worker_pb2.WorkerError) -> TokenFault:
+    """Return the worker's error as the engine's."""
+    return TokenFault(error.code, error.explanation)

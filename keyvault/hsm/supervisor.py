@@ -1,0 +1,146 @@
+"""One token for the engine: all its workers, started, watched, replaced and ended.
+
+The server process never imports ``pkcs11``, never loads the module, never reads the PIN.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.limits import TOKEN_CLOSE_MS, WRAPPED_SECRET_BYTES_MAX
+from keyvault.hsm import jobs
+from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID, TokenFault
+from keyvault.hsm.config import TokenConfig
+from keyvault.hsm.lane import WorkerLane
+from keyvault.hsm.process import Breaker, Capabilities, WorkerSlot
+
+
+class TokenSupervisor:
+    """A ``keyvault.hsm.base.Token``. Make it with ``open_token``."""
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._breaker = Breaker()
+        self._slots = tuple(WorkerSlot(config, self._breaker) for _ in range(config.workers))
+        strikes = jobs.Strikes()
+        self._lanes = tuple(
+            WorkerLane(
+                slot=slot,
+                index=index,
+                breaker=self._breaker,
+                strikes=strikes,
+                deadline_ms=config.deadline_ms,
+                latched=self._lane_latched,
+            )
+            for slot in self._slots
+            for index in range(config.lanes_per_worker)
+        )
+        self._making = asyncio.Lock()
+        self._next_maker = 0
+
+    @property
+    def lanes(self) -> Sequence[WorkerLane]:
+        """All lanes of all workers; fixed for the token's life."""
+        return self._lanes
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What every worker of the token can do. Raises TokenFault before ``start`` returned."""
+        found = [slot.capabilities for slot in self._slots if slot.capabilities is not None]
+        if len(found) < len(self._slots):
+            raise TokenFault("NOT_READY", "the token's workers have not started yet")
+        return Capabilities(
+            algorithms=frozenset.intersection(*(one.algorithms for one in found)),
+            token_label=found[0].token_label,
+            token_serial=found[0].token_serial,
+            library=found[0].library,
+        )
+
+    @property
+    def worker_starts(self) -> int:
+        """How often a worker was started; above the number of workers, some were replaced."""
+        return sum(slot.starts for slot in self._slots)
+
+    async def start(self) -> None:
+        """Start all workers. Raises TokenFault that says what is wrong and what to do; then nothing is left running."""
+        for lane in self._lanes:
+            lane.start()
+        for lane in self._lanes:
+            fault = await lane.started
+            if fault is not None:
+                await self.close()
+                raise fault
+
+    async def generate(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
+        """See ``keyvault.hsm.base.Token``. The new key signs once, so that its public key is proven."""
+        self._check_supported(algorithm)
+        async with self._making:
+            lane = await self._maker()
+            public_key = await lane.make(jobs.generate(object_id, algorithm))
+            (proof,) = await lane.sign([jobs.possession(object_id, algorithm, public_key)])
+        if isinstance(proof, TokenFault):
+            raise proof
+        return public_key
+
+    async def unwrap(self, object_id: bytes, algorithm: KeyAlgorithm, wrapped: bytes) -> None:
+        """See ``keyvault.hsm.base.Token``. Doing it twice with the same secret is doing it once."""
+        self._check_supported(algorithm)
+        if algorithm is not KeyAlgorithm.HMAC_SHA256:
+            raise TokenFault("NOT_IMPORTED", f"{algorithm} keys are generated, only HMAC secrets are imported")
+        if len(wrapped) > WRAPPED_SECRET_BYTES_MAX:
+            raise TokenFault("WRAPPED_SIZE", f"a wrapped secret has at most {WRAPPED_SECRET_BYTES_MAX} bytes")
+        async with self._making:
+            lane = await self._maker()
+            await lane.make(jobs.unwrap(object_id, IMPORT_KEY_OBJECT_ID, wrapped))
+
+    async def close(self) -> None:
+        """End all workers, within two seconds. Batches in flight become faults."""
+        if self._breaker.closing.is_set():
+            return
+        self._breaker.closing.set()
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        deadline = time.monotonic() + TOKEN_CLOSE_MS / 1000
+        for slot in self._slots:
+            slot.interrupt()
+        for lane in self._lanes:
+            lane.stop()
+        for slot in self._slots:
+            slot.end(deadline)
+        self._breaker.ended.set()
+        for lane in self._lanes:
+            lane.join()
+
+    def _lane_latched(self) -> None:
+        """When the last lane is latched nobody need wait any more: ``sign`` says why nothing will come."""
+        if all(lane.latched for lane in self._lanes):
+            for lane in self._lanes:
+                lane.hopeless = True
+                lane.announce()
+
+    def _check_supported(self, algorithm: KeyAlgorithm) -> None:
+        if algorithm not in self.capabilities.algorithms:
+            raise TokenFault("UNSUPPORTED_ALGORITHM", f"this token does not sign with {algorithm}")
+
+    async def _maker(self) -> WorkerLane:
+        """Return a lane that is up, another one each time, so that no worker is needed for making."""
+        waits = [asyncio.ensure_future(lane.ready()) for lane in self._lanes]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            up = [lane for lane, wait in zip(self._lanes, waits, strict=True) if wait.done()]
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._next_maker += 1
+        return up[self._next_maker % len(up)]
+
+
+async def open_token(config: TokenConfig) -> TokenSupervisor:
+    """Return a token whose workers all run and passed their self-test.
+
+    Raises TokenFault that says what is wrong and what to do: module missing, token not found, PIN refused, PIN file.
+    """
+    token = TokenSupervisor(config)
+    await token.start()
+    return token

@@ -1,0 +1,139 @@
+"""What is done with one key object, and what is checked about it."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pkcs11
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11.exceptions import PKCS11Error
+from pkcs11.types import SignMixin, UnwrapMixin, VerifyMixin
+
+from keyvault.core.errors import Malformed
+from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.limits import HMAC_SECRET_BYTES_MAX, HMAC_SECRET_BYTES_MIN, TOKEN_OBJECT_ID_BYTES_MAX
+from keyvault.hsm import templates
+from keyvault.hsm.failures import Remedy, TokenError, code_of, remedy_for
+
+T = TypeVar("T")
+SIGN_MECHANISMS = {
+    KeyAlgorithm.SECP256K1: Mechanism.ECDSA,
+    KeyAlgorithm.P256: Mechanism.ECDSA,
+    KeyAlgorithm.ED25519: Mechanism.EDDSA,
+    KeyAlgorithm.HMAC_SHA256: Mechanism.SHA256_HMAC,
+}
+_SIGNATURE_BUFFER_BYTES = 128
+
+
+def translated(operation: Callable[[], T]) -> T:
+    """Do it; a PKCS#11 error comes out as a TokenError."""
+    try:
+        return operation()
+    except PKCS11Error as error:
+        raise translate(error) from error
+
+
+def translate(error: PKCS11Error) -> TokenError:
+    """Return the error as a TokenError with its remedy."""
+    name = type(error).__name__
+    return TokenError(code_of(name), str(error) or name, remedy_for(name, str(error)))
+
+
+def sign(key: SignMixin, algorithm: KeyAlgorithm, message: bytes) -> bytes:
+    """Return the raw signature; an HMAC only after the token verified it. Raises TokenError, PKCS11Error."""
+    mechanism = SIGN_MECHANISMS[algorithm]
+    signature = key.sign(message, mechanism=mechanism, buffer_size=_SIGNATURE_BUFFER_BYTES)
+    if algorithm is KeyAlgorithm.HMAC_SHA256:
+        _check_hmac(key, message, signature)
+    return signature
+
+
+def _check_hmac(key: SignMixin, message: bytes, signature: bytes) -> None:
+    if isinstance(key, VerifyMixin) and key.verify(message, signature, mechanism=Mechanism.SHA256_HMAC):
+        return
+    raise TokenError("WRONG_SIGNATURE", "the token does not verify its own HMAC", Remedy.RETIRE)
+
+
+def unwrap(import_key: pkcs11.Object, template: templates.Template, wrapped: bytes) -> pkcs11.Object:
+    """Return the secret key that the token made from an RSA-OAEP blob. Raises TokenError, PKCS11Error."""
+    if not isinstance(import_key, UnwrapMixin):
+        raise TokenError("OBJECT_MISMATCH", "the import key may not unwrap", Remedy.KEEP)
+    try:
+        return import_key.unwrap_key(
+            ObjectClass.SECRET_KEY,
+            KeyType.GENERIC_SECRET,
+            wrapped,
+            mechanism=Mechanism.RSA_PKCS_OAEP,
+            # SHA-1 is what SoftHSM 2.6.1 has; OAEP needs no collision resistance (see keyvault.core.wrap).
+            mechanism_param=(Mechanism.SHA_1, pkcs11.MGF.SHA1, None),  # type: ignore[arg-type]  # the stub knows no tuples
+            store=bool(template["TOKEN"]),
+            capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
+            template=attributes(template),
+        )
+    except pkcs11.GeneralError as error:
+        # SoftHSM's answer to a blob for another key; from an admin's input, so no reason to doubt the device.
+        raise TokenError("UNWRAP_REFUSED", "the token cannot open the wrapped secret", Remedy.KEEP) from error
+
+
+def attributes(template: templates.Template) -> dict[Attribute, templates.AttributeValue]:
+    """Return a template with the names that python-pkcs11 has for them."""
+    return {Attribute[name]: value for name, value in template.items()}
+
+
+def usable(found: pkcs11.Object) -> SignMixin:
+    """Return the object as a key that may sign, or raise TokenError."""
+    if isinstance(found, SignMixin):
+        return found
+    raise TokenError("OBJECT_MISMATCH", "the object is not a key that may sign", Remedy.KEEP)
+
+
+def check_algorithm(key: SignMixin, algorithm: KeyAlgorithm) -> None:
+    """Raise TokenError unless the object is a key of this algorithm."""
+    if algorithm is KeyAlgorithm.HMAC_SHA256:
+        fits = key.key_type is KeyType.GENERIC_SECRET
+    else:
+        fits = templates.is_on_curve(algorithm, key[Attribute.EC_PARAMS])
+    if not fits:
+        raise TokenError("OBJECT_MISMATCH", f"the object is no {algorithm} key", Remedy.KEEP)
+
+
+def check_secrecy(key: pkcs11.Object, promised: templates.Template) -> None:
+    """Raise TokenError unless every attribute reads back as promised (I6)."""
+    wrong = sorted(name for name, value in promised.items() if key[Attribute[name]] != value)
+    if wrong:
+        raise TokenError("NOT_SECRET", f"the token does not hold to {', '.join(wrong)} (I6)", Remedy.KEEP)
+
+
+def keep_only_if_secret(private: pkcs11.PrivateKey, public: pkcs11.PublicKey, promised: templates.Template) -> None:
+    """Destroy both halves and raise unless the private one reads back as promised (I6)."""
+    try:
+        check_secrecy(private, promised)
+    except (TokenError, PKCS11Error):
+        private.destroy()
+        public.destroy()
+        raise
+
+
+def check_secret_length(secret: pkcs11.Object) -> None:
+    """Raise TokenError unless HMAC-SHA256 can use the secret as it is."""
+    size = secret[Attribute.VALUE_LEN]
+    if not HMAC_SECRET_BYTES_MIN <= size <= HMAC_SECRET_BYTES_MAX:
+        raise TokenError(
+            "SECRET_SIZE",
+            f"the wrapped secret has {size} bytes; wrap it padded with zeros to at least {HMAC_SECRET_BYTES_MIN}, or, "
+            f"if longer than {HMAC_SECRET_BYTES_MAX}, its SHA-256 (keyvault.core.wrap does)",
+            Remedy.KEEP,
+        )
+
+
+def public_key(public: pkcs11.Object, algorithm: KeyAlgorithm) -> bytes:
+    """Return a public object's point: 65 bytes (SEC 1, uncompressed) or 32 (Ed25519). Raises TokenError."""
+    try:
+        return templates.parse_ec_point(algorithm, public[Attribute.EC_POINT])
+    except Malformed as error:
+        raise TokenError("PUBLIC_KEY_FORM", str(error), Remedy.KEEP) from error
+
+
+def check_object_id(object_id: bytes) -> None:
+    """Raise TokenError unless the id has a length that tokens take."""
+    if not 1 <= len(object_id) <= TOKEN_OBJECT_ID_BYTES_MAX:
+        raise TokenError("OBJECT_ID_SIZE", f"an id has 1 to {TOKEN_OBJECT_ID_BYTES_MAX} bytes", Remedy.KEEP)

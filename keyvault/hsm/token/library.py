@@ -1,0 +1,144 @@
+"""The module, the token in it, the login, and the lock around making objects."""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pkcs11
+from pkcs11 import TokenFlag, _pkcs11
+from pkcs11.exceptions import PKCS11Error
+
+from keyvault.hsm.cryptoki import Cryptoki, CryptokiError
+from keyvault.hsm.failures import Remedy, TokenError
+from keyvault.hsm.token.keys import translate
+
+
+class _LockingLibrary(_pkcs11.lib):
+    """python-pkcs11's library object, initialised with CKF_OS_LOCKING_OK instead of NULL."""
+
+    cryptoki: Cryptoki
+
+    def initialize(self) -> None:
+        self.cryptoki = Cryptoki(Path(self.so))
+        self.cryptoki.initialize()
+
+
+class Token:
+    """The module, loaded and initialised once per process, one token of it, and the login."""
+
+    def __init__(self, *, module: Path, label: str, lock_file: Path) -> None:
+        """Load the module and find exactly one token with this label. Raises TokenError; does not log in."""
+        self._library = load_library(module)
+        self._token = _find_token(self._library, label)
+        self._lock_file = lock_file
+        self._anchor: pkcs11.Session | None = None
+        self._making = threading.Lock()
+
+    @property
+    def label(self) -> str:
+        """The token's label."""
+        return self._token.label
+
+    @property
+    def serial(self) -> str:
+        """The token's serial number."""
+        return self._token.serial.decode("ascii", "replace").strip()
+
+    @property
+    def library(self) -> str:
+        """The module's own name and version."""
+        major, minor = self._library.library_version
+        return f"{self._library.manufacturer_id} {self._library.library_description} {major}.{minor}"
+
+    def log_in(self, pin: str) -> None:
+        """Open the anchor session. One attempt; raises TokenError, with LATCH if the PIN was refused."""
+        try:
+            self._anchor = self._token.open(rw=True, user_pin=pin)
+        except PKCS11Error as error:
+            raise translate(error) from None  # the cause's frames hold the PIN
+
+    def open_session(self) -> pkcs11.Session:
+        """Return a new session that inherits the login. Raises TokenError."""
+        try:
+            return self._token.open(rw=True)
+        except PKCS11Error as error:
+            raise translate(error) from error
+
+    def logged_in(self, session: pkcs11.Session) -> bool:
+        """Return whether the login still holds. Raises TokenError."""
+        try:
+            return self._library.cryptoki.logged_in(session.handle)  # type: ignore[attr-defined]  # a Cython field
+        except CryptokiError as error:
+            raise TokenError("SESSION_INFO_FAILED", str(error), Remedy.REOPEN) from error
+
+    def close_session(self, session: pkcs11.Session) -> None:
+        """Close a lane's session; one that the token does not know any more is closed already."""
+        try:
+            session.close()
+        except PKCS11Error:
+            return
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Hold the right to make and destroy objects: nobody else makes, destroys or searches meanwhile."""
+        with self._making, self._locked(fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def finding(self) -> Iterator[None]:
+        """Hold the right to search: nobody makes or destroys meanwhile."""
+        with self._locked(fcntl.LOCK_SH):
+            yield
+
+    def wait_until_made(self) -> None:
+        """Return when this process is not in the middle of making an object, and never let it start again."""
+        self._making.acquire()
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        # A new descriptor each time: flock belongs to the open file, so threads exclude one another as well.
+        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def new_token(*, module: Path, label: str, so_pin: str, pin: str) -> None:
+    """Initialise a token in the module's free slot, and its user PIN. Finalises the module. Raises TokenError."""
+    library = load_library(module)
+    try:
+        free = [slot for slot in library.get_slots() if not slot.get_token().flags & TokenFlag.TOKEN_INITIALIZED]
+        if not free:
+            raise TokenError("NO_FREE_SLOT", "the module has no slot for a new token", Remedy.KEEP)
+        library.cryptoki.init_token(free[0].slot_id, so_pin.encode(), label)
+        # SoftHSM gives the new token another slot; it is found again by its label.
+        with _find_token(library, label).open(rw=True, so_pin=so_pin) as session:
+            session.init_pin(pin)
+    except (PKCS11Error, CryptokiError) as error:
+        problem = translate(error).code if isinstance(error, PKCS11Error) else str(error)
+        # Without its cause, whose frames hold the PINs.
+        raise TokenError("TOKEN_NOT_CREATED", f"cannot initialise the token: {problem}", Remedy.RETIRE) from None
+    library.cryptoki.finalize()
+
+
+def load_library(module: Path) -> _LockingLibrary:
+    """Load and initialise a PKCS#11 module for use by threads; once per process. Raises TokenError."""
+    try:
+        return _LockingLibrary(str(module))
+    except (OSError, AttributeError, CryptokiError, PKCS11Error) as error:
+        raise TokenError("MODULE_UNUSABLE", f"PKCS#11 module {module}: {error}", Remedy.RETIRE) from error
+
+
+def _find_token(library: _LockingLibrary, label: str) -> pkcs11.Token:
+    try:
+        tokens = [token for token in library.get_tokens() if token.label == label]
+    except PKCS11Error as error:
+        raise translate(error) from error
+    if len(tokens) == 1:
+        return tokens[0]
+    raise TokenError("TOKEN_NOT_FOUND", f"{len(tokens)} tokens have the label {label!r}, not one", Remedy.RETIRE)

@@ -1,0 +1,185 @@
+"""The process that alone holds the PIN and the PKCS#11 sessions of one token.
+
+Started by the supervisor with exec, never by fork of the server. It inherits one socket per lane, gets no secret by
+argument or environment, reads the PIN from its file itself, and does one request at a time per lane, each lane in a
+thread and session of its own. It says ``Capabilities`` or ``WorkerError`` on every lane, then only answers.
+
+It ends by ``os._exit``: when a lane's socket ends (the server closed it or died), when the token is in doubt, when
+the PIN was refused. C_Finalize is left out on purpose: other lanes may be inside the module, and the end of a
+process closes its sessions as well.
+
+It refuses to: write logs, keep a PIN after the login, retry a login, answer with anything but the named errors.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import hmac
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from google.protobuf.message import DecodeError
+
+from keyvault.core.keys import KeyAlgorithm
+from keyvault.hsm import frames, wire
+from keyvault.hsm.failures import Remedy, TokenError
+from keyvault.hsm.pin import read_pin
+from keyvault.hsm.token import Session, Token
+from keyvault.v1 import worker_pb2
+
+# linux/prctl.h
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Serve the lanes until they end. Does not return."""
+    options = _parser().parse_args(arguments)
+    harden()
+    lanes = [socket.socket(fileno=descriptor) for descriptor in options.lane]
+    try:
+        token = Token(module=options.module, label=options.label, lock_file=options.lock_file)
+        token.log_in(read_pin(options.pin_file))
+        sessions = [Session(token) for _ in lanes]
+        hello = worker_pb2.WorkerResponse(capabilities=self_test(token, sessions[0]))
+    except TokenError as error:
+        _say(lanes, worker_pb2.WorkerResponse(error=_error(error)))
+        os._exit(wire.ExitCode.PIN_REFUSED if error.remedy is Remedy.LATCH else wire.ExitCode.NOT_STARTED)
+    _say(lanes, hello)
+    for lane, session in zip(lanes[1:], sessions[1:], strict=True):
+        threading.Thread(target=_serve, args=(token, session, lane), daemon=True).start()
+    _serve(token, sessions[0], lanes[0])
+
+
+def harden() -> None:
+    """No core dump, no ptrace or /proc reading by others, no new privileges, no life without the parent.
+
+    Ctrl-C and SIGTERM are for the server, which drains and then closes our sockets.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    for option, value in ((_PR_SET_DUMPABLE, 0), (_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_PDEATHSIG, signal.SIGKILL)):
+        if prctl(option, int(value), 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"prctl({option})")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def self_test(token: Token, session: Session) -> worker_pb2.Capabilities:
+    """Return what the token can do, shown by doing it with keys that live for one signature.
+
+    The server verifies the signatures. An algorithm that the token refuses is left out.
+    Raises TokenError when the token itself is in doubt.
+    """
+    found = worker_pb2.Capabilities(token_label=token.label, token_serial=token.serial, library=token.library)
+    for algorithm in KeyAlgorithm:
+        try:
+            public_key, signature = _trial(session, algorithm)
+        except TokenError as error:
+            if error.remedy in {Remedy.LATCH, Remedy.RETIRE}:
+                raise
+            continue
+        found.trials.add(
+            algorithm=wire.algorithm_to_wire(algorithm),
+            public_key=public_key,
+            input=wire.TRIAL_DIGEST,
+            signature=signature,
+        )
+    return found
+
+
+def _trial(session: Session, algorithm: KeyAlgorithm) -> tuple[bytes, bytes]:
+    if algorithm is not KeyAlgorithm.HMAC_SHA256:
+        return session.trial_pair(wire.TRIAL_OBJECT_ID, algorithm, wire.TRIAL_DIGEST)
+    answer = session.trial_hmac(wire.TRIAL_OBJECT_ID, wire.TRIAL_HMAC_SECRET, wire.TRIAL_DIGEST)
+    if answer != hmac.digest(wire.TRIAL_HMAC_SECRET, wire.TRIAL_DIGEST, hashlib.sha256):
+        raise TokenError("WRONG_SIGNATURE", "the token's HMAC is not HMAC-SHA256", Remedy.KEEP)
+    return b"", answer
+
+
+def _serve(token: Token, session: Session, lane: socket.socket) -> NoReturn:
+    try:
+        while True:
+            _answer(token, session, lane)
+    except (OSError, DecodeError):
+        # The server is gone or talks nonsense. Let another lane finish an object that it is writing.
+        token.wait_until_made()
+        os._exit(wire.ExitCode.CLOSED)
+    except BaseException:  # noqa: BLE001 - whatever it is: a lane that died must not look alive
+        sys.excepthook(*sys.exc_info())
+        os._exit(wire.ExitCode.RETIRED)
+
+
+def _answer(token: Token, session: Session, lane: socket.socket) -> None:
+    request = worker_pb2.WorkerRequest.FromString(frames.receive(lane))
+    response, remedy = _do(session, request)
+    frames.send(lane, response.SerializeToString())
+    if remedy in {Remedy.LATCH, Remedy.RETIRE}:
+        token.wait_until_made()
+        os._exit(wire.ExitCode.PIN_REFUSED if remedy is Remedy.LATCH else wire.ExitCode.RETIRED)
+
+
+def _do(session: Session, request: worker_pb2.WorkerRequest) -> tuple[worker_pb2.WorkerResponse, Remedy]:
+    kind = request.WhichOneof("request")
+    if kind == "sign":
+        return _sign(session, request.sign)
+    try:
+        public_key = _make(session, request)
+    except TokenError as error:
+        return worker_pb2.WorkerResponse(error=_error(error)), error.remedy
+    return worker_pb2.WorkerResponse(made=worker_pb2.ObjectMade(public_key=public_key)), Remedy.KEEP
+
+
+def _make(session: Session, request: worker_pb2.WorkerRequest) -> bytes:
+    if request.WhichOneof("request") == "generate":
+        return session.generate(request.generate.object_id, wire.algorithm_from_wire(request.generate.algorithm))
+    unwrap = request.unwrap
+    session.unwrap(unwrap.object_id, unwrap.import_object_id, unwrap.wrapped)
+    return b""
+
+
+def _sign(session: Session, batch: worker_pb2.SignBatch) -> tuple[worker_pb2.WorkerResponse, Remedy]:
+    """Sign all items; after an error that ends this process, the items that follow get the same error."""
+    signed = worker_pb2.SignedBatch()
+    fatal: TokenError | None = None
+    for item in batch.items:
+        try:
+            if fatal is not None:
+                raise fatal
+            signature = session.sign(item.object_id, wire.algorithm_from_wire(item.algorithm), item.input)
+            signed.results.add(signature=signature)
+        except TokenError as error:
+            fatal = error if error.remedy in {Remedy.LATCH, Remedy.RETIRE} else None
+            signed.results.add(error=_error(error))
+    return worker_pb2.WorkerResponse(signed=signed), fatal.remedy if fatal else Remedy.KEEP
+
+
+def _error(error: TokenError) -> worker_pb2.WorkerError:
+    return worker_pb2.WorkerError(code=error.code, explanation=error.explanation, latched=error.remedy is Remedy.LATCH)
+
+
+def _say(lanes: Sequence[socket.socket], message: worker_pb2.WorkerResponse) -> None:
+    for lane in lanes:
+        frames.send(lane, message.SerializeToString())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="keyvault.hsm.worker", description="Started by the keyvault server.")
+    parser.add_argument("--module", type=Path, required=True, help="PKCS#11 module")
+    parser.add_argument("--label", required=True, help="label of the token")
+    parser.add_argument("--pin-file", type=Path, required=True, help="file with the user PIN, mode 0600")
+    parser.add_argument("--lock-file", type=Path, required=True, help="file to lock while objects are made")
+    parser.add_argument("--lane", type=int, action="append", required=True, help="inherited socket of a lane")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
