@@ -198,6 +198,13 @@ def test_top_level_is_fixed() -> None:
     assert {name for name in NEEDED if not (ROOT / name).is_file()} == set()
 
 
+def test_ci_is_what_everybody_runs() -> None:
+    """Continuous integration runs `make test` and nothing that a desk does not run."""
+    commands = [line for line in read(Path(".ci/run")).splitlines() if line and not line.startswith("#")]
+    assert commands == ["set -euo pipefail", 'cd "$(dirname "${BASH_SOURCE[0]}")/.."', "make test"]
+    assert (ROOT / ".ci/run").stat().st_mode & 0o111
+
+
 def test_generated_code_is_current(tmp_path: Path) -> None:
     """keyvault/v1 is what protos/ says, byte for byte, with its typed stubs."""
     protos = ROOT / "protos"
