@@ -238,7 +238,7 @@ def _has_unknown_fact(body: bytes) -> bool:
         return False
 
 
-def _event(message: event_pb2.Event) -> Event:  # noqa: PLR0911 (one return for each kind of fact)
+def _event(message: event_pb2.Event) -> Event:
     if message.at_ms < 0 or message.epoch < 0:
         raise Malformed("event", "time or epoch is negative")
     at, epoch = UnixMillis(message.at_ms), Epoch(message.epoch)

@@ -1,0 +1,93 @@
+"""C2SP checkpoints (c2sp.org/tlog-checkpoint v1.0.0): what the log key says about the ledger at one size.
+
+Three lines: origin, size, root in base64. No extension lines: auditors cannot check them, and some cosignatures do
+not cover them. The origin is also the name of the log key.
+"""
+
+import base64
+from dataclasses import dataclass
+
+from keyvault.core.errors import Malformed
+from keyvault.core.ids import EnclaveName, parse_enclave_name
+from keyvault.ledger.merkle import HASH_BYTES
+from keyvault.ledger.note import (
+    SIGNATURE_BYTES,
+    NoteSignature,
+    Verifier,
+    decode_base64,
+    format_note,
+    open_note,
+    verifier,
+)
+
+SIZE_DIGITS_MAX = 19
+_ORIGIN_HASH_CHARS = 16
+_LINES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The ledger called ``origin`` has ``size`` entries under ``root``."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+def origin(enclave: EnclaveName, genesis_hash: bytes) -> str:
+    """Return the ledger's name, ``keyvault/<enclave>/<16 hex digits of the leaf hash of entry 0>``."""
+    if len(genesis_hash) != HASH_BYTES:
+        raise Malformed("genesis hash", f"{len(genesis_hash)} bytes; {HASH_BYTES} are needed")
+    return f"keyvault/{parse_enclave_name(enclave)}/{genesis_hash.hex()[:_ORIGIN_HASH_CHARS]}"
+
+
+def signing_text(origin: str, size: int, root: bytes) -> bytes:
+    """Return the text that the log key signs, or raise Malformed."""
+    if len(root) != HASH_BYTES or size < 0:
+        raise Malformed("checkpoint", "needs a size of 0 or more and a root of 32 bytes")
+    verifier(origin, bytes(HASH_BYTES))
+    return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n".encode()
+
+
+def assemble(text: bytes, key: Verifier, signature: bytes) -> bytes:
+    """Return the note of a checkpoint text and its signature, which was made elsewhere.
+
+    The note is opened again first: a checkpoint that would not verify does not leave (Unproven, Malformed).
+    """
+    if len(signature) != SIGNATURE_BYTES:
+        raise Malformed("signature", f"{len(signature)} bytes; Ed25519 has {SIGNATURE_BYTES}")
+    note = format_note(text, [NoteSignature(name=key.name, key_id=key.key_id, signature=signature)])
+    open_checkpoint(note, key)
+    return note
+
+
+def open_checkpoint(note: bytes, key: Verifier) -> Checkpoint:
+    """Return what the note says if this key signed it and its origin is the key's name; else Unproven or Malformed."""
+    found = parse_checkpoint(open_note(note, key))
+    if found.origin != key.name:
+        raise Malformed("checkpoint", f"origin {found.origin!r} is not the name of its key {key.name!r}")
+    return found
+
+
+def parse_checkpoint(text: bytes) -> Checkpoint:
+    """Return what a checkpoint text says, or raise Malformed. Nothing is verified."""
+    try:
+        lines = text.decode().split("\n")
+    except UnicodeDecodeError:
+        raise Malformed("checkpoint", "not UTF-8") from None
+    if len(lines) != _LINES + 1 or lines[_LINES]:
+        raise Malformed("checkpoint", "must be three lines: origin, size, root")
+    name, size, root = lines[:_LINES]
+    found = Checkpoint(origin=name, size=parse_decimal("checkpoint", size), root=decode_base64("checkpoint", root))
+    if signing_text(found.origin, found.size, found.root) != text:
+        raise Malformed("checkpoint", "not in its only form")
+    return found
+
+
+def parse_decimal(field: str, text: str) -> int:
+    """Return the number, or raise Malformed unless it is decimal without leading zeros and fits 63 bits."""
+    if not text.isascii() or not text.isdigit() or len(text) > SIZE_DIGITS_MAX or str(int(text)) != text:
+        raise Malformed(field, f"{text[:40]!r} is not a decimal number")
+    if int(text) >= 1 << 63:
+        raise Malformed(field, f"{text} does not fit 63 bits")
+    return int(text)
