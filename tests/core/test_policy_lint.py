@@ -1,0 +1,198 @@
+"""Policies that must not be published, and what lint says about them."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyvault.core.errors import Refused
+from keyvault.core.ids import KeyId, Principal
+from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
+from keyvault.core.policy import ANY, ASKED_FIELDS, Limit, Policy, Rule, Verdict, evaluate
+from keyvault.core.policy_lint import lint
+
+HOME = "0x" + "ab" * 20
+BOT = Principal("spiffe://demo/bot/maker")
+PAY = Rule(
+    id="pay",
+    verdict=Verdict.ALLOW,
+    keys=frozenset({"eth-hot"}),
+    principals=frozenset({BOT}),
+    kinds=frozenset({PayloadKind.EVM_TRANSACTION}),
+    operations=frozenset({Operation.TRANSFER}),
+    chains=frozenset({1}),
+    destinations=frozenset({HOME}),
+    amount_max=100,
+    fee_max=10,
+)
+DENY = Rule(id="deny", verdict=Verdict.DENY)
+DAY = Limit(id="day", keys=ANY, window_ms=86_400_000, count_max=5)
+
+
+def fields(*rules: Rule, limits: tuple[Limit, ...] = (), version: int = 1) -> set[str]:
+    return {finding.field for finding in lint(Policy(version=version, rules=rules, limits=limits))}
+
+
+def test_sound_rules_have_no_findings() -> None:
+    """Sound rules, a rule that denies everything, and an empty policy may be published."""
+    assert fields(PAY, DENY, limits=(DAY,)) == set()
+    assert fields() == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"id": "Pay"}, "id"),
+        ({"keys": None}, "keys"),
+        ({"keys": frozenset({"Eth"})}, "keys"),
+        ({"principals": None}, "principals"),
+        ({"principals": frozenset({"maker"})}, "principals"),
+        ({"kinds": frozenset()}, "kinds"),
+        ({"kinds": frozenset({PayloadKind.EVM_TRANSACTION, PayloadKind.TYPED_DATA})}, "kinds"),
+        ({"operations": frozenset({Operation.TRANSFER, Operation.ORDER})}, "operations"),
+        ({"operations": frozenset()}, "selectors"),
+        ({"operations": frozenset({Operation.CALL})}, "selectors"),
+        ({"operations": frozenset({Operation.CREATE})}, "destinations"),
+        ({"chains": None}, "chains"),
+        ({"chains": frozenset()}, "chains"),
+        ({"chains": frozenset({0})}, "chains"),
+        ({"destinations": None}, "destinations"),
+        ({"destinations": frozenset({HOME.upper().replace("0X", "0x")})}, "destinations"),
+        ({"destinations": frozenset({"bc1qhome"})}, "destinations"),
+        ({"selectors": frozenset({"0xa9059cbb"})}, "selectors"),
+        ({"selectors": frozenset({"transfer"})}, "selectors"),
+        ({"venues": frozenset({"binance"})}, "venues"),
+        ({"primary_types": frozenset({"Order"})}, "primary_types"),
+        ({"amount_max": None}, "amount_max"),
+        ({"amount_max": 2**256}, "amount_max"),
+        ({"fee_max": None}, "fee_max"),
+    ],
+)
+def test_a_flaw_of_an_allow_rule_is_found_at_its_field(change: dict[str, object], field: str) -> None:
+    """What keeps a rule from ever matching, or is not written as decoders write it, is found."""
+    assert field in fields(dataclasses.replace(PAY, **change))  # type: ignore[arg-type]  # names of fields
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"amount_max": 5}, "amount_max"),
+        ({"fee_max": ANY}, "fee_max"),
+        ({"destinations": frozenset()}, "destinations"),
+        ({"kinds": frozenset({PayloadKind.BINANCE_REST}), "chains": frozenset({1})}, "chains"),
+        ({"venues": frozenset({"binanse"})}, "venues"),
+    ],
+)
+def test_a_deny_rule_that_does_not_deny_what_it_says_is_found(change: dict[str, object], field: str) -> None:
+    """Caps in a deny rule deny what is small; conditions that cannot hold deny nothing."""
+    assert fields(dataclasses.replace(DENY, **change)) == {field}  # type: ignore[arg-type]  # names of fields
+
+
+def test_raw_digests_need_their_operation_and_key_names() -> None:
+    """A rule for raw digests says opaque, names keys, and asks nothing of what it cannot read."""
+    raw = Rule(
+        id="raw",
+        verdict=Verdict.ALLOW,
+        keys=frozenset({"raw-one"}),
+        principals=ANY,
+        kinds=frozenset({PayloadKind.RAW_DIGEST}),
+        operations=frozenset({Operation.OPAQUE}),
+    )
+    assert fields(raw) == set()
+    assert fields(dataclasses.replace(raw, operations=frozenset())) == {"operations"}
+    assert fields(dataclasses.replace(raw, keys=ANY)) == {"keys"}
+    assert fields(dataclasses.replace(raw, chains=frozenset({1}))) == {"chains"}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"id": ""}, "id"),
+        ({"keys": frozenset()}, "keys"),
+        ({"window_ms": 999}, "window_ms"),
+        ({"window_ms": 7 * 86_400_000 + 1}, "window_ms"),
+        ({"count_max": None}, "id"),
+        ({"count_max": -1}, "count_max"),
+        ({"amount_max": 5}, "amount_max"),
+        ({"chain_id": 1}, "amount_max"),
+        ({"chain_id": 0, "amount_max": 5}, "chain_id"),
+        ({"chain_id": 1, "amount_max": 2**256}, "amount_max"),
+    ],
+)
+def test_a_flaw_of_a_limit_is_found_at_its_field(change: dict[str, object], field: str) -> None:
+    """Limits have a window in bounds, a measure, and amounts with their chain."""
+    limit = dataclasses.replace(DAY, **change)  # type: ignore[arg-type]  # names of fields
+    assert fields(limits=(limit,)) == {field}
+
+
+def test_an_id_is_taken_once_by_rules_and_limits_together() -> None:
+    """Answers name rules and limits by id, so an id stands once."""
+    findings = lint(Policy(version=1, rules=(PAY, PAY), limits=(dataclasses.replace(DAY, id="pay"),)))
+    assert [(finding.section, finding.index, finding.field) for finding in findings] == [
+        ("rules", 1, "id"),
+        ("limits", 0, "id"),
+    ]
+
+
+def test_versions_rules_and_limits_are_bounded() -> None:
+    """Version 0, too many rules and too many limits are found."""
+    rules = tuple(dataclasses.replace(DENY, id=f"r{n}") for n in range(501))
+    capped = tuple(dataclasses.replace(DAY, id=f"l{n}") for n in range(65))
+    assert fields(*rules, limits=capped, version=0) == {"version", "rules", "limits"}
+
+
+KIND_OF = {
+    Operation.TRANSFER: PayloadKind.EVM_TRANSACTION,
+    Operation.CALL: PayloadKind.EVM_TRANSACTION,
+    Operation.CREATE: PayloadKind.EVM_TRANSACTION,
+    Operation.TYPED_DATA: PayloadKind.TYPED_DATA,
+    Operation.ORDER: PayloadKind.BINANCE_REST,
+    Operation.CANCEL: PayloadKind.BINANCE_REST,
+    Operation.WITHDRAW: PayloadKind.BINANCE_REST,
+    Operation.REQUEST: PayloadKind.BINANCE_REST,
+    Operation.OPAQUE: PayloadKind.RAW_DIGEST,
+}
+VALUES = {"chains": 1, "venues": "binance", "destinations": HOME, "selectors": "0xa9059cbb", "primary_types": "Order"}
+EFFECT_FIELDS = {"chains": "chain_id", "venues": "venue", "destinations": "destination", "selectors": "selector"}
+EFFECT_FIELDS |= {"primary_types": "primary_type", "amount_max": "amount", "fee_max": "fee_max"}
+
+
+def fitting_effect(operation: Operation) -> Effect:
+    asked = {EFFECT_FIELDS[field]: VALUES.get(field, 5) for field in ASKED_FIELDS[operation]}
+    return Effect(operation=operation, **asked)  # type: ignore[arg-type]  # names of fields
+
+
+CONDITION = {field: st.sampled_from([None, ANY, frozenset({value})]) for field, value in VALUES.items()}
+
+
+@given(
+    rule=st.fixed_dictionaries(
+        {
+            **CONDITION,
+            "operations": st.frozensets(st.sampled_from(Operation), min_size=1, max_size=2),
+            "kinds": st.frozensets(st.sampled_from(PayloadKind), min_size=1, max_size=2),
+            "keys": st.sampled_from([ANY, frozenset({"eth-hot"})]),
+            "amount_max": st.sampled_from([None, ANY, 5]),
+            "fee_max": st.sampled_from([None, ANY, 5]),
+        }
+    )
+)
+def test_a_rule_without_findings_matches_every_operation_that_it_names(rule: dict[str, object]) -> None:
+    """Lint and judgement agree: what lint lets pass allows a fitting effect of each operation it names."""
+    allow = Rule(id="r", verdict=Verdict.ALLOW, principals=ANY, **rule)  # type: ignore[arg-type]  # names of fields
+    policy = Policy(version=1, rules=(allow,), limits=())
+    if lint(policy):
+        return
+    for operation in allow.operations - {Operation.OPAQUE}:
+        asked = Intent(
+            kind=KIND_OF[operation],
+            algorithms=frozenset(),
+            signing_input=b"",
+            effects=(fitting_effect(operation),),
+            completeness=Completeness.PARTIAL,
+        )
+        try:
+            evaluate(policy, key=KeyId("eth-hot"), principal=BOT, intent=asked)
+        except Refused as refused:
+            pytest.fail(f"{allow} does not allow {operation}: {refused}")
