@@ -1,0 +1,5 @@
+"""``python -m keyvault`` is ``keyvault``."""
+
+from keyvault.cli.main import main
+
+main()

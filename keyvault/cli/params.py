@@ -1,0 +1,45 @@
+"""Kinds of option values: amounts of native coin, and bytes as hex."""
+
+import re
+
+import click
+
+from keyvault.core.errors import Malformed
+
+_HEX = re.compile(r"(?:0x)?((?:[0-9a-fA-F]{2})*)", re.ASCII)
+
+
+class Wei(click.ParamType[int]):
+    """``1.5 ether``, ``30 gwei`` or ``21000``; the value is a whole number of wei."""
+
+    name = "amount"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the amount in wei, or fail with what is wrong."""
+        from keyvault.cli.policy_text import parse_amount  # noqa: PLC0415  brings the policy's words along
+
+        try:
+            return value if isinstance(value, int) else parse_amount(str(value).strip())
+        except Malformed as error:
+            self.fail(error.problem, param, ctx)
+
+
+class Hex(click.ParamType[bytes]):
+    """Bytes as 0x and hex digits."""
+
+    name = "hex"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        """Return the bytes, or fail with what is wrong."""
+        try:
+            return value if isinstance(value, bytes) else parse_hex(str(value))
+        except Malformed as error:
+            self.fail(error.problem, param, ctx)
+
+
+def parse_hex(text: str) -> bytes:
+    """Return the bytes of hex digits with or without 0x, or raise Malformed."""
+    match = _HEX.fullmatch(text.strip())
+    if match is None:
+        raise Malformed("hex", f"{text[:40]!r} is not hex: write 0x and an even number of hex digits")
+    return bytes.fromhex(match[1])
