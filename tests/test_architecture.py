@@ -179,7 +179,8 @@ def test_configured_exceptions_have_a_reason() -> None:
     text = read(Path("pyproject.toml"))
     rules = [line for line in text.splitlines() if re.match(r'\s+"[A-Z]{1,6}[0-9]*",', line)]
     ignored = [line for line in text.splitlines() if re.match(r'\s+"ignore:', line)]
-    switches = [line for line in text.splitlines() if re.match(r"(?:ignore_(?:errors|missing_imports)|follow_untyped_imports)", line)]
+    switch = re.compile(r"ignore_errors|ignore_missing_imports|follow_untyped_imports")
+    switches = [line for line in text.splitlines() if switch.match(line)]
     assert len(rules) > 10
     assert [line for line in rules + ignored + switches if not re.search(r"#\s+\S.{5}", line)] == []
 
