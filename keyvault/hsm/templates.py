@@ -79,13 +79,15 @@ def import_pair(object_id: bytes) -> PairTemplates:
 
 
 def hmac_secret(object_id: bytes, *, stored: bool) -> Template:
-    """Return the template of an HMAC secret: signs and verifies, nothing else."""
+    """Return the template of an HMAC secret: signs and verifies, nothing else.
+
+    It stays MODIFIABLE: SoftHSM 2.6.1 refuses C_UnwrapKey otherwise. SENSITIVE and EXTRACTABLE go one way all the same.
+    """
     return {
         "ID": object_id,
         "LABEL": _label(object_id),
         "TOKEN": stored,
         "PRIVATE": True,
-        "MODIFIABLE": False,
         "SENSITIVE": True,
         "EXTRACTABLE": False,
         "ENCRYPT": False,

@@ -10,7 +10,7 @@ from pkcs11.types import SignMixin, UnwrapMixin, VerifyMixin
 
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm
-from keyvault.core.limits import HMAC_SECRET_BYTES_MAX, HMAC_SECRET_BYTES_MIN, TOKEN_OBJECT_ID_BYTES_MAX
+from keyvault.core.limits import HMAC_SECRET_BYTES_MIN, TOKEN_OBJECT_ID_BYTES_MAX
 from keyvault.hsm import templates
 from keyvault.hsm.failures import Remedy, TokenError, code_of, remedy_for
 
@@ -113,16 +113,20 @@ def keep_only_if_secret(private: pkcs11.PrivateKey, public: pkcs11.PublicKey, pr
         raise
 
 
-def check_secret_length(secret: pkcs11.Object) -> None:
-    """Raise TokenError unless HMAC-SHA256 can use the secret as it is."""
-    size = secret[Attribute.VALUE_LEN]
-    if not HMAC_SECRET_BYTES_MIN <= size <= HMAC_SECRET_BYTES_MAX:
+def proof_of_secret(secret: pkcs11.Object, message: bytes) -> bytes:
+    """Return an HMAC under a secret, or raise TokenError if the token cannot use it as it is.
+
+    Done rather than looked up: SoftHSM says 0 for the CKA_VALUE_LEN of an unwrapped secret.
+    """
+    try:
+        return sign(usable(secret), KeyAlgorithm.HMAC_SHA256, message)
+    except pkcs11.KeySizeRange as error:
         raise TokenError(
             "SECRET_SIZE",
-            f"the wrapped secret has {size} bytes; wrap it padded with zeros to at least {HMAC_SECRET_BYTES_MIN}, or, "
-            f"if longer than {HMAC_SECRET_BYTES_MAX}, its SHA-256 (keyvault.core.wrap does)",
+            f"the wrapped secret is shorter than this token's HMAC-SHA256 takes: pad it with zeros to at least "
+            f"{HMAC_SECRET_BYTES_MIN} bytes before wrapping (keyvault.core.wrap does), the HMACs are the same",
             Remedy.KEEP,
-        )
+        ) from error
 
 
 def public_key(public: pkcs11.Object, algorithm: KeyAlgorithm) -> bytes:

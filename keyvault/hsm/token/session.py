@@ -19,8 +19,8 @@ from keyvault.hsm.token.keys import (
     check_algorithm,
     check_object_id,
     check_secrecy,
-    check_secret_length,
     keep_only_if_secret,
+    proof_of_secret,
     public_key,
     sign,
     translated,
@@ -196,15 +196,14 @@ class Session:
         secret = unwrap(import_key, templates.hmac_secret(object_id, stored=present is None), wrapped)
         try:
             check_secrecy(secret, templates.IMPORTED_SECRECY)
-            check_secret_length(secret)
-            proof = sign(usable(secret), KeyAlgorithm.HMAC_SHA256, _COMPARISON)
+            proof = proof_of_secret(secret, _COMPARISON)
         except (TokenError, PKCS11Error):
             secret.destroy()
             raise
         if present is None:
             return
         secret.destroy()
-        if not hmac.compare_digest(proof, sign(usable(present), KeyAlgorithm.HMAC_SHA256, _COMPARISON)):
+        if not hmac.compare_digest(proof, proof_of_secret(present, _COMPARISON)):
             raise TokenError("OBJECT_EXISTS", f"{object_id.hex()} holds another secret", Remedy.KEEP)
 
     def _trial_pair(self, object_id: bytes, algorithm: KeyAlgorithm, message: bytes) -> tuple[bytes, bytes]:
