@@ -20,13 +20,13 @@ error -1101 or -1104. Quantity, price and amount are not among the facts: comple
 import base64
 import re
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
 
 from keyvault.core import limits
 from keyvault.core.errors import Broken, Malformed
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, Output, Payload
 from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.intents import percent
 from keyvault.intents.binance_parameters import DESTINATIONS, SIDES, operation_of
 
 FIELD: Final = "exchange_request"
@@ -34,7 +34,7 @@ VENUE: Final = "binance"
 
 _ALGORITHMS = frozenset({KeyAlgorithm.HMAC_SHA256, KeyAlgorithm.ED25519})
 _NAME = r"[A-Za-z][A-Za-z0-9_]{0,63}"
-_VALUE = r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})++"
+_VALUE = rf"(?:[{percent.UNRESERVED}]|%[0-9A-F]{{2}})++"
 _REQUEST = re.compile(rf"{_NAME}={_VALUE}(?:&{_NAME}={_VALUE})*+", re.ASCII)
 _PAIR = re.compile(rf"{_NAME}={_VALUE}", re.ASCII)
 _TIMESTAMP = re.compile(r"[1-9][0-9]{12}", re.ASCII)
@@ -76,7 +76,7 @@ def assemble(payload: Payload, signature: Signature) -> Output:
     value = signature.value
     if len(value) not in (_HMAC_BYTES, _ED25519_BYTES):
         raise Broken("a signature for Binance must have 32 bytes (HMAC-SHA256) or 64 (Ed25519)")
-    text = value.hex() if len(value) == _HMAC_BYTES else quote(base64.b64encode(value), safe="")
+    text = value.hex() if len(value) == _HMAC_BYTES else percent.encode(base64.b64encode(value))
     place, data = _signed_part(payload)
     signed = f"{data.decode('ascii')}&signature={text}"
     return Output(query=signed) if place == "query" else Output(body=signed)
@@ -118,10 +118,10 @@ def _parameters(place: str, data: bytes) -> Parameters:
 def _decoded(name: str, value: str) -> str:
     """Return the text of a value with escapes, or raise Malformed unless ``value`` is the one way to write it."""
     try:
-        text = unquote_to_bytes(value).decode("utf-8")
+        text = percent.decode(value).decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed(f"{FIELD}.{name}", "its escapes are not UTF-8") from None
-    if quote(text, safe="") != value:
+    if percent.encode(text.encode("utf-8")) != value:
         raise Malformed(f"{FIELD}.{name}", "escapes what needs no escape: A-Z a-z 0-9 - . _ ~ stand for themselves")
     if not text.isprintable():
         raise Malformed(f"{FIELD}.{name}", "has a character that cannot be printed")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyvault.core import limits
-from keyvault.core.errors import Broken, Malformed
+from keyvault.core.errors import Malformed
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, Output, Payload
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.intents import rlp
@@ -88,8 +88,6 @@ def assemble(payload: Payload, signature: Signature) -> Output:
         v = 35 + 2 * int.from_bytes(_bytes(items, 6, "chainId"), "big") + parity
         signed = (*items[:6], rlp.integer(v), rlp.integer(r), rlp.integer(s))
     raw = _encode(data, signed)
-    if len(raw) <= len(data):
-        raise Broken("a signed transaction is not longer than the unsigned one")
     return Output(raw=raw, transaction_hash=keccak256(raw))
 
 

@@ -17,7 +17,7 @@ from keyvault.intents import strict_json
 from keyvault.intents.keccak import keccak256
 from keyvault.intents.signature import r_s_parity
 from keyvault.intents.strict_json import Value
-from keyvault.intents.typed_schema import FIELD, Member, Struct, Types, compile_schema
+from keyvault.intents.typed_schema import FIELD, Member, Struct, Types, compile_schema, place
 
 _ALGORITHMS = frozenset({KeyAlgorithm.SECP256K1})
 _NAMES: Final = ("types", "primaryType", "domain", "message")
@@ -59,7 +59,7 @@ def _document(data: bytes) -> dict[str, Value]:
             raise Malformed(f"{FIELD}.{name}", "is missing")
     for name in value:
         if name not in _NAMES:
-            raise Malformed(f"{FIELD}.{name[:80]}", f"is unknown: there are {', '.join(_NAMES)}")
+            raise Malformed(f"{FIELD}.{place(name)}", f"is unknown: there are {', '.join(_NAMES)}")
     return value
 
 
@@ -71,7 +71,7 @@ def _types(value: Value) -> Types:
 
 
 def _members(struct: str, value: Value) -> tuple[Member, ...]:
-    field = f"{FIELD}.types.{struct[:80]}"
+    field = f"{FIELD}.types.{place(struct)}"
     if not isinstance(value, list):
         raise Malformed(field, "must be an array of {name, type}")
     return tuple(_member(field, item) for item in value)

@@ -59,7 +59,7 @@ class Struct:
         if len(value) != len(self.members):
             known = {name for name, _ in self.members}
             extra = next(name for name in value if name not in known)
-            raise Malformed(extra[:80], f"is not a member of {self.name}")
+            raise Malformed(place(extra), f"is not a member of {self.name}")
         return tuple(words)
 
     def hash(self, value: Value) -> bytes:
@@ -101,7 +101,7 @@ def compile_schema(types: Types, primary: str) -> Schema:
 
 
 def _check_struct(name: str, members: tuple[Member, ...]) -> None:
-    field = f"{FIELD}.types.{name[:80]}"
+    field = f"{FIELD}.types.{place(name)}"
     if not _IDENTIFIER.fullmatch(name):
         raise Malformed(field, "a struct's name must be an identifier of A-Z a-z 0-9 _")
     if is_reserved(name):
@@ -193,6 +193,11 @@ def _array_encoder(element: Encoder, length: int | None) -> Encoder:
         return keccak256(b"".join(words))
 
     return encode
+
+
+def place(name: str) -> str:
+    """Return a caller's name as part of a field: as it is if it is an identifier, else quoted and escaped."""
+    return name if _IDENTIFIER.fullmatch(name) else ascii(name[:80])
 
 
 def _join(outer: str, inner: str) -> str:

@@ -1,0 +1,150 @@
+"""What all formats share: bounds, raw digests, addresses, and words for people."""
+
+import pytest
+from coincurve import PrivateKey
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyvault.core import limits
+from keyvault.core.errors import Malformed
+from keyvault.core.intent import Completeness, Effect, Operation, Output, Payload, PayloadKind
+from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.intents import assemble, describe, ethereum_address, keccak256, parse, parse_address, rlp
+from tests.intents.building import ADDRESS, SECRET, TIME, dynamic_fee, mail, request, transaction, typed_data
+
+
+@pytest.mark.parametrize("kind", list(PayloadKind))
+def test_payloads_are_bounded(kind: PayloadKind) -> None:
+    """A payload above the limit is refused before it is read, whatever its format."""
+    part = b"\x02" * (limits.PAYLOAD_BYTES_MAX + 1)
+    parts = (part, b"") if kind is PayloadKind.BINANCE_REST else (part,)
+    with pytest.raises(Malformed, match="has more than 24576 bytes"):
+        parse(Payload(kind=kind, parts=parts))
+
+
+@pytest.mark.parametrize("kind", list(PayloadKind))
+@pytest.mark.parametrize("count", [0, 3])
+def test_payloads_have_their_parts(kind: PayloadKind, count: int) -> None:
+    """A payload with another number of parts than its format has is refused."""
+    with pytest.raises(Malformed, match=r"part\(s\), not"):
+        parse(Payload(kind=kind, parts=(b"x",) * count))
+
+
+@given(st.sampled_from(list(PayloadKind)), st.binary(max_size=200), st.binary(max_size=20))
+def test_nothing_but_malformed_escapes(kind: PayloadKind, first: bytes, second: bytes) -> None:
+    """For arbitrary bytes, every decoder returns an intent or raises Malformed with a place and a problem."""
+    parts = (first, second) if kind is PayloadKind.BINANCE_REST else (first,)
+    try:
+        parse(Payload(kind=kind, parts=parts))
+    except Malformed as error:
+        said = (error.field, error.problem)
+    else:
+        said = ("payload", "accepted")
+    assert all(said)
+
+
+def test_raw_digest_is_opaque() -> None:
+    """32 bytes are signed as they are, state nothing, and have no further output."""
+    payload = Payload(kind=PayloadKind.RAW_DIGEST, parts=(bytes(range(32)),))
+    intent = parse(payload)
+    assert intent.signing_input == bytes(range(32))
+    assert intent.effects == (Effect(operation=Operation.OPAQUE),)
+    assert intent.completeness is Completeness.OPAQUE
+    assert intent.algorithms == {KeyAlgorithm.SECP256K1, KeyAlgorithm.P256}
+    assert assemble(payload, Signature(value=bytes(64))) == Output()
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 64])
+def test_other_lengths_are_no_digest(length: int) -> None:
+    """A digest has exactly 32 bytes."""
+    with pytest.raises(Malformed, match="must have exactly 32"):
+        parse(Payload(kind=PayloadKind.RAW_DIGEST, parts=(bytes(length),)))
+
+
+@given(st.binary(max_size=300))
+def test_keccak_is_that_of_ethereum(data: bytes) -> None:
+    """keccak256 agrees with eth-utils."""
+    assert keccak256(data) == keccak(data)
+
+
+@given(st.binary(min_size=20, max_size=20))
+def test_addresses_have_eip_55_case(address: bytes) -> None:
+    """Lower, upper and checksummed spellings are one address; the checksum is that of eth-utils."""
+    lower = "0x" + address.hex()
+    checksummed = to_checksum_address(lower)
+    for text in (lower, "0x" + address.hex().upper(), checksummed):
+        assert parse_address(text) == lower
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD".swapcase().replace("0X", "0x"), "wrong EIP-55 checksum"),
+        ("0x5aaeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "wrong EIP-55 checksum"),
+        ("0X" + "35" * 20, "is not 0x and 40 hex digits"),
+        ("35" * 20, "is not 0x and 40 hex digits"),
+        (ADDRESS + "\n", "is not 0x and 40 hex digits"),
+        (ADDRESS + "00", "is not 0x and 40 hex digits"),
+        ("", "is not 0x and 40 hex digits"),
+        ("0x" + "٣" * 40, "is not 0x and 40 hex digits"),
+    ],
+)
+def test_wrong_addresses_are_refused(text: str, problem: str) -> None:
+    """A wrong checksum, prefix, length or digit is refused."""
+    with pytest.raises(Malformed, match=problem):
+        parse_address(text)
+
+
+def test_address_of_a_public_key() -> None:
+    """The address of EIP-155's example key, in EIP-55 case; anything but an uncompressed point is refused."""
+    point = PrivateKey(SECRET).public_key.format(compressed=False)
+    assert ethereum_address(point) == "0x9d8A62f656a8d1615C1294fd71e9CFb3E4855A4F"
+    for wrong in (point[1:], point + b"\0", b"\x02" + point[1:], b""):
+        with pytest.raises(Malformed, match="uncompressed point"):
+            ethereum_address(wrong)
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (
+            transaction(dynamic_fee(value=rlp.integer(15 * 10**17))),
+            f"Sends 1.5 native coin to {ADDRESS} on chain 1, for a fee of at most 0.00063 native coin.",
+        ),
+        (
+            transaction(dynamic_fee(data=b"\xa9\x05\x9c\xbb", value=b"")),
+            f"Calls 0xa9059cbb of the contract {ADDRESS} on chain 1, for a fee of at most 0.00063 native coin.",
+        ),
+        (
+            transaction(dynamic_fee(data=b"\x60", value=b"\x01", to=b"")),
+            (
+                "Creates a contract on chain 1 with 0.000000000000000001 native coin, "
+                "for a fee of at most 0.00063 native coin."
+            ),
+        ),
+        (
+            typed_data(mail()),
+            "Signs typed data Mail for the contract 0xCcCCccccCCCCcCCCCCCcCcCccCcCCCcCcccccccC on chain 1.",
+        ),
+        (
+            request(f"symbol=LTCBTC&side=SELL&type=MARKET&quantity=1&{TIME}"),
+            "Places or changes an order at binance: SELL, symbol LTCBTC.",
+        ),
+        (request(f"symbol=LTCBTC&{TIME}"), "Cancels or reads orders at binance, symbol LTCBTC."),
+        (
+            request(f"coin=XRP&address=rEb8&addressTag=7&amount=1&{TIME}"),
+            "Moves assets out of binance or between accounts: XRP, to rEb8?addressTag=7.",
+        ),
+        (request(TIME), "Reads or sets something at binance; moves no assets and no orders."),
+        (request(f"leverage=125&{TIME}"), "Does something at binance that keyvault cannot read."),
+        (
+            Payload(kind=PayloadKind.RAW_DIGEST, parts=(bytes(32),)),
+            "Does something at an unknown place that keyvault cannot read.",
+        ),
+    ],
+)
+def test_effects_in_plain_words(payload: Payload, words: str) -> None:
+    """Each effect is one sentence with every fact that policy judged."""
+    assert describe(parse(payload)) == words
