@@ -8,7 +8,6 @@ their Keccak-256 the digest to sign. Refused by name: transactions without chain
 other envelope type, and transactions that carry a signature already.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from keyvault.core import limits
@@ -46,26 +45,13 @@ _OTHER_ENVELOPES: dict[int, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Transaction:
-    """What both formats say; ``fee`` is the highest price of one unit of gas, in wei."""
-
-    chain_id: int
-    gas: int
-    fee: int
-    to: bytes
-    value: int
-    data: bytes
-
-
 def parse(payload: Payload) -> Intent:
     """Return the intent of an unsigned transaction, or raise Malformed."""
     data = payload.parts[0]
     items = _decode(data)
-    transaction = _dynamic_fee(items) if data[0] == _DYNAMIC_FEE else _legacy(items)
+    effect = _dynamic_fee(items) if data[0] == _DYNAMIC_FEE else _legacy(items)
     if _encode(data, items) != data:
         raise Malformed(FIELD, "is not the canonical encoding of what it says")
-    effect = _effect(transaction)
     return Intent(
         kind=payload.kind,
         algorithms=_ALGORITHMS,
@@ -108,7 +94,7 @@ def _encode(data: bytes, items: tuple[rlp.Item, ...]) -> bytes:
     return b"\x02" + rlp.encode(items) if data[0] == _DYNAMIC_FEE else rlp.encode(items)
 
 
-def _legacy(items: tuple[rlp.Item, ...]) -> _Transaction:
+def _legacy(items: tuple[rlp.Item, ...]) -> Effect:
     if len(items) == _LEGACY_WITHOUT_CHAIN:
         raise Malformed(FIELD, "has no chain id (EIP-155): its signature would be valid on every chain")
     if len(items) != _ITEMS:
@@ -116,7 +102,7 @@ def _legacy(items: tuple[rlp.Item, ...]) -> _Transaction:
     if items[7] != b"" or items[8] != b"":
         raise Malformed(FIELD, "is signed already: send it with 0 in the places of r and s, and chainId in that of v")
     _integer(items, 0, "nonce", _NONCE_MAX)
-    return _Transaction(
+    return _effect(
         chain_id=_chain_id(items, 6),
         fee=_integer(items, 1, "gasPrice"),
         gas=_integer(items, 2, "gas", _GAS_MAX),
@@ -126,7 +112,7 @@ def _legacy(items: tuple[rlp.Item, ...]) -> _Transaction:
     )
 
 
-def _dynamic_fee(items: tuple[rlp.Item, ...]) -> _Transaction:
+def _dynamic_fee(items: tuple[rlp.Item, ...]) -> Effect:
     if len(items) == _DYNAMIC_FEE_SIGNED:
         raise Malformed(FIELD, "is signed already: send it without yParity, r and s")
     if len(items) != _ITEMS:
@@ -136,7 +122,7 @@ def _dynamic_fee(items: tuple[rlp.Item, ...]) -> _Transaction:
     if _integer(items, 2, "maxPriorityFeePerGas") > fee:
         raise Malformed(f"{FIELD}.maxPriorityFeePerGas", "is higher than maxFeePerGas")
     _check_access_list(items[8])
-    return _Transaction(
+    return _effect(
         chain_id=_chain_id(items, 0),
         fee=fee,
         gas=_integer(items, 4, "gas", _GAS_MAX),
@@ -146,18 +132,19 @@ def _dynamic_fee(items: tuple[rlp.Item, ...]) -> _Transaction:
     )
 
 
-def _effect(transaction: _Transaction) -> Effect:
-    fee_max = transaction.gas * transaction.fee
+def _effect(*, chain_id: int, gas: int, fee: int, to: bytes, value: int, data: bytes) -> Effect:
+    """Return what a transaction does; ``fee`` is the highest price of one unit of gas, in wei."""
+    fee_max = gas * fee
     if fee_max > _WORD_MAX:
         raise Malformed(f"{FIELD}.gas", "gas times its price does not fit into 256 bits")
-    calldata = transaction.data
-    operation = Operation.CALL if calldata else Operation.TRANSFER
+    if not to:
+        return Effect(operation=Operation.CREATE, chain_id=chain_id, amount=value, fee_max=fee_max)
     return Effect(
-        operation=operation if transaction.to else Operation.CREATE,
-        chain_id=transaction.chain_id,
-        destination="0x" + transaction.to.hex() if transaction.to else None,
-        selector="0x" + calldata[:_SELECTOR_BYTES].hex() if calldata and transaction.to else None,
-        amount=transaction.value,
+        operation=Operation.CALL if data else Operation.TRANSFER,
+        chain_id=chain_id,
+        destination="0x" + to.hex(),
+        selector="0x" + data[:_SELECTOR_BYTES].hex() if data else None,
+        amount=value,
         fee_max=fee_max,
     )
 

@@ -12,13 +12,10 @@ from keyvault.core.intent import Intent, Output, Payload, PayloadKind
 from keyvault.core.keys import Signature
 from keyvault.intents import binance, evm, raw_digest, typed_data
 
-_PARTS = {PayloadKind.BINANCE_REST: 2}
-"""How many parts a payload has, if not one."""
-
 
 def parse(payload: Payload) -> Intent:
     """Return what signing ``payload`` means; raise Malformed for everything that is not well formed."""
-    parts = _PARTS.get(payload.kind, 1)
+    parts = 2 if payload.kind is PayloadKind.BINANCE_REST else 1
     if len(payload.parts) != parts:
         raise Malformed("payload", f"{payload.kind} has {parts} part(s), not {len(payload.parts)}")
     if sum(map(len, payload.parts)) > limits.PAYLOAD_BYTES_MAX:

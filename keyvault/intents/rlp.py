@@ -69,9 +69,10 @@ def _extent(data: bytes, start: int, end: int, base: int, field: str) -> tuple[i
 def encode(item: "bytes | Sequence[Item]") -> bytes:
     """Return the canonical bytes of a string or list."""
     if isinstance(item, bytes):
-        if len(item) == 1 and item[0] < _STRING:
+        length = len(item)
+        if length == 1 and item[0] < _STRING:
             return item
-        return _prefix(len(item), _STRING) + item
+        return (_SHORT_PREFIX[length] if length <= _SHORT_MAX else _prefix(length, _STRING)) + item
     content = b"".join(map(encode, item))
     return _prefix(len(content), _LIST) + content
 
@@ -79,6 +80,9 @@ def encode(item: "bytes | Sequence[Item]") -> bytes:
 def integer(value: int) -> bytes:
     """Return a non-negative integer as an RLP string: big-endian, no leading zeros, zero is empty."""
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
+
+
+_SHORT_PREFIX = tuple(bytes((_STRING + length,)) for length in range(_SHORT_MAX + 1))
 
 
 def _prefix(length: int, base: int) -> bytes:
