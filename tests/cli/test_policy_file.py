@@ -150,8 +150,8 @@ def test_all_problems_are_told_at_once_with_their_places() -> None:
         "p.yaml:16:18: principals: 'maker' is not spiffe://<trust-domain>/<server|bot|admin|auditor|node>/<name>",
         "p.yaml:17:12: amount has no value",
         (
-            "p.yaml:18:5: a rule must be a table of id, verdict, keys, principals, kinds, operations, chains, destinations,"
-            " selectors, primary_types, venues, amount, fee"
+            "p.yaml:18:5: a rule must be a table of id, verdict, keys, principals, kinds, operations, chains,"
+            " destinations, selectors, primary_types, venues, amount, fee"
         ),
         "p.yaml:18:5: id is missing: add id: name-of-the-rule",
         "p.yaml:18:5: verdict is missing: add verdict: allow, or verdict: deny",
