@@ -1,20 +1,16 @@
 """Policies as YAML: what is read, everything that is wrong with its place, and back to text."""
 
 import textwrap
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.cli.policy_file import PolicyFileError, format_policy, parse_policy
-from keyvault.cli.policy_text import format_amount, parse_amount, parse_window
 from keyvault.core import limits
-from keyvault.core.errors import Malformed
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy import ANY, Anything, Limit, Policy, Rule, Verdict
 from keyvault.core.policy_lint import AMOUNT_MAX, lint
-from keyvault.core.windows import window_text
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"  # EIP-55, test vector
 
@@ -270,72 +266,6 @@ def test_problems_are_bounded() -> None:
     found = problems("version: 1\nrules:\n" + "  - {id: A, verdict: deny}\n" * 3_000)
     assert len(found) == limits.POLICY_PROBLEMS_MAX + 1
     assert found[-1] == "p.yaml: 2900 more problems"
-
-
-@pytest.mark.parametrize(
-    ("text", "wei"),
-    [
-        ("0", 0),
-        ("21 wei", 21),
-        ("30 gwei", 30 * 10**9),
-        ("1.5 ether", 15 * 10**17),
-        ("0.000000000000000001 ether", 1),
-        ("1ether", 10**18),
-        (str(2**256 - 1), 2**256 - 1),
-        ("115792089237316195423570985008687907853269984665640564039457.584007913129639935 ether", 2**256 - 1),
-    ],
-)
-def test_amounts_are_exact(text: str, wei: int) -> None:
-    """Amounts are whole numbers of wei, to the last digit of 256 bits."""
-    assert parse_amount(text) == wei
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "-1",
-        "+1",
-        "1.5",
-        "1.",
-        ".5 ether",
-        "1e18",
-        "1 eth",
-        "1 Ether",
-        "0x10",
-        "1,5 ether",
-        "01",
-        "1.1 wei",
-        "inf",
-        "nan",
-        str(2**256),
-        "9" * 10000,
-        "115792089237316195423570985008687907853269984665640564039457.584007913129639936 ether",
-    ],
-)
-def test_what_is_not_an_exact_amount_is_refused(text: str) -> None:
-    """No exponent, no sign, no float, nothing below one wei or above 256 bits."""
-    with pytest.raises(Malformed):
-        parse_amount(text)
-
-
-@given(st.integers(0, AMOUNT_MAX))
-def test_every_amount_comes_back(wei: int) -> None:
-    """An amount that was written for people is read as the same number of wei."""
-    assert parse_amount(format_amount(wei)) == wei
-
-
-@given(st.integers(0, 10**9), st.integers(0, 10**18 - 1))
-def test_ether_agrees_with_decimal_arithmetic(whole: int, fraction: int) -> None:
-    """A decimal fraction of ether is what exact decimal arithmetic makes of it."""
-    text = f"{whole}.{fraction:018d}"
-    assert parse_amount(f"{text} ether") == int(Decimal(text).scaleb(18))
-
-
-@given(st.integers(limits.WINDOW_MS_MIN, limits.WINDOW_MS_MAX))
-def test_every_window_comes_back(window_ms: int) -> None:
-    """A length of time that was written for people is read as the same number of milliseconds."""
-    assert parse_window(window_text(window_ms)) == window_ms
 
 
 def some(values: st.SearchStrategy[str]) -> st.SearchStrategy[frozenset[str] | Anything]:
