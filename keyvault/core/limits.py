@@ -84,6 +84,8 @@ NOTE_BYTES_MAX = 65_536
 """One signed note: a checkpoint of three lines and its signatures. C2SP's Go tools read lines up to this."""
 NOTE_SIGNATURES_MAX = 100
 """Signatures on one note, as Go's x/mod/sumdb/note."""
+PROBLEMS_MAX = 100
+"""Problems that an audit lists; more are counted. The first one is what matters."""
 PROOF_HASHES_MAX = 63
 """Hashes in one inclusion or consistency proof: C2SP tlog-witness."""
 CONFIG_BYTES_MAX = 65_536
@@ -140,6 +142,16 @@ CERTIFICATE_BACKDATE_MS = 300_000
 
 SIGN_WAIT_MS_MAX = 10_000
 """How long a request waits for the token, whatever deadline its caller set or forgot."""
+CLIENT_RETRY_MS_MIN = 50
+"""Bound of the SDK's first random pause before it asks again; doubles with each failure in a row."""
+CLIENT_RETRY_MS_MAX = 2_000
+"""Largest such bound: how late a bot may notice that its server is back."""
+CLIENT_KEEPALIVE_MS = 20_000
+"""Between two pings of the SDK on a silent connection; the server refuses more than one in 10 s."""
+CLIENT_KEEPALIVE_ANSWER_MS = 5_000
+"""Without an answer to a ping for so long, the connection is dead."""
+CLIENT_STATEMENT_LIFE_MS = 600_000
+"""Between the SDK's making of a statement and its end: the member is there and sends it at once."""
 
 # Queues -----------------------------------------------------------------------------------------------------
 
@@ -157,5 +169,7 @@ COMMIT_BATCH_MAX = 256
 """Events in one transaction."""
 STREAM_IN_FLIGHT_MAX = 256
 """Unanswered requests of one stream; further messages are not read until answers left."""
+CLIENT_STREAM_BYTES_MAX = 1024 * 1024
+"""Payload bytes of one SDK stream that are sent and not answered: all answers to them fit into one gRPC message."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""

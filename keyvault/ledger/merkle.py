@@ -184,9 +184,9 @@ class Tree:
         tile_level, rest = divmod(level, BLOCK_LEVEL)
         first, count = start >> (tile_level * BLOCK_LEVEL), 1 << rest
         if tile_level == 0:
-            return _perfect_root(self._leaf_hashes(first, count, leaves_of_block))
+            return perfect_root(self._leaf_hashes(first, count, leaves_of_block))
         row = self._levels[tile_level - 1]
-        return _perfect_root([bytes(row[i * HASH_BYTES : (i + 1) * HASH_BYTES]) for i in range(first, first + count)])
+        return perfect_root([bytes(row[i * HASH_BYTES : (i + 1) * HASH_BYTES]) for i in range(first, first + count)])
 
     def _leaf_hashes(self, first: int, count: int, leaves_of_block: LeavesOfBlock) -> Sequence[bytes]:
         block, offset = divmod(first, BLOCK_LEAVES)
@@ -207,7 +207,8 @@ def _fold(peaks: Sequence[bytes]) -> bytes:
     return node
 
 
-def _perfect_root(nodes: Sequence[bytes]) -> bytes:
+def perfect_root(nodes: Sequence[bytes]) -> bytes:
+    """Return the root over nodes of one level, whose number is a power of two."""
     while len(nodes) > 1:
         nodes = [node_hash(nodes[i], nodes[i + 1]) for i in range(0, len(nodes), 2)]
     return nodes[0]

@@ -1,0 +1,89 @@
+"""What an audit found."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, in a sentence.
+
+    ``index`` is the entry concerned; with ``last``, the first of a range. None: no entry in particular.
+    """
+
+    index: int | None
+    last: int | None = None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The result of an audit. ``problems`` stand in the order of their discovery; the first is exact.
+
+    ``folded`` counts the entries that were replayed: fewer than ``entries`` after an entry that does not follow.
+    ``covered`` is the size of the newest checkpoint that agrees with the entries; later ones rest on nothing yet.
+    ``unverifiable`` counts HMAC signatures: nobody without the secret can check them.
+    """
+
+    origin: str
+    log_vkey: str
+    entries: int
+    folded: int
+    root: bytes
+    covered: int
+    facts: tuple[tuple[str, int], ...]
+    signatures_verified: int
+    unverifiable: int
+    refusals: int
+    envelopes_verified: int
+    checkpoints_verified: int
+    problems: tuple[Problem, ...]
+    problems_left_out: int
+
+    @property
+    def ok(self) -> bool:
+        """Say whether nothing is wrong."""
+        return not self.problems
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """Return the report as plain values."""
+    return {
+        "ok": report.ok,
+        "origin": report.origin,
+        "log_vkey": report.log_vkey,
+        "entries": report.entries,
+        "replayed": report.folded,
+        "root": report.root.hex(),
+        "covered": report.covered,
+        "facts": dict(report.facts),
+        "signatures_verified": report.signatures_verified,
+        "signatures_unverifiable": report.unverifiable,
+        "refusals": report.refusals,
+        "authorizations_verified": report.envelopes_verified,
+        "checkpoints_verified": report.checkpoints_verified,
+        "problems": [_problem(each) for each in report.problems],
+        "problems_left_out": report.problems_left_out,
+    }
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    return {"index": problem.index, "last": problem.last, "sentence": problem.sentence}
+
+
+def summary(report: Report) -> str:
+    """Return the report for people."""
+    coverage = f"the newest covers {report.covered} entries, {report.entries - report.covered} are not covered yet"
+    lines = [
+        f"ledger        {report.origin or 'unknown'}",
+        f"log key       {report.log_vkey or 'unknown'}",
+        f"entries       {report.entries} ({report.folded} replayed), root {report.root.hex()}",
+        f"checkpoints   {report.checkpoints_verified} verified; {coverage}",
+        f"signatures    {report.signatures_verified} verified, {report.unverifiable} HMAC (need the secret to check)",
+        f"refusals      {report.refusals}",
+        f"authorized    {report.envelopes_verified} changes, every member signature verified",
+    ]
+    if report.ok:
+        return "\n".join([*lines, "nothing is wrong"])
+    problems = [f"WRONG: {each.sentence}" for each in report.problems]
+    more = [f"and {report.problems_left_out} more"] if report.problems_left_out else []
+    return "\n".join([*lines, *problems, *more])
