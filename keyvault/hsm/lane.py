@@ -30,6 +30,7 @@ from keyvault.hsm.process import Breaker, Link, TokenClosed, WorkerSlot
 from keyvault.v1 import worker_pb2
 
 T = TypeVar("T")
+_REPLACED = TokenFault("WORKER_REPLACED", "the token's worker is being replaced")
 
 
 class _Ticket(Generic[T]):
@@ -161,7 +162,7 @@ class WorkerLane:
             self._go_down(TokenFault("CLOSED", "the token is closed"))
             link.stream.close()
             return
-        self._go_down(TokenFault(code, "the token's worker is being replaced"))
+        self._go_down(_REPLACED)
         self._slot.failed(link, code)
 
     def _latch(self) -> None:
@@ -195,7 +196,9 @@ class WorkerLane:
         """Do one job and answer it; return a code if the worker must be replaced."""
         result, code = self._result(link, ticket.job)
         if code is not None:
-            link.worker.kill()  # before anybody is told: nothing of it may still happen
+            # Before anybody is told: nothing of the worker may still happen, and who is told may come back at once.
+            link.worker.kill()
+            self._go_down(_REPLACED)
         elif ticket.job.worked(result):
             self._slot.succeeded()
         self._post(partial(ticket.settle, result))
@@ -203,14 +206,17 @@ class WorkerLane:
 
     def _result(self, link: Link, job: Job[object]) -> tuple[object, str | None]:
         try:
-            return job.accept(self._exchange(link, job.request()))
+            response = self._exchange(link, job.request())
+            result, code = job.accept(response)
         except TimeoutError:
-            code, explanation = "DEADLINE", f"the token did not answer within {self._deadline_ms} ms"
+            fault = TokenFault("DEADLINE", f"the token did not answer within {self._deadline_ms} ms")
         except (OSError, DecodeError):
-            code, explanation = "WORKER_DIED", "the token's worker ended before it answered"
+            fault = TokenFault("WORKER_DIED", "the token's worker ended before it answered")
         except Exception as error:  # noqa: BLE001 - whatever an answer breaks: the caller is answered, the worker goes
-            code, explanation = "BAD_ANSWER", f"the worker's answer made no sense ({type(error).__name__})"
-        return job.refuse(TokenFault(code, explanation)), code
+            fault = TokenFault("BAD_ANSWER", f"the worker's answer made no sense ({type(error).__name__})")
+        else:
+            return result, code or ("RETIRED" if response.retiring else None)
+        return job.refuse(fault), fault.code
 
     def _exchange(self, link: Link, request: worker_pb2.WorkerRequest | None) -> worker_pb2.WorkerResponse:
         if request is None:

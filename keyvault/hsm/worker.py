@@ -121,8 +121,9 @@ def _serve(token: Token, session: Session, lane: socket.socket) -> NoReturn:
 def _answer(token: Token, session: Session, lane: socket.socket) -> None:
     request = worker_pb2.WorkerRequest.FromString(frames.receive(lane))
     response, remedy = _do(session, request)
+    response.retiring = remedy in {Remedy.LATCH, Remedy.RETIRE}
     frames.send(lane, response.SerializeToString())
-    if remedy in {Remedy.LATCH, Remedy.RETIRE}:
+    if response.retiring:
         token.wait_until_made()
         os._exit(wire.ExitCode.PIN_REFUSED if remedy is Remedy.LATCH else wire.ExitCode.RETIRED)
 

@@ -60,6 +60,9 @@ class WorkerResponse(_message.Message):
     MADE_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    RETIRING_FIELD_NUMBER: _builtins.int
+    retiring: _builtins.bool
+    """The worker ends after this answer: the device, the library or the login is in doubt."""
     @_builtins.property
     def signed(self) -> Global___SignedBatch: ...
     @_builtins.property
@@ -77,10 +80,11 @@ class WorkerResponse(_message.Message):
         made: Global___ObjectMade | None = ...,
         capabilities: Global___Capabilities | None = ...,
         error: Global___WorkerError | None = ...,
+        retiring: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "error", b"error", "made", b"made", "response", b"response", "retiring", b"retiring", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["signed", "made", "capabilities", "error"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
