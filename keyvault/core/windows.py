@@ -4,11 +4,11 @@
 2. Only facts charge them (``State.apply``). Equal facts in equal order give equal windows, whatever was asked between.
 3. Never under-counted: a window of length W that ends now holds at least every charge with ``at > now - W``. Charges
    dated in the future count. Charges may come late, and the clock may step back.
-4. Over-counted by at most one bucket: the oldest, which is partly outside, counts whole. Buckets have 1 s for windows
-   up to 10 min, 10 s up to 2 h, 2 min up to 24 h, 15 min up to 7 d.
-5. Memory is flat: a tier keeps a fixed number of buckets that are not empty, newest first. If a clock steps back so far
-   that the start of a window is no longer kept, the next coarser tier answers; after the last one, all that was ever
-   charged: too much, never too little.
+4. Over-counted by at most one bucket: the oldest, which is partly outside, counts whole. The finest tier that still
+   knows the start of the window answers: buckets of 1 s for windows up to 10 min at least, 10 s up to 2 h, 2 min up to
+   24 h, 15 min up to 7 d.
+5. Memory is flat: a tier keeps a fixed number of buckets that are not empty, newest first. If no tier knows the start
+   of a window any more (a clock stepped back far), all that was ever charged counts: too much, never too little.
 
 What is decided but not yet a fact stands in ``Reservations``; a check adds both.
 """
@@ -35,7 +35,7 @@ _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 
 _TIERS = ((_SECOND, 10 * _MINUTE), (10 * _SECOND, 2 * _HOUR), (2 * _MINUTE, _DAY), (15 * _MINUTE, limits.WINDOW_MS_MAX))
-"""(length of a bucket, longest window that it serves), milliseconds, finest first."""
+"""(length of a bucket, longest window that is sure to be answered), milliseconds, finest first."""
 
 
 _UNITS = (("d", _DAY), ("h", _HOUR), ("m", _MINUTE), ("s", _SECOND), ("ms", 1))
@@ -70,11 +70,10 @@ class _Tier:
     changes nothing here, and what a window holds is one subtraction. ``forgotten`` is the highest bucket dropped.
     """
 
-    __slots__ = ("before", "bucket_ms", "buckets_max", "forgotten", "starts", "window_ms_max")
+    __slots__ = ("before", "bucket_ms", "buckets_max", "forgotten", "starts")
 
     def __init__(self, bucket_ms: int, window_ms_max: int) -> None:
         self.bucket_ms = bucket_ms
-        self.window_ms_max = window_ms_max
         self.buckets_max = window_ms_max // bucket_ms + 1 + limits.WINDOW_BUCKETS_SPARE
         self.starts = array("q")
         self.before: list[int] = []
@@ -143,10 +142,9 @@ class _Series:
 
     def used(self, window_ms: int, now: int) -> int:
         for tier in self.tiers:
-            if window_ms <= tier.window_ms_max:
-                used = tier.used(now - window_ms, self.total)
-                if used is not None:
-                    return used
+            used = tier.used(now - window_ms, self.total)
+            if used is not None:
+                return used
         return self.total
 
 

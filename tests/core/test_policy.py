@@ -253,10 +253,22 @@ def test_raw_digests_need_kind_operation_and_key_by_name() -> None:
 
 
 def test_a_digest_stays_opaque_whatever_its_effect_claims() -> None:
-    """An effect that calls itself a transfer does not make a digest readable."""
-    assert not allowed(
-        dataclasses.replace(PAY, kinds=frozenset({PayloadKind.RAW_DIGEST})), TRANSFER, PayloadKind.RAW_DIGEST
-    )
+    """An effect that calls itself a transfer makes neither a digest nor a payload that nobody read readable."""
+    digests = dataclasses.replace(PAY, kinds=frozenset({PayloadKind.RAW_DIGEST}))
+    claims = dataclasses.replace(intent(TRANSFER, kind=PayloadKind.RAW_DIGEST), completeness=Completeness.FULL)
+    assert refusal((digests,), claims).reason is Reason.NO_RULE_ALLOWS
+    unread = dataclasses.replace(intent(TRANSFER), completeness=Completeness.OPAQUE)
+    assert refusal((PAY,), unread).reason is Reason.NO_RULE_ALLOWS
+
+
+def test_a_cap_in_a_deny_rule_is_a_condition_like_others() -> None:
+    """Lint refuses such rules; where one stands, it matches what is under the cap and what nobody can read."""
+    deny = dataclasses.replace(NEVER, amount_max=100)
+    assert not allowed(deny, TRANSFER)
+    assert allowed(deny, dataclasses.replace(TRANSFER, amount=101))
+    assert allowed(deny, ORDER, PayloadKind.BINANCE_REST)
+    named = dataclasses.replace(EVERYTHING, keys=frozenset({KEY}))
+    assert refusal((named, deny), intent(OPAQUE, kind=PayloadKind.RAW_DIGEST)).rules == ("never",)
 
 
 @pytest.mark.parametrize(
@@ -294,6 +306,7 @@ def test_the_case_of_an_address_does_not_matter() -> None:
     upper = dataclasses.replace(WITHDRAW, destination="0x" + "AB" * 20 + "?addressTag=Me")
     deny = dataclasses.replace(NEVER, destinations=frozenset({HOME + "?addressTag=Me"}))
     assert not allowed(deny, upper, PayloadKind.BINANCE_REST)
+    assert not allowed(dataclasses.replace(NEVER, destinations=frozenset({"0X" + "AB" * 20})), TRANSFER)
     other_tag = dataclasses.replace(NEVER, destinations=frozenset({HOME + "?addressTag=me"}))
     assert allowed(other_tag, upper, PayloadKind.BINANCE_REST)
 

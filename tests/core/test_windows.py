@@ -83,6 +83,24 @@ def test_a_clock_that_stepped_back_far_counts_too_much_and_not_too_little() -> N
     assert brute(charges, 10 * MINUTE, 1_000_000) <= used <= brute(charges, 10 * MINUTE + 10_000, 1_000_000)
 
 
+def test_a_late_charge_stays_out_of_windows_that_start_after_it() -> None:
+    """What comes late counts where it belongs, not in every window that was open."""
+    windows = charged([(5_000, 1), (2_000, 10), (9_000, 100), (2_500, 1_000)])
+    assert windows.used_amount(KEY, 1, 1_000, UnixMillis(NOW + 9_000)) == 100
+    assert windows.used_amount(KEY, 1, 4_000, UnixMillis(NOW + 9_000)) == 101
+    assert windows.used_amount(KEY, 1, 7_000, UnixMillis(NOW + 9_000)) == 1_111
+
+
+def test_a_bucket_that_was_dropped_is_remembered_as_unknown() -> None:
+    """Neither at the edge of what is kept, nor after a very late charge, does a tier answer for what it dropped."""
+    charges = [(second * 1_000, 1) for second in range(700)]
+    windows = charged(charges)
+    windows.charge(KEY, UnixMillis(NOW - HOUR), ((1, 1),))
+    for second in range(700):
+        used = windows.used_amount(KEY, 1, 1_000, UnixMillis(NOW + second * 1_000))
+        assert brute(charges, 1_000, second * 1_000) <= used <= brute(charges, 11_000, second * 1_000)
+
+
 def test_what_was_forgotten_by_every_tier_counts_for_ever() -> None:
     """A window that starts before all that is kept counts everything ever charged."""
     fortnights = 2_000
