@@ -1,0 +1,172 @@
+"""What the SDK gives back. Every signature in here was verified against the key that was expected.
+
+The exception is HMAC: only holders of the secret can verify it, so only its length and the text around it are checked.
+
+Signatures and signed requests are bearer instruments: they stay out of ``repr`` and so out of logs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from keyvault import intents
+from keyvault.core.ids import KeyId, UnixMillis
+from keyvault.core.intent import Output, PayloadKind
+from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState
+from keyvault.core.policy import Policy
+
+_DIGITS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """A verified signature.
+
+    ``key_version`` is ``enclaves/{enclave}/keys/{key}/versions/{version}``. ``signature`` is r||s (64 bytes, low s),
+    Ed25519 (64 bytes) or HMAC (32 bytes); ``recovery_id`` stands for secp256k1 only.
+    """
+
+    request_id: str
+    key_version: str
+    ledger_index: int
+    signing_input: bytes
+    signature: bytes = field(repr=False)
+    recovery_id: int | None
+    output: Output = field(repr=False)
+
+
+class SignedDigest(Signed):
+    """A signature over 32 bytes."""
+
+    __slots__ = ()
+
+
+class SignedTransaction(Signed):
+    """A transaction for ``eth_sendRawTransaction``."""
+
+    __slots__ = ()
+
+    @property
+    def raw_transaction(self) -> bytes:
+        """The signed transaction, made here from what was sent and the signature."""
+        return self.output.raw
+
+    @property
+    def transaction_hash(self) -> bytes:
+        """Keccak-256 of ``raw_transaction``."""
+        return self.output.transaction_hash
+
+
+class SignedTypedData(Signed):
+    """A signature over EIP-712 typed data."""
+
+    __slots__ = ()
+
+    @property
+    def r(self) -> bytes:
+        """32 bytes, big-endian."""
+        return self.signature[:_DIGITS]
+
+    @property
+    def s(self) -> bytes:
+        """32 bytes, big-endian, at most half the group order."""
+        return self.signature[_DIGITS:]
+
+    @property
+    def v(self) -> int:
+        """27 or 28."""
+        return self.output.raw[2 * _DIGITS]
+
+    @property
+    def rsv(self) -> bytes:
+        """65 bytes, r || s || v: what contracts and venues take as "the signature"."""
+        return self.output.raw
+
+
+class SignedExchangeRequest(Signed):
+    """A request for an exchange, with the signature as its last parameter."""
+
+    __slots__ = ()
+
+    @property
+    def query(self) -> str:
+        """To be sent after "?"."""
+        return self.output.query
+
+    @property
+    def body(self) -> str:
+        """To be sent as body."""
+        return self.output.body
+
+
+RESULTS: Mapping[PayloadKind, type[Signed]] = MappingProxyType(
+    {
+        PayloadKind.EVM_TRANSACTION: SignedTransaction,
+        PayloadKind.TYPED_DATA: SignedTypedData,
+        PayloadKind.BINANCE_REST: SignedExchangeRequest,
+        PayloadKind.RAW_DIGEST: SignedDigest,
+    }
+)
+"""What a signature over each kind of payload comes as."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One version of a key. ``name`` is ``enclaves/{enclave}/keys/{key}/versions/{version}``.
+
+    ``public_key`` is the SEC 1 uncompressed point (65 bytes), the Ed25519 key (32 bytes), or empty for HMAC.
+    """
+
+    name: str
+    key: KeyId
+    version: int
+    algorithm: KeyAlgorithm
+    state: KeyState
+    provenance: KeyProvenance
+    public_key: bytes
+    created_at: UnixMillis
+
+    @property
+    def public_key_pem(self) -> str:
+        """SubjectPublicKeyInfo (RFC 5280) as PEM; empty for HMAC. Made here from ``public_key``."""
+        loaded: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+        match self.algorithm:
+            case KeyAlgorithm.SECP256K1:
+                loaded = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), self.public_key)
+            case KeyAlgorithm.P256:
+                loaded = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), self.public_key)
+            case KeyAlgorithm.ED25519:
+                loaded = ed25519.Ed25519PublicKey.from_public_bytes(self.public_key)
+            case KeyAlgorithm.HMAC_SHA256:
+                return ""
+        return loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+
+    @property
+    def ethereum_address(self) -> str:
+        """EIP-55 address of a secp256k1 key, else empty. Made here from ``public_key``."""
+        return intents.ethereum_address(self.public_key) if self.algorithm is KeyAlgorithm.SECP256K1 else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnclaveInfo:
+    """What statements, audits and imports need to know. ``enclave_id`` has 32 bytes."""
+
+    name: str
+    enclave_id: bytes
+    policy_version: int
+    log_vkey: str
+    import_public_key: bytes
+    ledger_size: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPolicy:
+    """The policy in force, its document as it stands in the ledger, and the document's SHA-256."""
+
+    policy: Policy
+    document: bytes
+    sha256: bytes

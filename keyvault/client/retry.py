@@ -1,0 +1,43 @@
+"""When to ask again. Pure but for ``Timing``, which is where time and chance come in."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from keyvault.client.errors import KeyvaultRpcError
+from keyvault.core import limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Clocks, sleep and chance; tests give their own."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds since some fixed moment."""
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    """Unix time."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    uniform: Callable[[float, float], float] = secrets.SystemRandom().uniform
+
+
+def pause_s(error: KeyvaultRpcError, failures: int, uniform: Callable[[float, float], float]) -> float:
+    """Return how long to wait after the ``failures``-th failure in a row: what the server asks for, and full jitter.
+
+    The jitter is uniform from 0 to a bound that doubles (AWS Architecture Blog, "Exponential Backoff And Jitter"): a
+    crowd of bots must not come back as a crowd.
+    """
+    doublings = min(failures - 1, 32)
+    bound_ms = min(limits.CLIENT_RETRY_MS_MAX, limits.CLIENT_RETRY_MS_MIN * 2**doublings)
+    return (error.retry_after_ms + uniform(0, bound_ms)) / 1000
+
+
+def pause_or_raise(error: KeyvaultRpcError, failures: int, deadline: float, timing: Timing) -> float:
+    """Return the pause before the next attempt; raise ``error`` if another attempt is useless or would be too late."""
+    if not error.can_retry:
+        raise error
+    pause = pause_s(error, failures, timing.uniform)
+    if timing.monotonic() + pause >= deadline:
+        raise error
+    return pause
