@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from keyvault.hsm import worker
 
@@ -74,8 +75,8 @@ def triggered(trigger: Path) -> bool:
     return True
 
 
-Out = "ctypes.Array[ctypes.c_char]"
-Size = "ctypes._Pointer[ctypes.c_ulong]"
+Out: TypeAlias = "ctypes.Array[ctypes.c_char]"
+Size: TypeAlias = "ctypes._Pointer[ctypes.c_ulong]"
 
 
 def _hang(_signature: Out, _last: bytes, _size: Size, _arguments: list[str]) -> None:

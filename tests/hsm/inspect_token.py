@@ -7,10 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11.types import WrapMixin
 
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.hsm import templates
@@ -36,7 +38,7 @@ def main() -> None:
 
 
 def secrets(token: Token) -> dict[str, dict[str, str]]:
-    """Return attributes of all private and secret keys, and what reading their values gives."""
+    """Return attributes of all private and secret keys, and what comes of trying to get at their values."""
     session = token.open_session()
     wrapping = session.generate_key(
         KeyType.AES,
@@ -47,16 +49,25 @@ def secrets(token: Token) -> dict[str, dict[str, str]]:
     found = {}
     for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY):
         for key in list(session.get_objects({Attribute.CLASS: kind, Attribute.TOKEN: True})):
-            about = {name: attempt(lambda key=key, name=name: key[Attribute[name]]) for name in FLAGS}
-            secret = Attribute.PRIVATE_EXPONENT if about["UNWRAP"] == "True" else Attribute.VALUE
-            about["read"] = attempt(lambda key=key, secret=secret: key[secret])
-            about["wrap"] = attempt(lambda key=key: wrapping.wrap_key(key, mechanism=Mechanism.AES_KEY_WRAP_PAD))
-            about["reveal"] = attempt(lambda key=key: reveal(key))
-            found[key[Attribute.ID].decode()] = about
+            assert isinstance(key, pkcs11.Key)
+            found[key[Attribute.ID].decode()] = about(key, wrapping)
     return found
 
 
-def reveal(key: pkcs11.Object) -> None:
+def about(key: pkcs11.Key, wrapping: pkcs11.SecretKey) -> dict[str, str]:
+    """Return what one key says of itself, and what reading, wrapping and revealing it gives."""
+    said = {name: attempt(partial(key.__getitem__, Attribute[name])) for name in FLAGS}
+    secret = Attribute.PRIVATE_EXPONENT if said["UNWRAP"] == "True" else Attribute.VALUE
+    assert isinstance(wrapping, WrapMixin)
+    return {
+        **said,
+        "read": attempt(partial(key.__getitem__, secret)),
+        "wrap": attempt(partial(wrapping.wrap_key, key, mechanism=Mechanism.AES_KEY_WRAP_PAD)),
+        "reveal": attempt(partial(reveal, key)),
+    }
+
+
+def reveal(key: pkcs11.Key) -> None:
     """Try to make a key extractable."""
     key[Attribute.EXTRACTABLE] = True
 

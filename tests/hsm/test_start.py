@@ -143,7 +143,7 @@ async def test_the_environment_of_a_worker_is_ours(world: World, monkeypatch: py
     monkeypatch.setenv("KEYVAULT_SOMETHING_SECRET", "s3cret")
     assert set(world.config.worker_environment()) == {"PYTHONPATH", "LANG", "SOFTHSM2_CONF"}
     async with running(world.config) as token:
-        assert await make_key(token, world, KeyAlgorithm.P256)
+        assert (await make_key(token, world, KeyAlgorithm.P256)).public_key
 
 
 def test_the_server_never_loads_pkcs11(world: World) -> None:
@@ -160,10 +160,8 @@ def test_workers_end_with_their_server(world: World) -> None:
         pass
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("workers", 0), ("workers", 17), ("lanes_per_worker", 0), ("deadline_ms", 0)]
-)
-def test_numbers_out_of_bounds_are_refused(world: World, name: str, value: int) -> None:
+@pytest.mark.parametrize("workers", [0, -1, 17])
+def test_numbers_out_of_bounds_are_refused(world: World, workers: int) -> None:
     """A configuration has bounds."""
-    with pytest.raises(ValueError, match=r"must be|is not"):
-        replace(world.config, **{name: value})
+    with pytest.raises(ValueError, match="workers"):
+        replace(world.config, workers=workers)

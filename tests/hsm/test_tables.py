@@ -1,0 +1,162 @@
+"""Small rules: forms of public keys, remedies, frames, wrapping, names."""
+
+import hashlib
+import hmac
+import socket
+import struct
+import time
+
+import pkcs11.exceptions
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyvault.core.errors import Malformed
+from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.limits import TOKEN_FRAME_BYTES_MAX
+from keyvault.core.wrap import hmac_key, wrap_secret
+from keyvault.hsm import failures, frames
+from keyvault.hsm.failures import Remedy, code_of, remedy_for
+from keyvault.hsm.templates import parse_ec_point
+
+POINT = b"\x04" + bytes(range(64))
+EDWARDS = bytes(range(32))
+IMPORT_KEY = rsa.generate_private_key(65537, 3072)
+IMPORT_DER = IMPORT_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "value", "key"),
+    [
+        (KeyAlgorithm.P256, POINT, POINT),
+        (KeyAlgorithm.P256, b"\x04\x41" + POINT, POINT),
+        (KeyAlgorithm.SECP256K1, b"\x03\x42\x00" + POINT, POINT),
+        (KeyAlgorithm.ED25519, EDWARDS, EDWARDS),
+        (KeyAlgorithm.ED25519, b"\x04\x20" + EDWARDS, EDWARDS),
+        (KeyAlgorithm.ED25519, b"\x03\x21\x00" + EDWARDS, EDWARDS),
+    ],
+)
+def test_public_keys_are_read_in_every_known_form(algorithm: KeyAlgorithm, value: bytes, key: bytes) -> None:
+    """Raw, OCTET STRING and BIT STRING give the same key."""
+    assert parse_ec_point(algorithm, value) == key
+
+
+@given(value=st.binary(max_size=70), algorithm=st.sampled_from(list(KeyAlgorithm)[:3]))
+def test_other_forms_of_public_keys_are_refused(value: bytes, algorithm: KeyAlgorithm) -> None:
+    """What comes back has the right length, or it is refused."""
+    try:
+        key = parse_ec_point(algorithm, value)
+    except Malformed:
+        return
+    assert len(key) == (32 if algorithm is KeyAlgorithm.ED25519 else 65)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "remedy"),
+    [
+        ("PinIncorrect", "", Remedy.LATCH),
+        ("PinLocked", "", Remedy.LATCH),
+        ("DeviceError", "", Remedy.RETIRE),
+        ("GeneralError", "", Remedy.RETIRE),
+        ("UserNotLoggedIn", "", Remedy.RETIRE),
+        ("PKCS11Error", "Cryptoki is not initialized", Remedy.RETIRE),
+        ("PKCS11Error", "Unmapped error code 0x68", Remedy.KEEP),
+        ("DataLenRange", "", Remedy.KEEP),
+        ("SessionHandleInvalid", "", Remedy.REOPEN),
+        ("PKCS11Error", "Unmapped error code 0x80000001", Remedy.REOPEN),
+        ("NeverHeardOfIt", "", Remedy.REOPEN),
+    ],
+)
+def test_each_error_has_its_remedy(name: str, text: str, remedy: Remedy) -> None:
+    """PIN errors latch, device errors retire, data errors keep the session, everything else costs the session."""
+    assert remedy_for(name, text) is remedy
+
+
+def test_the_table_names_errors_that_exist() -> None:
+    """Every name in the table is an exception of python-pkcs11: a misspelt one would get the wrong remedy."""
+    for name in failures._KEEP | failures._LATCH | failures._RETIRE:
+        assert issubclass(getattr(pkcs11.exceptions, name), pkcs11.PKCS11Error)
+
+
+def test_codes_are_readable() -> None:
+    """A class name becomes a code in capitals."""
+    assert code_of("SessionHandleInvalid") == "SESSION_HANDLE_INVALID"
+    assert code_of("PKCS11Error") == "PKCS11_ERROR"
+
+
+@given(message=st.binary(max_size=4096))
+def test_frames_carry_any_bytes(message: bytes) -> None:
+    """What is sent is what arrives."""
+    near, far = socket.socketpair()
+    with near, far:
+        frames.send(near, message)
+        assert frames.receive(far, time.monotonic() + 5) == message
+
+
+def test_a_frame_has_a_bound_in_both_directions() -> None:
+    """A message that is too long is not sent, and the announcement of one is refused before it is read."""
+    near, far = socket.socketpair()
+    with near, far:
+        with pytest.raises(frames.BrokenStream):
+            frames.send(near, bytes(TOKEN_FRAME_BYTES_MAX + 1))
+        near.sendall(struct.pack(">I", TOKEN_FRAME_BYTES_MAX + 1))
+        with pytest.raises(frames.BrokenStream):
+            frames.receive(far)
+
+
+def test_a_frame_that_stops_half_way_times_out_or_ends() -> None:
+    """Half a frame is a timeout while the peer lives, and the end of the stream when it dies."""
+    near, far = socket.socketpair()
+    with far:
+        with near:
+            near.sendall(struct.pack(">I", 10) + b"half")
+            with pytest.raises(TimeoutError):
+                frames.receive(far, time.monotonic() + 0.01)
+            near.sendall(struct.pack(">I", 10) + b"half")
+        with pytest.raises(frames.BrokenStream):
+            frames.receive(far)
+
+
+@given(secret=st.binary(min_size=1, max_size=200), message=st.binary(max_size=64))
+def test_the_padded_secret_gives_the_same_hmac(secret: bytes, message: bytes) -> None:
+    """What goes into the token has 32 to 64 bytes and the HMACs of the original."""
+    key = hmac_key(secret)
+    assert 32 <= len(key) <= 64
+    assert hmac.digest(key, message, hashlib.sha256) == hmac.digest(secret, message, hashlib.sha256)
+
+
+def test_a_wrapped_secret_opens_with_the_import_key() -> None:
+    """The blob is RSA-OAEP with SHA-1 and MGF1-SHA1, and different each time."""
+    first, second = wrap_secret(IMPORT_DER, b"secret"), wrap_secret(IMPORT_DER, b"secret")
+    sha1 = hashes.SHA1()  # noqa: S303 - what SoftHSM has; see keyvault.core.wrap
+    oaep = padding.OAEP(padding.MGF1(sha1), sha1, None)
+    assert first != second
+    assert IMPORT_KEY.decrypt(first, oaep) == IMPORT_KEY.decrypt(second, oaep) == b"secret".ljust(32, b"\0")
+
+
+@pytest.mark.parametrize(
+    "der",
+    [
+        b"",
+        b"nonsense",
+        ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
+        .public_key()
+        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        rsa.generate_private_key(65537, 2048)
+        .public_key()
+        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+    ],
+)
+def test_secrets_are_wrapped_for_strong_rsa_keys_only(der: bytes) -> None:
+    """Anything but an RSA key of 3072 bits is refused."""
+    with pytest.raises(Malformed, match="import_public_key"):
+        wrap_secret(der, b"secret")
+
+
+def test_an_empty_secret_is_refused() -> None:
+    """Nothing is no secret."""
+    with pytest.raises(Malformed, match="secret"):
+        wrap_secret(IMPORT_DER, b"")
