@@ -116,6 +116,8 @@ def _word(error: Exception, code: Exit) -> str:
 def _text(error: Exception, code: Exit) -> str:
     if isinstance(error, client.SignatureMismatch):
         return f"{error}; do not use the answer, tell your security team"
+    if isinstance(error, client.Unavailable) and not error.reason:
+        return f"{error.message}; does `keyvault serve` run there, with certificates of the same authority?"
     if isinstance(error, client.KeyvaultRpcError):
         return error.message
     if isinstance(error, KeyvaultError):

@@ -14,6 +14,7 @@ from keyvault import config
 from keyvault.cli import pki
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import emit, fields, json_option, say
+from keyvault.cli.target import VKEY_FILE
 from keyvault.core.approvals import Member
 from keyvault.core.events import Genesis
 from keyvault.core.ids import (
@@ -34,7 +35,6 @@ from keyvault.secretfile import write_new_file
 from keyvault.store.sqlite import open_store
 
 CONFIG_FILE = "keyvault.toml"
-VKEY_FILE = "log.vkey"
 _EMPTY_POLICY = Policy(version=1, rules=(), limits=())
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  names of addresses, nothing listens here
 

@@ -1,6 +1,7 @@
 """What commands print: one JSON object with --json, else text for people. Only results go to stdout."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -10,6 +11,9 @@ import click
 from keyvault.cli.exits import JSON_MODE
 
 JsonValue = str | int | bool | None | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
+
+_PLAIN_WIDTH = 240
+"""Columns where nobody looks: long enough that addresses stay in one line."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -60,3 +64,20 @@ def fields(pairs: Sequence[tuple[str, str]]) -> str:
     shown = [(name, value) for name, value in pairs if value]
     width = max((len(name) for name, _ in shown), default=0)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in shown)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows under a header for the terminal; as plain columns where the output is not one."""
+    from rich.console import Console  # noqa: PLC0415  takes a tenth of a second, which help and JSON do not need
+    from rich.table import Table  # noqa: PLC0415  as above
+    from rich.text import Text  # noqa: PLC0415  as above
+
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        grid.add_column(name, overflow="fold")
+    for row in rows:
+        grid.add_row(*map(Text, row))  # Text: what stands in a ledger is not rich's markup
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    with console.capture() as captured:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -14,12 +14,9 @@ from keyvault.telemetry import configure_logging
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), required=True, help="The deployment's keyvault.toml."
 )
-@click.option(
-    "--port-file",
-    type=click.Path(path_type=Path),
-    help="File for the port, written when calls are accepted.",
-)
-def command(config_file: Path, port_file: Path | None) -> None:
+@click.option("--port-file", type=click.Path(path_type=Path), help="File for the port, there while calls are accepted.")
+@click.option("--ready-fd", type=int, help="Open descriptor that gets the port and is closed when calls are accepted.")
+def command(config_file: Path, port_file: Path | None, ready_fd: int | None) -> None:
     """Serve a deployment in the foreground until SIGTERM or SIGINT, which drain it and end with 0.
 
     Logs go to stderr. Exit code 70 means that the term ended by itself: start it again, it recovers from the ledger.
@@ -30,8 +27,16 @@ def command(config_file: Path, port_file: Path | None) -> None:
     """  # noqa: D301  \b tells click to keep the lines
     checked = config.load(config_file)
     configure_logging(checked.log.format, checked.log.level)
+
+    def tell(port: int) -> None:
+        if port_file is not None:
+            _write_port(port_file, port)
+        if ready_fd is not None:
+            with os.fdopen(ready_fd, "w") as reader:
+                reader.write(f"{port}\n")
+
     try:
-        status = app.run(checked, on_ready=lambda port: None if port_file is None else _write_port(port_file, port))
+        status = app.run(checked, on_ready=tell)
     finally:
         if port_file is not None:
             port_file.unlink(missing_ok=True)

@@ -1,0 +1,224 @@
+"""``keyvault audit``: verify, read, export and prove the ledger. What verifies is ``keyvault.ledger`` alone."""
+
+import contextlib
+import json
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from keyvault.cli.exits import AuditProblem, Exit, UsageProblem
+from keyvault.cli.narrate import Line, narrate
+from keyvault.cli.output import JsonValue, emit, hexed, json_option, say, table, time_text
+from keyvault.cli.session import call
+from keyvault.cli.target import Target, target_options
+from keyvault.client import AsyncClient
+from keyvault.core import limits
+from keyvault.core.errors import Corrupt, Malformed, NotFound
+from keyvault.ledger import archive, note, report
+from keyvault.ledger.codec import decode
+from keyvault.ledger.proof import verify_proof
+from keyvault.secretfile import write_new_file
+
+_PATH = click.Path(path_type=Path)
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_VKEY_BYTES_MAX = 1_024
+
+
+@click.group()
+def command() -> None:
+    """Verify, read, export and prove the ledger.
+
+    \b
+    Example:
+      keyvault audit verify ./desk/ledger.db --vkey-file ./log.vkey
+      keyvault audit show ./desk/ledger.db --start 0 --count 20
+    """  # noqa: D301  \b tells click to keep the lines
+
+
+@command.command()
+@click.argument("path", type=_PATH)
+@click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere than the ledger.")
+@click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@json_option
+@click.pass_context
+def verify(context: click.Context, path: Path, log_vkey: str | None, vkey_file: Path | None) -> None:
+    """Verify a database file or an export at PATH, offline: recompute everything, trust nothing.
+
+    Ends with 1 and says exactly what is wrong if anything is. Without the log's key from elsewhere a ledger that was
+    replaced as a whole, genesis included, looks right.
+
+    \b
+    Example:
+      keyvault audit verify ./desk/ledger.db --vkey-file ./log.vkey
+    """  # noqa: D301  as above
+    _check_there(path)
+    key = log_vkey or (_read_vkey(vkey_file) if vkey_file else None)
+    if key is None:
+        say("No --log-vkey: this checks the ledger against itself only. Pin the key that `keyvault init` printed.")
+    found = archive.audit(path, log_vkey=key)
+    emit({**_plain(report.as_json(found)), "log_vkey_expected": key}, lambda: report.summary(found))
+    if not found.ok:
+        context.exit(Exit.REFUSED)
+
+
+@command.command()
+@click.argument("path", type=_PATH, required=False)
+@click.option("--live", is_flag=True, help="Ask the server instead of reading a file.")
+@click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="Index of the first entry.")
+@click.option("--count", type=click.IntRange(min=1), default=100, show_default=True, help="Entries at most.")
+@target_options("auditor", "admin", only_with="live")
+@json_option
+def show(path: Path | None, start: int, count: int, target: Target | None) -> None:
+    """Show entries of a ledger at PATH, or of a server with --live, in plain words. Verifies nothing.
+
+    \b
+    Example:
+      keyvault audit show ./desk/ledger.db --count 20
+      keyvault audit show --live --start 100 --deployment ./desk
+    """  # noqa: D301  as above
+    if path is not None and target is None:
+        bodies = _stored(path, start, count)
+    elif path is None and target is not None:
+        bodies = _served(target, start, count)
+    else:
+        raise UsageProblem("say which ledger: either PATH of a file or export, or --live for a server")
+    lines = [(_line(index, body), body) for index, body in enumerate(bodies, start)]
+    emit({"entries": [line.document(body) for line, body in lines]}, lambda: _rows([line for line, _ in lines]))
+
+
+@command.command()
+@click.argument("path", type=_PATH)
+@click.argument("folder", type=_PATH)
+@json_option
+def export(path: Path, folder: Path) -> None:
+    """Write the ledger in the database file PATH as a new FOLDER of C2SP tiles, which other tools read, too.
+
+    \b
+    Example:
+      keyvault audit export ./desk/ledger.db ./export-2026-01
+    """  # noqa: D301  as above
+    _check_there(path)
+    with contextlib.closing(archive.open_archive(path)) as opened:
+        size = archive.export(opened, folder)
+        left = opened.head[0] - size if opened.head else 0
+    emit(
+        {"folder": str(folder), "entries": size, "not_covered": left},
+        lambda: f"Wrote {size} entries to {folder}; {left} later ones are not under a checkpoint yet.",
+    )
+
+
+@command.command()
+@click.argument("index", type=click.IntRange(min=0))
+@click.option("--out", type=_NEW_FILE, help="New file for the proof; the entry goes beside it. [INDEX.tlog-proof]")
+@target_options("auditor", "admin")
+@json_option
+def proof(index: int, out: Path | None, target: Target) -> None:
+    """Get the proof that entry INDEX is in the ledger, check it here, and write it as C2SP tlog-proof.
+
+    \b
+    Example:
+      keyvault audit proof 7 --deployment ./desk
+    """  # noqa: D301  as above
+    if target.log_vkey is None:
+        say("The log's key is taken from the server; a deployment's log.vkey would pin it.")
+    found = call(target, lambda client: client.inclusion_proof(index))
+    proof_file = out or Path(f"{index}.tlog-proof")
+    entry_file = proof_file.with_suffix(".entry")
+    write_new_file(proof_file, found.text)
+    write_new_file(entry_file, found.entry)
+    size, root = found.checkpoint.size, found.checkpoint.root
+    emit(
+        {
+            "index": index,
+            "tree_size": size,
+            "root": hexed(root),
+            "proof": str(proof_file),
+            "entry": str(entry_file),
+        },
+        lambda: f"Entry {index} is in the ledger of {size} entries. Wrote {proof_file} and {entry_file}.",
+    )
+
+
+@command.command("check-proof")
+@click.argument("proof_file", type=_PATH)
+@click.argument("entry_file", type=_PATH)
+@click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere.")
+@click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@json_option
+def check_proof(proof_file: Path, entry_file: Path, log_vkey: str | None, vkey_file: Path | None) -> None:
+    """Check offline that PROOF_FILE shows the entry in ENTRY_FILE to be in the ledger of a log key.
+
+    \b
+    Example:
+      keyvault audit check-proof 7.tlog-proof 7.entry --vkey-file ./log.vkey
+    """  # noqa: D301  as above
+    key = log_vkey or (_read_vkey(vkey_file) if vkey_file else None)
+    if key is None:
+        raise UsageProblem("a proof shows nothing without the log's key: give --log-vkey or --vkey-file")
+    entry = _read(entry_file, limits.ENTRY_BYTES_MAX)
+    text = _read(proof_file, 2 * limits.NOTE_BYTES_MAX)
+    index, covering = verify_proof(text, entry, note.parse_vkey(key))
+    line = _line(index, entry)
+    emit(
+        {**line.document(entry), "tree_size": covering.size, "root": hexed(covering.root)},
+        lambda: f"Entry {index} is in the ledger of {covering.size} entries: {line.what}",
+    )
+
+
+def _stored(path: Path, start: int, count: int) -> list[bytes]:
+    _check_there(path)
+    with contextlib.closing(archive.open_archive(path)) as opened:
+        return [row.body for row in islice(opened.rows(start), count)]
+
+
+def _served(target: Target, start: int, count: int) -> list[bytes]:
+    async def read(client: AsyncClient) -> list[bytes]:
+        bodies: list[bytes] = []
+        async for entry in client.entries(start):
+            bodies.append(entry.body)
+            if len(bodies) == count:
+                break
+        return bodies
+
+    return call(target, read)
+
+
+def _line(index: int, body: bytes) -> Line:
+    try:
+        return narrate(index, decode(body))
+    except (Corrupt, Malformed) as error:
+        raise AuditProblem(f"entry {index} cannot be read: {error}; `keyvault audit verify` says more") from None
+
+
+def _rows(lines: list[Line]) -> str:
+    rows = [(str(line.index), time_text(line.at), line.kind, _short(line.who), line.what, line.why) for line in lines]
+    return table(("index", "at", "kind", "who", "what", "why"), rows)
+
+
+def _short(who: str) -> str:
+    """Return ``bot/mm-1`` of ``spiffe://<trust-domain>/bot/mm-1``."""
+    return who.split("/", 3)[-1]
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise NotFound(f"{path}: there is no such file or folder")
+
+
+def _read_vkey(path: Path) -> str:
+    return _read(path, _VKEY_BYTES_MAX).decode("utf-8", "replace").strip()
+
+
+def _read(path: Path, bytes_max: int) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise Malformed(str(path), f"is longer than {bytes_max} bytes")
+    return data
+
+
+def _plain(values: dict[str, object]) -> dict[str, JsonValue]:
+    """Return what the ledger package calls plain values, as what JSON takes."""
+    document: dict[str, JsonValue] = json.loads(json.dumps(values))
+    return document

@@ -1,0 +1,230 @@
+"""Which server a command talks to, as whom, and whose key signs changes: from a deployment's folder or from options.
+
+A deployment's folder gives everything: ``keyvault.toml`` the address and the enclave, ``ca/`` the authority, ``certs/``
+one certificate per identity, ``members/`` the approval keys. Each can be named on its own instead, for machines that
+hold one identity only.
+"""
+
+import functools
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from keyvault.cli.exits import UsageProblem
+from keyvault.core import limits
+from keyvault.core.ids import EnclaveName, MemberName, parse_enclave_name, parse_member_name
+
+PORT_FILE = "port"
+"""Where ``serve --port-file DIR/port`` leaves the port of a deployment that listens on port 0."""
+VKEY_FILE = "log.vkey"
+"""Where ``init`` leaves the key that verifies the ledger's checkpoints, in C2SP form."""
+TIMEOUT_S = 15.0
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  names of addresses, nothing listens here
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+Command = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A server, an enclave on it, and the identity with which to ask."""
+
+    address: str
+    enclave: EnclaveName
+    ca: Path
+    certificate: Path
+    private_key: Path
+    timeout_s: float
+    log_vkey: str | None
+    """The log key that the deployment's folder pins; None: as the server names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approver:
+    """Who signs a change, and the file of the approval key."""
+
+    name: MemberName
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What stood on the command line or in the environment."""
+
+    deployment: Path | None
+    identity: str | None
+    address: str | None
+    enclave: str | None
+    ca: Path | None
+    cert: Path | None
+    cert_key: Path | None
+    timeout: float
+
+
+_TARGET_OPTIONS = (
+    click.option("--deployment", envvar="KEYVAULT_DEPLOYMENT", type=_FOLDER, help="Folder made by `keyvault init`."),
+    click.option("--as", "identity", metavar="ROLE/NAME", help="Whose certificate of the deployment to use."),
+    click.option("--target", "address", metavar="HOST:PORT", help="The server. [listen of the deployment]"),
+    click.option("--enclave", help="The enclave. [that of the deployment]"),
+    click.option("--ca", type=_FILE, help="Authority that the server's certificate must come from."),
+    click.option("--cert", type=_FILE, help="Our certificate, instead of --as."),
+    click.option("--cert-key", type=_FILE, help="The private key of --cert."),
+    click.option("--timeout", type=float, default=TIMEOUT_S, show_default=True, help="Seconds, retries included."),
+)
+
+
+def target_options(*roles: str, only_with: str | None = None) -> Callable[[Command], Command]:
+    """Give a command the options that name a server; it gets ``target``. Without --as, the first of ``roles`` asks.
+
+    With ``only_with``, the name of a flag, ``target`` is None unless that flag is given; the command does not get it.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_target(
+            *,
+            deployment: Path | None,
+            identity: str | None,
+            address: str | None,
+            enclave: str | None,
+            ca: Path | None,
+            cert: Path | None,
+            cert_key: Path | None,
+            timeout: float,
+            **others: object,
+        ) -> None:
+            given = Given(
+                deployment=deployment,
+                identity=identity,
+                address=address,
+                enclave=enclave,
+                ca=ca,
+                cert=cert,
+                cert_key=cert_key,
+                timeout=timeout,
+            )
+            wanted = only_with is None or others.pop(only_with)
+            command(target=resolve(given, roles) if wanted else None, **others)
+
+        return with_options(with_target, _TARGET_OPTIONS)
+
+    return decorate
+
+
+def member_options(command: Command) -> Command:
+    """Give a command the options that name a member's approval key; it gets ``member``. Stands above target_options."""
+
+    @functools.wraps(command)
+    def with_member(*, member_name: str | None, member_key: Path | None, **others: object) -> None:
+        deployment = others["deployment"]
+        folder = deployment if isinstance(deployment, Path) else None
+        command(approver=resolve_member(folder, member_name, member_key), **others)
+
+    return with_options(
+        with_member,
+        (
+            click.option("--member", "member_name", help="Who signs the change. [the only one in the deployment]"),
+            click.option("--member-key", type=_FILE, help="Approval key, PEM. [DEPLOYMENT/members/MEMBER.key]"),
+        ),
+    )
+
+
+def resolve(given: Given, roles: tuple[str, ...]) -> Target:
+    """Return the target; raise UsageProblem with what is missing."""
+    certificate, private_key = _credential(given, roles)
+    return Target(
+        address=given.address or _address(_folder(given, "--target")),
+        enclave=parse_enclave_name(given.enclave or _text(_folder(given, "--enclave"), "enclave", "name")),
+        ca=given.ca or _folder(given, "--ca") / "ca" / "ca.crt",
+        certificate=certificate,
+        private_key=private_key,
+        timeout_s=given.timeout,
+        log_vkey=_pinned(given),
+    )
+
+
+def resolve_member(deployment: Path | None, name: str | None, path: Path | None) -> Approver:
+    """Return who signs; a key file is named after its member. Raise UsageProblem where that is not clear."""
+    if path is None:
+        if deployment is None:
+            raise UsageProblem("nobody to sign the change: give --deployment DIR, or --member-key FILE")
+        path = _only(deployment / "members", f"{name or '*'}.key", "--member NAME")
+    return Approver(name=parse_member_name(name or path.stem), path=path)
+
+
+def with_options(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    """Return the command with these options, in this order in its help."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _folder(given: Given, instead: str) -> Path:
+    if given.deployment is None:
+        raise UsageProblem(f"no deployment: give --deployment DIR (or set KEYVAULT_DEPLOYMENT), or {instead}")
+    return given.deployment
+
+
+def _credential(given: Given, roles: tuple[str, ...]) -> tuple[Path, Path]:
+    if given.cert is not None and given.cert_key is not None:
+        return given.cert, given.cert_key
+    if given.cert is not None or given.cert_key is not None:
+        raise UsageProblem("--cert and --cert-key go together")
+    folder = _folder(given, "--cert and --cert-key") / "certs"
+    if given.identity is not None:
+        certificate = folder / f"{given.identity.replace('/', '-', 1)}.crt"
+        if not certificate.is_file():
+            raise UsageProblem(f"{certificate} is not there; `keyvault cert issue {given.identity}` makes it")
+    else:
+        role = next((role for role in roles if any(folder.glob(f"{role}-*.crt"))), roles[0])
+        certificate = _only(folder, f"{role}-*.crt", "--as ROLE/NAME")
+    return certificate, certificate.with_suffix(".key")
+
+
+def _only(folder: Path, pattern: str, instead: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(path.stem for path in found) or "none"
+        raise UsageProblem(f"{folder} has {len(found)} files {pattern} ({names}); say which one with {instead}")
+    return found[0]
+
+
+def _address(folder: Path) -> str:
+    """Return where the deployment listens, as a client on this machine reaches it."""
+    host, _, port = _text(folder, "server", "listen").rpartition(":")
+    if port == "0":
+        try:
+            port = (folder / PORT_FILE).read_text().strip()
+        except OSError:
+            raise UsageProblem(
+                f"{folder} takes any free port: start it with --port-file {folder / PORT_FILE}, or give --target"
+            ) from None
+    return f"{_EVERYWHERE.get(host, host)}:{port}"
+
+
+def _pinned(given: Given) -> str | None:
+    if given.deployment is None or given.address is not None or given.enclave is not None:
+        return None  # another ledger may be meant than that of the folder
+    try:
+        return (given.deployment / VKEY_FILE).read_text().strip()
+    except OSError:
+        return None  # a folder without it pins nothing
+
+
+def _text(folder: Path, section: str, key: str) -> str:
+    """Return one value of the deployment's configuration. Not ``config.load``: a client may not read the secrets."""
+    path = folder / "keyvault.toml"
+    try:
+        with path.open("rb") as file:
+            document = tomllib.loads(file.read(limits.CONFIG_BYTES_MAX).decode())
+        value = document[section][key]
+    except OSError as error:
+        raise UsageProblem(f"{path}: cannot be read ({error.strerror}); is this a folder of `keyvault init`?") from None
+    except (ValueError, KeyError, TypeError):
+        raise UsageProblem(f"{path}: has no {section}.{key}; `keyvault serve` says what is wrong with it") from None
+    return str(value)
