@@ -1,0 +1,250 @@
+"""A real gRPC server over mutual TLS that signs with keys of its own, and lies or fails as its script says."""
+
+import asyncio
+import hashlib
+import hmac
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import coincurve
+import grpc
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from keyvault import intents
+from keyvault.cli import pki
+from keyvault.client import AsyncClient, Credentials, Timing
+from keyvault.core.intent import PayloadKind
+from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
+from keyvault.ledger import wire
+from keyvault.rpc.status import Failure, abort
+from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
+
+Context = grpc.aio.ServicerContext
+Step = Callable[[signing_pb2.SignResponse], signing_pb2.SignResponse]
+"""What becomes of an honest answer."""
+
+P256_ORDER = 0xFFFFFFFF_00000000_FFFFFFFF_FFFFFFFF_BCE6FAAD_A7179E84_F3B9CAC2_FC632551
+SECP256K1_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
+UNAVAILABLE = Failure(code=grpc.StatusCode.UNAVAILABLE, reason="UNAVAILABLE", message="not now", retry_after_ms=100)
+OVERLOADED = Failure(code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="OVERLOADED", message="full", retry_after_ms=1_500)
+DENIED = Failure(
+    code=grpc.StatusCode.PERMISSION_DENIED, reason="DENIED_BY_RULE", message="denied by rule no", rules=("no", "never")
+)
+LIMITED = Failure(
+    code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="LIMIT_EXCEEDED", message="no room", rules=("hourly",)
+)
+
+
+class Hang(Exception):
+    """Told to say nothing: the request arrived, its answer is lost."""
+
+
+@dataclass
+class Time:
+    """A clock that only sleeping moves; it never waits."""
+
+    now: float = 1_000.0
+    slept: list[float] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    @property
+    def timing(self) -> Timing:
+        """The longest jitter each time, so that pauses are known."""
+        return Timing(monotonic=lambda: self.now, sleep=self.sleep, uniform=lambda _low, high: high)
+
+
+@dataclass
+class Keys:
+    """Private keys by name: one of each algorithm."""
+
+    secp256k1: coincurve.PrivateKey = field(default_factory=coincurve.PrivateKey)
+    p256: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    edwards: ed25519.Ed25519PrivateKey = field(default_factory=ed25519.Ed25519PrivateKey.generate)
+    secret: bytes = b"an exchange's API secret"
+
+    def public(self, key: str) -> bytes:
+        match key:
+            case "eth":
+                return self.secp256k1.public_key.format(compressed=False)
+            case "p256":
+                return self.p256.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+            case "ed":
+                return self.edwards.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+            case _:
+                return b""
+
+    def sign(self, key: str, data: bytes) -> Signature:
+        match key:
+            case "eth":
+                raw = self.secp256k1.sign_recoverable(data, hasher=None)
+                return Signature(value=raw[:64], recovery_id=raw[64])
+            case "p256":
+                der = self.p256.sign(data, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+                r, s = utils.decode_dss_signature(der)
+                return Signature(value=r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big"))
+            case "ed":
+                return Signature(value=self.edwards.sign(data))
+            case _:
+                return Signature(value=hmac.digest(self.secret, data, hashlib.sha256))
+
+
+ALGORITHMS = {
+    "eth": KeyAlgorithm.SECP256K1,
+    "p256": KeyAlgorithm.P256,
+    "ed": KeyAlgorithm.ED25519,
+    "hmac": KeyAlgorithm.HMAC_SHA256,
+}
+
+
+def answer(keys: Keys, request: signing_pb2.SignRequest) -> signing_pb2.SignResponse:
+    """Return what an honest server says."""
+    key = request.key.split("/")[3]
+    payload = wire.payload_from_proto(request.payload)
+    intent = intents.parse(payload)
+    signature = keys.sign(key, intent.signing_input)
+    response = signing_pb2.SignResponse(
+        request_id=request.request_id,
+        key_version=f"enclaves/hot/keys/{key}/versions/1",
+        ledger_index=7,
+        signing_input=intent.signing_input,
+        signature=wire.signature_to_proto(signature),
+    )
+    output = intents.assemble(payload, signature)
+    match payload.kind:
+        case PayloadKind.EVM_TRANSACTION:
+            response.transaction.raw_transaction = output.raw
+            response.transaction.transaction_hash = output.transaction_hash
+        case PayloadKind.TYPED_DATA:
+            response.typed_data.r, response.typed_data.s = output.raw[:32], output.raw[32:64]
+            response.typed_data.v, response.typed_data.signature = output.raw[64], output.raw
+        case PayloadKind.BINANCE_REST:
+            response.exchange_request.query, response.exchange_request.body = output.query, output.body
+        case PayloadKind.RAW_DIGEST:
+            pass
+    return response
+
+
+class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
+    """Takes one step of its script for each request, and is honest when the script is over."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+        self.keys = Keys()
+        self.script: deque[Step | Failure | Hang] = deque()
+        self.requests: list[bytes] = []
+        self.messages: list[int] = []
+        self.key_requests: list[str] = []
+        self.calls = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.break_after: deque[int] = deque()
+        self.port = 0
+
+    async def Sign(self, request: signing_pb2.SignRequest, context: Context) -> signing_pb2.SignResponse:  # noqa: N802 - gRPC's name
+        self.requests.append(request.SerializeToString(deterministic=True))
+        result = self._result(request)
+        if isinstance(result, Hang):
+            await asyncio.Event().wait()
+        if isinstance(result, Failure):
+            await abort(context, result)
+            raise TypeError
+        return result
+
+    async def GetPublicKey(self, request: signing_pb2.GetPublicKeyRequest, _: Context) -> types_pb2.Key:  # noqa: N802 - gRPC's name
+        self.key_requests.append(request.name)
+        key = request.name.split("/")[3]
+        return types_pb2.Key(
+            name=f"enclaves/hot/keys/{key}/versions/1",
+            algorithm=wire.ALGORITHMS.numbers[ALGORITHMS[key]],
+            state=wire.STATES.numbers[KeyState.ACTIVE],
+            provenance=wire.PROVENANCES.numbers[KeyProvenance.GENERATED],
+            public_key=self.keys.public(key),
+        )
+
+    async def SignStream(self, _: object, context: Context) -> None:  # noqa: N802 - gRPC's name
+        """Answer each message in reverse order; after ``break_after`` answers of a call, break it."""
+        self.calls += 1
+        left = self.break_after.popleft() if self.break_after else None
+        while isinstance(message := await context.read(), signing_pb2.SignStreamRequest):
+            self.messages.append(len(message.requests))
+            await self.hold.wait()
+            for request in reversed(message.requests):
+                if left == 0:
+                    await abort(context, UNAVAILABLE)
+                left = None if left is None else left - 1
+                await self._answer_item(request, context)
+
+    async def _answer_item(self, request: signing_pb2.SignRequest, context: Context) -> None:
+        self.requests.append(request.SerializeToString(deterministic=True))
+        result = self._result(request)
+        if isinstance(result, Hang):
+            return
+        item = signing_pb2.SignResult(request_id=request.request_id)
+        if isinstance(result, Failure):
+            item.error.CopyFrom(result.to_stream())
+        else:
+            item.response.CopyFrom(result)
+        await context.write(signing_pb2.SignStreamResponse(results=[item]))
+
+    def _result(self, request: signing_pb2.SignRequest) -> signing_pb2.SignResponse | Failure | Hang:
+        step: Step | Failure | Hang = self.script.popleft() if self.script else lambda honest: honest
+        if isinstance(step, Failure | Hang):
+            return step
+        return step(answer(self.keys, request))
+
+    def client(
+        self,
+        *,
+        time: Time | None = None,
+        deadline_s: float = 10.0,
+        attempt_deadline_s: float = 3.0,
+        expected_keys: dict[str, bytes] | None = None,
+    ) -> AsyncClient:
+        """Return a client of this server, on this clock."""
+        return AsyncClient(
+            f"localhost:{self.port}",
+            self.credentials,
+            enclave="hot",
+            deadline_s=deadline_s,
+            attempt_deadline_s=attempt_deadline_s,
+            expected_keys=expected_keys,
+            timing=(time or Time()).timing,
+        )
+
+
+def make_credentials(folder: Path, role: str = "bot", name: str = "maker") -> Credentials:
+    """Return credentials from the authority in ``folder``, which is made when missing."""
+    authority = folder / "ca"
+    if not authority.exists():
+        pki.create_authority(authority, "test.local")
+        pki.issue(authority, "server", "local", folder)
+    leaf = pki.issue(authority, role, name, folder)
+    return Credentials.from_files(authority / pki.AUTHORITY_CERTIFICATE, leaf.certificate, leaf.private_key)
+
+
+@asynccontextmanager
+async def scripted(folder: Path) -> AsyncIterator[ScriptedServer]:
+    """Serve with a new authority in ``folder``."""
+    servicer = ScriptedServer(make_credentials(folder))
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    signing_pb2_grpc.add_SigningServiceServicer_to_server(servicer, server)
+    tls = grpc.ssl_server_credentials(
+        [((folder / "server-local.key").read_bytes(), (folder / "server-local.crt").read_bytes())],
+        root_certificates=servicer.credentials.ca,
+        require_client_auth=True,
+    )
+    servicer.port = server.add_secure_port("localhost:0", tls)
+    await server.start()
+    try:
+        yield servicer
+    finally:
+        await server.stop(None)
