@@ -1,5 +1,6 @@
 """Starting a token: what is wrong is said, with what to do; and where secrets are not."""
 
+import asyncio
 import subprocess
 import sys
 from dataclasses import replace
@@ -124,6 +125,17 @@ async def test_a_worker_that_never_gets_ready_is_reported(world: World) -> None:
     fault = await refusal_of(replace(world.config, worker_command=command, start_ms=200))
     assert fault.code == "WORKER_NOT_STARTED"
     assert "in time" in str(fault)
+
+
+async def test_a_start_that_is_given_up_leaves_nothing(world: World) -> None:
+    """Cancelling while workers start ends those that were started."""
+    opening = asyncio.ensure_future(open_token(replace(world.config, workers=2)))
+    while not workers_of(world):  # noqa: ASYNC110 - another process's progress is no event of ours
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert workers_of(world) == []
 
 
 async def test_the_pin_is_nowhere_but_in_its_file(world: World) -> None:
