@@ -62,7 +62,7 @@ class TokenSupervisor:
         return sum(slot.starts for slot in self._slots)
 
     async def start(self) -> None:
-        """Start all workers. Raises TokenFault that says what is wrong and what to do; ``close`` is then the caller's."""
+        """Start all workers. Raises TokenFault that says what is wrong and what to do; ``close`` it then."""
         for lane in self._lanes:
             lane.start()
         for lane in self._lanes:
