@@ -43,3 +43,7 @@ class UsageProblem(KeyvaultError):
 
 class AuditProblem(KeyvaultError):
     """The ledger or a proof is not what it should be."""
+
+
+class AuthenticationFailed(KeyvaultError):
+    """One side does not accept the other's certificate; the text says which, and why."""

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import click
 import grpc
 
-from keyvault.cli.exits import JSON_MODE, REQUEST_ID, AuditProblem, Exit
+from keyvault.cli.exits import JSON_MODE, REQUEST_ID, AuditProblem, AuthenticationFailed, Exit
 from keyvault.client import errors as client
-from keyvault.core.errors import Broken, Conflict, KeyvaultError, NotFound, Reason, Refused, Unavailable
+from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, NotFound, Reason, Refused, Unavailable
 from keyvault.ledger.errors import Unproven
 
 _TLS = re.compile(r"ssl|tls|handshake|certificate", re.IGNORECASE)
@@ -40,10 +40,12 @@ _BY_FAMILY: tuple[tuple[type[Exception], Exit], ...] = (
     (client.UnusableAnswer, Exit.INTERNAL),
     (NotFound, Exit.NOT_FOUND),
     (Unavailable, Exit.UNAVAILABLE),
+    (AuthenticationFailed, Exit.AUTHENTICATION),
     (AuditProblem, Exit.REFUSED),
     (Unproven, Exit.REFUSED),
     (Refused, Exit.REFUSED),
     (Conflict, Exit.REFUSED),
+    (Corrupt, Exit.REFUSED),  # found while reading a ledger: what an audit is for
     (Broken, Exit.INTERNAL),
     (KeyvaultError, Exit.USAGE),  # Malformed, ConfigError, UnsafeFile, PkiError: they say what to change
     (FileNotFoundError, Exit.NOT_FOUND),
@@ -108,7 +110,7 @@ def _word(error: Exception, code: Exit) -> str:
         Exit.AUTHENTICATION: "Not authenticated",
         Exit.INTERNAL: "Internal error",
     }.get(code, "Error")
-    if code is Exit.REFUSED and not isinstance(error, AuditProblem | Unproven):
+    if code is Exit.REFUSED and not isinstance(error, AuditProblem | Unproven | Corrupt):
         word = "Refused"
     return f"{word} ({_reason(error)})" if _reason(error) else word
 

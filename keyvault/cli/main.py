@@ -1,6 +1,7 @@
 """``keyvault``: the command line. One file per group of commands; a group is imported when it is used."""
 
 import importlib
+import os
 
 import click
 
@@ -44,6 +45,9 @@ class Root(click.Group):
         """Return the command called ``command`` in the module of that name."""
         if cmd_name not in COMMANDS:
             return None
+        # gRPC reads this when it is imported. Its lines for every failed handshake say nothing that our errors and
+        # logs do not, are no JSON, and come as often as a stranger likes.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE" if cmd_name != "serve" else "ERROR")
         command = importlib.import_module(f"keyvault.cli.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
 

@@ -133,4 +133,8 @@ def _counts(policy: Policy) -> dict[str, int]:
 
 
 def _size(policy: Policy) -> str:
-    return f"{len(policy.rules)} rules, {len(policy.limits)} limits"
+    return f"{_counted(len(policy.rules), 'rule')}, {_counted(len(policy.limits), 'limit')}"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -2,11 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from keyvault.cli.exits import AuthenticationFailed, UsageProblem
 from keyvault.cli.pki import load_member_key
 from keyvault.cli.target import Approver, Target
-from keyvault.client import AsyncClient, Credentials
+from keyvault.client import AsyncClient, Credentials, Unavailable
+from keyvault.client.credentials import read_small
 from keyvault.client.statements import MemberKey
 from keyvault.secretfile import check_secret_file
 
@@ -17,6 +24,8 @@ def call(target: Target, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
     """Return what ``work`` returns, given a client of the target. Raises what the client raises, and UnsafeFile."""
     check_secret_file(target.private_key)
     credentials = Credentials.from_files(target.ca, target.certificate, target.private_key)
+
+    ours, authorities = _certificates(target.certificate)[0], _certificates(target.ca)
 
     async def conversation() -> T:
         client = AsyncClient(
@@ -29,9 +38,40 @@ def call(target: Target, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
         async with client:
             return await work(client)
 
-    return asyncio.run(conversation())
+    try:
+        return asyncio.run(conversation())
+    except Unavailable as error:
+        problem = None if error.reason else _unacceptable(ours, authorities)
+        if problem is None:
+            raise
+        raise AuthenticationFailed(f"{target.certificate}: {problem}; the server closed the connection") from error
 
 
 def signer(approver: Approver) -> MemberKey:
     """Return the approval key; raise UnsafeFile or PkiError if the file is not safe or holds none."""
     return MemberKey(approver.name, load_member_key(approver.path))
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(read_small(path))
+    except ValueError:
+        raise UsageProblem(f"{path}: holds no certificate in PEM form") from None
+
+
+def _unacceptable(ours: x509.Certificate, authorities: list[x509.Certificate]) -> str | None:
+    """Return what is visibly wrong with our certificate: with TLS 1.3 a server that refuses it only hangs up."""
+    now = datetime.now(UTC)
+    if not ours.not_valid_before_utc <= now <= ours.not_valid_after_utc:
+        return f"is valid from {ours.not_valid_before_utc:%F} to {ours.not_valid_after_utc:%F} only"
+    if all(ours.issuer != each.subject or not _issued(ours, each) for each in authorities):
+        return "is not from the authority in --ca"
+    return None
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
