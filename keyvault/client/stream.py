@@ -68,7 +68,8 @@ class SignStream:
         self._changed = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._silence = asyncio.timeout(None)
+        self._silence: asyncio.Timeout | None = None
+        self._write_broke = False
         self._closing = False
         self._progress = False
         self._ended: KeyvaultRpcError | None = None
@@ -161,14 +162,14 @@ class SignStream:
         self._send_all_again()
         call = self._transport.signing.SignStream()
         writer = asyncio.create_task(self._write(call))
-        self._silence = asyncio.timeout(None)
+        self._write_broke = False
         try:
-            async with self._silence:
+            async with asyncio.timeout(None) as self._silence:
                 await self._read(call)
         except TimeoutError:
             return _broken(grpc.StatusCode.DEADLINE_EXCEEDED, "the server did not answer for the attempt deadline")
         except grpc.aio.AioRpcError as error:
-            return error_of(fault_of_call(error))
+            return self._why_broken(fault_of_call(error))
         finally:
             call.cancel()
             writer.cancel()
@@ -176,6 +177,13 @@ class SignStream:
         if self._closing:
             return None
         return _broken(grpc.StatusCode.UNAVAILABLE, "the server ended the stream")
+
+    def _why_broken(self, fault: Fault) -> KeyvaultRpcError:
+        # A write that fails before the server's status is read makes grpc.aio put an INTERNAL of its own in its place
+        # (grpc/aio/_call.py, set_internal_error). The server's own INTERNAL always has a reason.
+        if self._write_broke and fault.code is grpc.StatusCode.INTERNAL and not fault.reason:
+            return _broken(grpc.StatusCode.UNAVAILABLE, "the call broke while a message was being written")
+        return error_of(fault)
 
     def _send_all_again(self) -> None:
         for item in self._items.values():
@@ -198,7 +206,7 @@ class SignStream:
                 await self._changed.wait()
             await call.done_writing()
         except (grpc.RpcError, asyncio.InvalidStateError):
-            return
+            self._write_broke = True
 
     def _take(self) -> list[signing_pb2.SignRequest]:
         """Return the next message's requests: what waits and has room on the way."""
@@ -216,7 +224,7 @@ class SignStream:
 
     def _expect_progress(self, *, due: bool) -> None:
         """Let the call live on, for the attempt deadline if answers are due, otherwise for ever."""
-        if self._silence.expired():
+        if self._silence is None or self._silence.expired():
             return
         when = asyncio.get_running_loop().time() + self._transport.attempt_deadline_s
         self._silence.reschedule(when if due else None)

@@ -24,7 +24,7 @@ from keyvault.ledger import wire
 from keyvault.rpc.status import Failure, abort
 from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
 
-Context = grpc.aio.ServicerContext
+Context = grpc.aio.ServicerContext[object, object]
 Step = Callable[[signing_pb2.SignResponse], signing_pb2.SignResponse]
 """What becomes of an honest answer."""
 
@@ -147,6 +147,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
         self.hold = asyncio.Event()
         self.hold.set()
         self.break_after: deque[int] = deque()
+        self.refuse_streams = False
         self.port = 0
 
     async def Sign(self, request: signing_pb2.SignRequest, context: Context) -> signing_pb2.SignResponse:  # noqa: N802 - gRPC's name
@@ -154,6 +155,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
         result = self._result(request)
         if isinstance(result, Hang):
             await asyncio.Event().wait()
+            raise TypeError
         if isinstance(result, Failure):
             await abort(context, result)
             raise TypeError
@@ -170,9 +172,11 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
             public_key=self.keys.public(key),
         )
 
-    async def SignStream(self, _: object, context: Context) -> None:  # noqa: N802 - gRPC's name
+    async def SignStream(self, _: object, context: Context) -> None:  # type: ignore[override]  # noqa: N802 - gRPC's name; a coroutine is served too
         """Answer each message in reverse order; after ``break_after`` answers of a call, break it."""
         self.calls += 1
+        if self.refuse_streams:
+            await abort(context, DENIED)
         left = self.break_after.popleft() if self.break_after else None
         while isinstance(message := await context.read(), signing_pb2.SignStreamRequest):
             self.messages.append(len(message.requests))

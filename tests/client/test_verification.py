@@ -117,7 +117,7 @@ def other_signed_text(response: Response) -> None:
 
 def no_output(response: Response) -> None:
     for place in ("transaction", "typed_data", "exchange_request"):
-        response.ClearField(place)  # type: ignore[arg-type]  # names of fields
+        response.ClearField(place)
 
 
 def stray_output(response: Response) -> None:
