@@ -4,7 +4,8 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import structlog
 import uvloop
@@ -12,11 +13,16 @@ import uvloop
 from keyvault import __version__
 from keyvault.config import Config
 from keyvault.core import limits
+from keyvault.core.errors import Reason
+from keyvault.core.events import Event, SignatureIssued, SignatureRefused
+from keyvault.core.intent import PayloadKind
+from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.state import State, split_key_name
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
-from keyvault.engine.sequencer import Observer
+from keyvault.engine.observer import Observer, Step
 from keyvault.hsm.config import TokenConfig, find_module
-from keyvault.hsm.supervisor import TokenSupervisor
+from keyvault.hsm.supervisor import TokenSupervisor, open_token, open_token
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Server
 from keyvault.secretfile import read_secret_file
@@ -47,7 +53,7 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store = open_store(config.enclave.database, create=False)
     try:
-        token = await TokenSupervisor.open(token_config(config))
+        token = await open_token(token_config(config))
         try:
             return await _serve_enclave(config, store, token, stop, on_ready, observer)
         finally:
@@ -65,13 +71,13 @@ async def _serve_enclave(
     observer: Observer | None,
 ) -> int:
     began = time.monotonic()
-    clock = SystemClock()
+    clock, metrics = SystemClock(), Metrics()
     enclave = await Enclave.open(
         store=store,
         token=token,
         clock=clock,
         identity=Identity(holder=secrets.token_hex(16), software=__version__),
-        observer=observer or (lambda _step, _count: None),
+        observer=observer or _MetricsObserver(metrics),
     )
     log.info(
         "leading",
@@ -94,12 +100,13 @@ async def _serve_enclave(
         return await _until_end(enclave, server, stop)
     finally:
         await enclave.close()
+        log.info("figures", **metrics.snapshot())
+        metrics.close()
 
 
 async def _until_end(enclave: Enclave, server: Server, stop: asyncio.Event) -> int:
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopping, enclave.stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    enclave.stopped.add_done_callback(lambda _: stop.set())
+    await stop.wait()
     if enclave.stopped.done():
         log.critical("the term ended", reason=str(enclave.stopped.result()))
         await server.stop(0.5)
@@ -108,6 +115,32 @@ async def _until_end(enclave: Enclave, server: Server, stop: asyncio.Event) -> i
     await server.stop(limits.DRAIN_MS_MAX / 1000)
     log.info("drained")
     return EXIT_OK
+
+
+class _MetricsObserver:
+    """Counts what became durable."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def step(self, step: Step, count: int) -> None:
+        """See Observer."""
+
+    def committed(self, events: Sequence[Event], state: State, duration_s: float) -> None:
+        """See Observer."""
+        signatures: Counter[tuple[KeyAlgorithm, PayloadKind]] = Counter()
+        refusals: Counter[Reason] = Counter()
+        for event in events:
+            if isinstance(event, SignatureIssued):
+                key, _ = split_key_name(event.request.key)
+                signatures[state.keys[key].algorithm, event.request.payload.kind] += 1
+            elif isinstance(event, SignatureRefused):
+                refusals[event.reason] += 1
+        self._metrics.committed(events=len(events), duration_s=duration_s, signatures=signatures, refusals=refusals)
+
+    def token_fault(self, code: str) -> None:
+        """See Observer."""
+        self._metrics.token_faults(code)
 
 
 def token_config(config: Config) -> TokenConfig:

@@ -132,7 +132,9 @@ def decode_statement(payload: bytes) -> Statement:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Malformed("statement", f"not a {STATEMENT_TYPE} object ({type(error).__name__})") from None
     if canonical != payload:
-        raise Malformed("statement", "not canonical: keys sorted, no spaces, strings only, summary as keyvault words it")
+        raise Malformed(
+            "statement", "not canonical: keys sorted, no spaces, strings only, summary as keyvault words it"
+        )
     return statement
 
 

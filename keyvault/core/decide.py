@@ -14,8 +14,10 @@ from keyvault.core.commands import ChangeEnclave, RequestSignature, object_id_of
 from keyvault.core.errors import Malformed, Reason, Refused
 from keyvault.core.events import KeyCreated, KeyStateChanged, PolicyPublished, SignatureIssued, SignatureRefused
 from keyvault.core.ids import KeyId, UnixMillis, parse_key_id
-from keyvault.core.intent import Intent
+from keyvault.core.intent import Completeness, Intent
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, KeyVersion, Signature
+from keyvault.core.policy import ANY
+from keyvault.core.policy_lint import lint
 from keyvault.core.state import (
     State,
     authorize_key_creation,
@@ -82,9 +84,12 @@ def _authorise(state: State, reservations: Reservations, command: RequestSignatu
         raise Refused(Reason.KEY_NOT_ACTIVE, f"key {key_id} version {key.version} is {key.state.lower()}")
     intent = command.intent
     if key.algorithm not in intent.algorithms:
-        raise Refused(Reason.ALGORITHM_MISMATCH, f"{intent.kind} cannot be signed by a key with algorithm {key.algorithm}")
+        raise Refused(
+            Reason.ALGORITHM_MISMATCH, f"{intent.kind} cannot be signed by a key with algorithm {key.algorithm}"
+        )
     _check_time(intent, now)
     rules = state.rules.evaluate(key=key_id, principal=command.request.principal, intent=intent)
+    _check_countable(state, key_id, intent)
     flow = outflow(intent.effects)
     check_limits(state.policy.limits, state.windows, reservations, key=key_id, outflow=flow, now=now)
     return Authorised(
@@ -96,6 +101,18 @@ def _authorise(state: State, reservations: Reservations, command: RequestSignatu
         policy_version=state.policy.version,
         policy_sha256=state.policy_sha256,
     )
+
+
+def _check_countable(state: State, key: KeyId, intent: Intent) -> None:
+    if intent.completeness is not Completeness.OPAQUE:
+        return
+    for limit in state.policy.limits:
+        if limit.amount_max is not None and (limit.keys is ANY or key in limit.keys):
+            raise Refused(
+                Reason.LIMIT_EXCEEDED,
+                f"limit {limit.id} counts amounts, and what this payload moves is unknown",
+                rules=(limit.id,),
+            )
 
 
 def _check_time(intent: Intent, now: UnixMillis) -> None:
@@ -188,6 +205,8 @@ def _change_key_state(state: State, command: ChangeEnclave, now: UnixMillis) -> 
 def _publish_policy(state: State, command: ChangeEnclave, now: UnixMillis) -> PolicyPublished:
     if command.policy is None:
         raise Malformed("document", "policy.publish needs the policy document")
+    for finding in lint(command.policy):
+        raise Malformed(f"document.{finding.section}[{finding.index}].{finding.field}", finding.problem)
     event = PolicyPublished(
         at=now,
         epoch=state.epoch,

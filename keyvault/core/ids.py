@@ -18,7 +18,9 @@ UnixMillis = NewType("UnixMillis", int)
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
-_PRINCIPAL = re.compile(r"spiffe://([a-z0-9.-]{1,128})/(server|bot|admin|auditor|node)/([a-z0-9][a-z0-9._-]{0,62})", re.ASCII)
+_PRINCIPAL = re.compile(
+    r"spiffe://([a-z0-9.-]{1,128})/(server|bot|admin|auditor|node)/([a-z0-9][a-z0-9._-]{0,62})", re.ASCII
+)
 
 
 def parse_enclave_name(text: str) -> EnclaveName:
@@ -46,7 +48,9 @@ def parse_request_id(text: str) -> RequestId:
 def parse_principal(text: str) -> Principal:
     """Return the principal, or raise Malformed unless it is ``spiffe://<trust-domain>/<role>/<name>``."""
     if not _PRINCIPAL.fullmatch(text):
-        raise Malformed("principal", f"{text[:200]!r} is not spiffe://<trust-domain>/<server|bot|admin|auditor|node>/<name>")
+        raise Malformed(
+            "principal", f"{text[:200]!r} is not spiffe://<trust-domain>/<server|bot|admin|auditor|node>/<name>"
+        )
     return Principal(text)
 
 

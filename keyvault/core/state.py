@@ -16,7 +16,16 @@ from dataclasses import replace
 from typing import assert_never
 
 from keyvault.core import limits
-from keyvault.core.approvals import Action, Envelope, Member, Statement, check_member_key, decode_statement, keyid_of, signers
+from keyvault.core.approvals import (
+    Action,
+    Envelope,
+    Member,
+    Statement,
+    check_member_key,
+    decode_statement,
+    keyid_of,
+    signers,
+)
 from keyvault.core.commands import object_id_of
 from keyvault.core.errors import Corrupt, Malformed, NotFound, Reason, Refused
 from keyvault.core.events import (
@@ -214,7 +223,9 @@ def authorize_key_creation(state: State, event: KeyCreated) -> None:
     action = Action.KEY_CREATE
     if event.provenance is KeyProvenance.IMPORTED:
         action = Action.KEY_IMPORT
-        parameters["wrapped_sha256"] = dict(decode_statement(event.authorization.payload).parameters).get("wrapped_sha256", "")
+        parameters["wrapped_sha256"] = dict(decode_statement(event.authorization.payload).parameters).get(
+            "wrapped_sha256", ""
+        )
     authorize(state, event.authorization, action=action, parameters=parameters, at=event.at)
     if event.key in state.keys:
         raise _mismatch(f"key {event.key} exists already")
@@ -237,7 +248,9 @@ def find_key(state: State, key: KeyId, version: int | None) -> KeyVersion:
     """Return this version of the key (None: the newest), or raise Refused(KEY_NOT_FOUND)."""
     found = state.keys.get(key)
     if found is None or version not in (None, found.version):
-        raise Refused(Reason.KEY_NOT_FOUND, f"enclave {state.enclave} has no key {key}" + (f" version {version}" if found else ""))
+        raise Refused(
+            Reason.KEY_NOT_FOUND, f"enclave {state.enclave} has no key {key}" + (f" version {version}" if found else "")
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from keyvault.engine.clock import Clock
 from keyvault.engine.signing import SigningStage, SignJob
 from keyvault.hsm.base import LOG_KEY_OBJECT_ID, SignItem
 from keyvault.ledger import checkpoint
+from keyvault.ledger.note import verifier
 
 
 class Checkpointer:
@@ -49,7 +50,7 @@ class Checkpointer:
             text = checkpoint.signing_text(self._origin, head.size, head.root)
             public_key = self._appender.state.log_public_key
             signature = await self._sign(text, public_key)
-            note = checkpoint.assemble(text, name=self._origin, public_key=public_key, signature=signature.value)
+            note = checkpoint.assemble(text, verifier(self._origin, public_key), signature.value)
             await self._appender.keep_checkpoint(head.size, note)
             self.newest = (head.size, note)
             return self.newest
@@ -65,11 +66,7 @@ class Checkpointer:
             else:
                 future.set_result(result)
 
-        item = SignItem(
-            object_id=LOG_KEY_OBJECT_ID, algorithm=KeyAlgorithm.ED25519, public_key=public_key, input=text
-        )
+        item = SignItem(object_id=LOG_KEY_OBJECT_ID, algorithm=KeyAlgorithm.ED25519, public_key=public_key, input=text)
         deadline = self._clock.monotonic() + limits.SIGN_WAIT_MS_MAX / 1000
         self._stage.submit(SignJob(item=item, deadline=deadline, done=done))
         return await future
-
-

@@ -5,13 +5,14 @@ TermStarted. Only then is anything decided.
 """
 
 import asyncio
+from contextlib import suppress
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from keyvault.core.approvals import Action
 from keyvault.core.commands import ChangeEnclave, RequestSignature
 from keyvault.core.decide import KeyToMake, decide_change
-from keyvault.core.errors import Broken, Conflict, NotFound, Unavailable
+from keyvault.core.errors import Broken, NotFound, Unavailable
 from keyvault.core.events import Change, Event, TermStarted
 from keyvault.core.ids import Epoch, LedgerIndex
 from keyvault.core.state import State
@@ -19,7 +20,8 @@ from keyvault.engine.appender import Appender, draft
 from keyvault.engine.checkpoints import Checkpointer
 from keyvault.engine.clock import Clock
 from keyvault.engine.recovery import recover
-from keyvault.engine.sequencer import Observer, Recorded, Sequencer, Waiter
+from keyvault.engine.observer import NoObserver, Observer
+from keyvault.engine.sequencer import Recorded, Sequencer, Waiter
 from keyvault.engine.signing import SigningStage
 from keyvault.hsm.base import Token
 from keyvault.ledger import codec
@@ -38,17 +40,17 @@ class Identity:
 class Enclave:
     """Everything that the edge may ask of one enclave."""
 
-    def __init__(self, *, store: Store, token: Token, appender: Appender, clock: Clock, origin: str, observer: Observer):
+    def __init__(
+        self, *, store: Store, token: Token, appender: Appender, clock: Clock, origin: str, observer: Observer
+    ):
         self.origin = origin
         self._store = store
         self._token = token
         self._appender = appender
         self._clock = clock
         self._stage = SigningStage(token, clock)
-        self._stage.start()
-        self._sequencer = Sequencer(
-            store=store, appender=appender, stage=self._stage, clock=clock, observer=observer
-        )
+        self._sequencer = Sequencer(store=store, appender=appender, stage=self._stage, clock=clock, observer=observer)
+        self._stage.start(self._sequencer.end_term)
         self._checkpointer = Checkpointer(
             appender=appender, stage=self._stage, clock=clock, origin=origin, newest=store.checkpoint()
         )
@@ -58,7 +60,13 @@ class Enclave:
 
     @classmethod
     async def open(
-        cls, *, store: Store, token: Token, clock: Clock, identity: Identity, observer: Observer = lambda _step, _count: None
+        cls,
+        *,
+        store: Store,
+        token: Token,
+        clock: Clock,
+        identity: Identity,
+        observer: Observer | None = None,
     ) -> "Enclave":
         """Return the serving enclave.
 
@@ -70,7 +78,12 @@ class Enclave:
         started = TermStarted(at=clock.now(), epoch=epoch, holder=identity.holder, software=identity.software)
         await appender.append([draft(started)])
         return cls(
-            store=store, token=token, appender=appender, clock=clock, origin=recovered.origin, observer=observer
+            store=store,
+            token=token,
+            appender=appender,
+            clock=clock,
+            origin=recovered.origin,
+            observer=observer or NoObserver(),
         )
 
     @property
@@ -143,6 +156,10 @@ class Enclave:
 
         return created
 
+    def expire(self) -> None:
+        """End what waits for the token beyond its deadline; happens by itself once an interval."""
+        self._stage.expire()
+
     def entries(self, start: int, count: int) -> list[bytes]:
         """Return up to ``count`` entries verbatim."""
         return self._store.read(start, count)
@@ -176,18 +193,16 @@ class Enclave:
         self._checkpointing.cancel()
         await asyncio.gather(self._checkpointing, return_exceptions=True)
         if not self.stopped.done():
-            try:
+            with suppress(Unavailable):  # the next term signs this head with its own first checkpoint
                 await self._checkpointer.sign_head()
-            except (Unavailable, Conflict):
-                pass  # the next term signs this head with its own first checkpoint
         await self._stage.close()
         self._appender.close()
 
     async def _checkpoint_forever(self) -> None:
         try:
             await self._checkpointer.run()
-        except Broken as error:
-            self._sequencer.end_term(error)
+        except Exception as error:  # noqa: BLE001 (whatever it is, a ledger without checkpoints must not go on)
+            self._sequencer.end_term(Broken(f"no checkpoint can be made: {error!r}"))
 
 
 def _fact(plan: "Change | KeyToMake") -> Change:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from keyvault.core.errors import Corrupt
+from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.state import State, apply
 from keyvault.ledger import checkpoint, codec
+from keyvault.ledger.errors import Unproven
 from keyvault.ledger.merkle import Tree, leaf_hash
+from keyvault.ledger.note import verifier
 from keyvault.store.base import Store
 
 _READ_ENTRIES = 1_000
@@ -52,6 +54,9 @@ def recover(store: Store) -> Recovered:
 
 def _check_signed(state: State, origin: str, signed: tuple[int, bytes], root: bytes) -> None:
     size, note = signed
-    found = checkpoint.verify(note, origin=origin, public_key=state.log_public_key)
+    try:
+        found = checkpoint.open_checkpoint(note, verifier(origin, state.log_public_key))
+    except (Unproven, Malformed) as error:
+        raise Corrupt(f"the newest checkpoint was not signed by this ledger's log key: {error}") from error
     if found.size != size or found.root != root:
         raise Corrupt(f"the checkpoint at size {size} was signed over other entries: the ledger was rewritten or cut")

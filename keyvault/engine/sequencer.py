@@ -19,7 +19,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
+from itertools import islice
 
 from keyvault.core import limits
 from keyvault.core.commands import RequestSignature
@@ -30,24 +30,13 @@ from keyvault.core.keys import Signature
 from keyvault.core.windows import Reservations
 from keyvault.engine.appender import Appender, Draft, draft
 from keyvault.engine.clock import Clock
+from keyvault.engine.observer import Observer, Step
 from keyvault.engine.signing import SigningStage, SignJob
-from keyvault.hsm.base import SignItem
+from keyvault.hsm.base import SignItem, TokenFault
 from keyvault.ledger import codec
 from keyvault.store.base import Store
 
-
-class Step(StrEnum):
-    """Where a request is between question and answer; the observer (telemetry, crash tests) is told."""
-
-    DECIDED = "decided"
-    SIGNED = "signed"
-    APPENDING = "appending"
-    APPENDED = "appended"
-    ANSWERED = "answered"
-
-
-Observer = Callable[[Step, int], None]
-"""Called with a step and how many requests took it at once. Must be quick and must not raise."""
+_IN_DOUBT = "the term ended and the outcome is not known yet: ask again with the same request id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +133,7 @@ class Sequencer:
         pending = _Pending(command=command)
         self._pending[key] = pending
         self._idle.clear()
-        self._observer(Step.DECIDED, 1)
+        self._observer.step(Step.DECIDED, 1)
         if isinstance(decision, SignatureRefused):
             self._commit_later(decision, None)
         else:
@@ -157,9 +146,10 @@ class Sequencer:
             if key not in self._pending:  # the term ended meanwhile; its caller was told
                 return
             if isinstance(result, Unavailable):
+                self._observer.token_fault(result.code if isinstance(result, TokenFault) else "NOT_SENT")
                 self._settle(key, result)
                 return
-            self._observer(Step.SIGNED, 1)
+            self._observer.step(Step.SIGNED, 1)
             self._commit_later(decision.issued(self._appender.state, result), None)
 
         item = SignItem(
@@ -171,7 +161,7 @@ class Sequencer:
         return SignJob(item=item, deadline=deadline, done=done)
 
     async def commit_alone(self, decide: Callable[[], Event]) -> Recorded:
-        """Make the fact that ``decide`` returns durable, with nothing else in flight. One call at a time, never cancelled.
+        """Make the fact that ``decide`` returns durable, with nothing else in flight. One call at a time.
 
         ``decide`` runs when all earlier facts are part of the state, and nothing is decided until its fact is.
         What it raises comes through; then nothing happened.
@@ -216,19 +206,27 @@ class Sequencer:
                 await self._commit_batch()
         except Broken as error:
             self.end_term(error)
+        except Exception as error:  # noqa: BLE001 (an error that nobody foresaw leaves the outcome unknown: I7)
+            self.end_term(Broken(f"the append failed in a way that nobody foresaw: {error!r}"))
 
     async def _commit_batch(self) -> None:
-        batch = [self._drafts.popleft() for _ in range(min(len(self._drafts), limits.COMMIT_BATCH_MAX))]
-        self._observer(Step.APPENDING, len(batch))
+        # They stay in the queue until they are durable: whoever ends the term meanwhile finds them there.
+        batch = list(islice(self._drafts, limits.COMMIT_BATCH_MAX))
+        self._observer.step(Step.APPENDING, len(batch))
+        began = self._clock.monotonic()
         first = await self._appender.append([item for item, _ in batch])
-        self._observer(Step.APPENDED, len(batch))
+        duration_s = self._clock.monotonic() - began
+        self._observer.step(Step.APPENDED, len(batch))
+        for _ in batch:
+            self._drafts.popleft()
         for offset, (item, waiter) in enumerate(batch):
             recorded = Recorded(event=item.event, index=first + offset)
             if waiter is None and item.entry.request_key is not None:
                 self._settle(item.entry.request_key, recorded)
             elif waiter is not None and not waiter.done():
                 waiter.set_result(recorded)
-        self._observer(Step.ANSWERED, len(batch))
+        self._observer.step(Step.ANSWERED, len(batch))
+        self._observer.committed([item.event for item, _ in batch], self._appender.state, duration_s)
         self._rest()
 
     def _settle(self, key: bytes, outcome: Recorded | KeyvaultError) -> None:
@@ -249,13 +247,14 @@ class Sequencer:
             self._idle.set()
 
     def end_term(self, error: Broken) -> None:
+        """Tell every caller that its outcome is not known, take nothing new, and resolve ``stopped``."""
         if not self.stopped.done():
             self.stopped.set_result(error)
         for key in list(self._pending):
-            self._settle(key, Unavailable("the term ended, the outcome is not known yet; retry with the same request id"))
+            self._settle(key, Unavailable(_IN_DOUBT, retry_after_ms=1_000))
         for _, waiter in self._drafts:
             if waiter is not None and not waiter.done():
-                waiter.set_exception(Unavailable("the term ended; nothing was released"))
+                waiter.set_exception(Unavailable(_IN_DOUBT, retry_after_ms=1_000))
         self._drafts.clear()
         self._open.set()
         self._idle.set()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from keyvault.core import limits
-from keyvault.core.errors import DeadlinePassed, Overloaded, Unavailable
+from keyvault.core.errors import Broken, DeadlinePassed, Overloaded, Unavailable
 from keyvault.core.keys import Signature
 from keyvault.engine.clock import Clock
 from keyvault.hsm.base import Lane, SignItem, Token
@@ -35,9 +35,9 @@ class SigningStage:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Begin to work; needs a running event loop."""
-        self._tasks = [asyncio.create_task(self._serve(lane)) for lane in self._token.lanes]
+    def start(self, on_broken: Callable[[Broken], None]) -> None:
+        """Begin to work; needs a running event loop. ``on_broken`` is told if a lane cannot go on."""
+        self._tasks = [asyncio.create_task(self._serve(lane, on_broken)) for lane in self._token.lanes]
 
     def has_room(self) -> bool:
         """Say whether ``submit`` would take a job."""
@@ -67,14 +67,17 @@ class SigningStage:
         for job in late:
             job.done(DeadlinePassed("the deadline passed before the token was free; nothing was signed"))
 
-    async def _serve(self, lane: Lane) -> None:
-        while True:
-            await lane.ready()
-            batch = await self._take()
-            if batch:
-                results = await lane.sign([job.item for job in batch])
-                for job, result in zip(batch, results, strict=True):
-                    job.done(result)
+    async def _serve(self, lane: Lane, on_broken: Callable[[Broken], None]) -> None:
+        try:
+            while True:
+                await lane.ready()
+                batch = await self._take()
+                if batch:
+                    results = await lane.sign([job.item for job in batch])
+                    for job, result in zip(batch, results, strict=True):
+                        job.done(result)
+        except Exception as error:  # noqa: BLE001 (its callers would wait for ever: the term must end)
+            on_broken(Broken(f"a lane of the token failed in a way that nobody foresaw: {error!r}"))
 
     async def _take(self) -> Sequence[SignJob]:
         while not self._jobs:

@@ -1,17 +1,14 @@
 """AuditService: the ledger as bytes and proofs."""
 
-import grpc
-
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import LedgerIndex
 from keyvault.engine.enclave import Enclave
 from keyvault.ledger import proof
-from keyvault.rpc.auth import Door
+from keyvault.rpc.auth import Context, Door
 from keyvault.rpc.keys import check_enclave, guarded
 from keyvault.v1 import audit_pb2, audit_pb2_grpc
 
-Context = grpc.aio.ServicerContext
 
 _PAGE_DEFAULT = 100
 
@@ -61,7 +58,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         async def work() -> audit_pb2.GetInclusionProofResponse:
             check_enclave(self._enclave, "parent", request.parent)
             hashes, entry, note = await self._enclave.inclusion_proof(LedgerIndex(request.index))
-            text = proof.format_proof(index=request.index, hashes=hashes, checkpoint=note)
+            text = proof.format_proof(request.index, hashes, note)
             return audit_pb2.GetInclusionProofResponse(proof=text.decode(), entry=entry)
 
         return await guarded(context, work)

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 import grpc
 
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import Principal, parse_principal, role_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+"""One call, whatever its messages are."""
 
 _SAN = "x509_subject_alternative_name"
 
@@ -17,7 +21,7 @@ class Door:
     def __init__(self, trust_domain: str) -> None:
         self._prefix = f"spiffe://{trust_domain}/"
 
-    async def admit(self, context: "grpc.aio.ServicerContext[object, object]", *roles: str) -> Principal:
+    async def admit(self, context: Context, *roles: str) -> Principal:
         """Return the caller, or end the call: UNAUTHENTICATED without a usable id, PERMISSION_DENIED for other roles.
 
         No roles means that every role may call.
@@ -41,5 +45,7 @@ class Door:
 def _principal(names: Iterable[bytes]) -> Principal:
     ids = [name for name in names if name.startswith(b"spiffe://")]
     if len(ids) != 1:
-        raise Malformed("certificate", f"must have exactly one spiffe:// URI as subject alternative name, has {len(ids)}")
+        raise Malformed(
+            "certificate", f"must have exactly one spiffe:// URI as subject alternative name, has {len(ids)}"
+        )
     return parse_principal(ids[0].decode("ascii", "replace"))

@@ -1,15 +1,11 @@
 """GovernanceService: policy."""
 
-import grpc
-
 from keyvault.core.approvals import Action
 from keyvault.engine.enclave import Enclave
 from keyvault.ledger.codec_policy import decode_policy
-from keyvault.rpc.auth import Door
+from keyvault.rpc.auth import Context, Door
 from keyvault.rpc.keys import change_of, check_enclave, guarded
 from keyvault.v1 import governance_pb2, governance_pb2_grpc, policy_pb2
-
-Context = grpc.aio.ServicerContext
 
 
 class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import grpc
-
 from keyvault.core import limits
 from keyvault.core.approvals import Action, decode_statement
 from keyvault.core.commands import ChangeEnclave
@@ -14,14 +12,14 @@ from keyvault.core.ids import KeyId
 from keyvault.core.policy import Policy
 from keyvault.core.state import find_key
 from keyvault.engine.enclave import Enclave
-from keyvault.ledger import note, wire
-from keyvault.rpc.auth import Door
+from keyvault.ledger import wire
+from keyvault.ledger.note import verifier
+from keyvault.rpc.auth import Context, Door
 from keyvault.rpc.convert import key_to_proto
 from keyvault.rpc.names import parse_enclave, parse_key_name
 from keyvault.rpc.status import abort, failure_of
 from keyvault.v1 import keys_pb2, keys_pb2_grpc, types_pb2
 
-Context = grpc.aio.ServicerContext
 R = TypeVar("R")
 
 _PAGE_DEFAULT, _PAGE_MAX = 100, 1_000
@@ -89,9 +87,7 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
             check_enclave(self._enclave, "parent", request.parent)
             if not 0 < len(request.wrapped_secret) <= limits.WRAPPED_SECRET_BYTES_MAX:
                 raise Malformed("wrapped_secret", f"must be 1 to {limits.WRAPPED_SECRET_BYTES_MAX} bytes")
-            command = change_of(
-                request.authorization, Action.KEY_IMPORT, wrapped_secret=request.wrapped_secret
-            )
+            command = change_of(request.authorization, Action.KEY_IMPORT, wrapped_secret=request.wrapped_secret)
             return await self._change(command)
 
         return await guarded(context, work)
@@ -145,7 +141,7 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
                 name=f"enclaves/{state.enclave}",
                 enclave_id=state.enclave_id,
                 policy_version=state.policy.version,
-                log_vkey=note.encode_vkey(self._enclave.origin, state.log_public_key),
+                log_vkey=verifier(self._enclave.origin, state.log_public_key).vkey,
                 import_public_key=state.import_public_key,
                 ledger_size=self._enclave.size,
                 epoch=state.epoch,

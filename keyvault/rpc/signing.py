@@ -18,13 +18,11 @@ from keyvault.engine.clock import Clock
 from keyvault.engine.enclave import Enclave
 from keyvault.engine.sequencer import Recorded, Waiter
 from keyvault.ledger import wire
-from keyvault.rpc.auth import Door
+from keyvault.rpc.auth import Context, Door
 from keyvault.rpc.convert import key_to_proto
 from keyvault.rpc.names import parse_key_name
 from keyvault.rpc.status import Failure, abort, failure_of, refusal
 from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
-
-Context = grpc.aio.ServicerContext
 
 
 class SigningService(signing_pb2_grpc.SigningServiceServicer):
@@ -51,7 +49,9 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
             raise TypeError  # abort raises; this tells the type checker
         return answer
 
-    async def SignStream(self, _: object, context: Context) -> None:
+    async def SignStream(  # type: ignore[override]  # the stubs know generators only; grpc.aio takes this form, too
+        self, _: object, context: Context
+    ) -> None:
         """See signing.proto."""
         principal = await self._door.admit(context)
         await _Stream(self, self._enclave, principal, context).run()

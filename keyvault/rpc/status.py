@@ -1,6 +1,7 @@
 """The one table from error families to gRPC status, with google.rpc details."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -112,8 +113,6 @@ def refusal(reason: Reason, explanation: str, rules: tuple[str, ...]) -> Failure
     return Failure(code=_BY_REASON[reason], reason=reason.value, message=explanation, rules=rules)
 
 
-async def abort(context: "grpc.aio.ServicerContext[object, object]", failure: Failure) -> None:
+async def abort(context: "grpc.aio.ServicerContext[Any, Any]", failure: Failure) -> None:
     """End the call with this failure; does not return."""
     await context.abort(failure.code, failure.message, failure.trailing_metadata())
-
-
