@@ -22,7 +22,7 @@ from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.observer import Observer, Step
 from keyvault.hsm.config import TokenConfig, find_module
-from keyvault.hsm.supervisor import TokenSupervisor, open_token, open_token
+from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Server
 from keyvault.secretfile import read_secret_file

@@ -163,7 +163,7 @@ def _in_new_directory(directory: Path, work: Callable[[], Made]) -> Made:
         else:
             left = ", ".join(sorted(path.name for path in directory.iterdir()))
             say(
-                f"{directory} was there before and stays; half made in it: {left or 'nothing'}. Empty it and try again."
+                f"{directory} was there before and stays. Left in it: {left or 'nothing'}. Empty it and try again."
             )
         raise
 

@@ -5,7 +5,7 @@
 ENTRY_BYTES_MAX = 65_535
 """One ledger entry: C2SP tlog-tiles stores entries with a 16-bit length."""
 PAYLOAD_BYTES_MAX = 24_576
-"""One payload. Payload, signing input and effects must fit into one entry; an exchange payload stands in it twice."""
+"""One payload. It must fit into one entry with all that is said of it; an exchange payload stands there twice."""
 TYPED_DATA_DEPTH_MAX = 16
 """Nesting of EIP-712 structs and arrays. Known protocols need at most 5."""
 TYPED_DATA_NODES_MAX = 4_096
@@ -23,7 +23,7 @@ ACCESS_LIST_ITEMS_MAX = 256
 EXCHANGE_PARAMETERS_MAX = 64
 """Parameters in one exchange request. Binance's longest documented order has fewer than 30."""
 EXCHANGE_SKEW_MS_MAX = 10_000
-"""How far an exchange request's own timestamp may be from our clock. Binance accepts at most 60 s later, 1 s earlier."""
+"""One payload. It must fit into one entry with all that is said of it; an exchange payload stands there twice."""
 ENVELOPE_BYTES_MAX = 16_384
 """One signed statement: canonical JSON and its signatures."""
 ENVELOPE_SIGNATURES_MAX = 32

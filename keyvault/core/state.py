@@ -39,11 +39,17 @@ from keyvault.core.events import (
     TermStarted,
 )
 from keyvault.core.ids import EnclaveName, Epoch, KeyId, MemberName, UnixMillis
-from keyvault.core.keys import TRANSITIONS, KeyProvenance, KeyState, KeyVersion
+from keyvault.core.keys import TRANSITIONS, KeyAlgorithm, KeyProvenance, KeyState, KeyVersion
 from keyvault.core.policy import CompiledPolicy, Policy, compile_policy
 from keyvault.core.windows import Windows, outflow
 
-PUBLIC_KEY_BYTES = {"SECP256K1": 65, "P256": 65, "ED25519": 32, "HMAC_SHA256": 0}
+NONCE_BYTES = 16
+PUBLIC_KEY_BYTES = {
+    KeyAlgorithm.SECP256K1: 65,
+    KeyAlgorithm.P256: 65,
+    KeyAlgorithm.ED25519: 32,
+    KeyAlgorithm.HMAC_SHA256: 0,
+}
 
 
 class State:
@@ -137,8 +143,12 @@ def _check_place(state: State, index: int, event: Event) -> None:
 
 def _apply_genesis(state: State, event: Genesis) -> None:
     check_members(event.members, event.admin_threshold)
-    if event.policy.version != 1 or len(event.nonce) != 16 or len(event.log_public_key) != 32:
-        raise _mismatch("genesis needs policy version 1, a nonce of 16 bytes and a log key of 32 bytes")
+    if (
+        event.policy.version != 1
+        or len(event.nonce) != NONCE_BYTES
+        or len(event.log_public_key) != PUBLIC_KEY_BYTES[KeyAlgorithm.ED25519]
+    ):
+        raise _mismatch("genesis needs policy version 1, a nonce of 16 bytes and an Ed25519 log key")
     state.enclave = event.enclave
     state.enclave_id = enclave_id_of(event)
     state.log_public_key = event.log_public_key

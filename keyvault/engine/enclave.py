@@ -5,8 +5,8 @@ TermStarted. Only then is anything decided.
 """
 
 import asyncio
-from contextlib import suppress
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from keyvault.core.approvals import Action
@@ -19,8 +19,8 @@ from keyvault.core.state import State
 from keyvault.engine.appender import Appender, draft
 from keyvault.engine.checkpoints import Checkpointer
 from keyvault.engine.clock import Clock
-from keyvault.engine.recovery import recover
 from keyvault.engine.observer import NoObserver, Observer
+from keyvault.engine.recovery import recover
 from keyvault.engine.sequencer import Recorded, Sequencer, Waiter
 from keyvault.engine.signing import SigningStage
 from keyvault.hsm.base import Token
@@ -42,7 +42,7 @@ class Enclave:
 
     def __init__(
         self, *, store: Store, token: Token, appender: Appender, clock: Clock, origin: str, observer: Observer
-    ):
+    ) -> None:
         self.origin = origin
         self._store = store
         self._token = token

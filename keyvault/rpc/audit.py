@@ -9,7 +9,6 @@ from keyvault.rpc.auth import Context, Door
 from keyvault.rpc.keys import check_enclave, guarded
 from keyvault.v1 import audit_pb2, audit_pb2_grpc
 
-
 _PAGE_DEFAULT = 100
 
 

@@ -11,7 +11,7 @@ from keyvault.core import limits
 from keyvault.core.approvals import Action
 from keyvault.core.errors import Broken, Corrupt, DeadlinePassed, Overloaded, Reason, RequestIdReused, Unavailable
 from keyvault.core.events import SignatureIssued, SignatureRefused
-from keyvault.core.ids import KeyId, LedgerIndex
+from keyvault.core.ids import KeyId, LedgerIndex, UnixMillis
 from keyvault.core.keys import KeyState
 from keyvault.core.policy import ANY, Limit
 from keyvault.core.state import State, apply
@@ -33,7 +33,7 @@ SOON = 10**9
 class FixedClock(SystemClock):
     """Wall time stands still, monotonic time is the machine's."""
 
-    def now(self):  # type: ignore[no-untyped-def]  # as in Clock
+    def now(self) -> UnixMillis:
         """Return the world's moment."""
         return NOW
 
@@ -173,7 +173,7 @@ async def test_the_same_request_id_with_other_bytes_is_an_error() -> None:
 
 
 async def test_a_request_id_belongs_to_its_caller() -> None:
-    """Another principal with the same id asks something else: it gets its own decision, not the first one's signature."""
+    """Another principal with the same id gets its own decision, not the first one's signature."""
     async with _world() as world:
         mine = await world.sign("r1")
         theirs = await world.sign("r1", principal=OTHER_BOT)
