@@ -23,7 +23,7 @@ ACCESS_LIST_ITEMS_MAX = 256
 EXCHANGE_PARAMETERS_MAX = 64
 """Parameters in one exchange request. Binance's longest documented order has fewer than 30."""
 EXCHANGE_SKEW_MS_MAX = 10_000
-"""One payload. It must fit into one entry with all that is said of it; an exchange payload stands there twice."""
+"""How far an exchange request's own timestamp may be from our clock. Binance accepts 60 s later, 1 s earlier."""
 ENVELOPE_BYTES_MAX = 16_384
 """One signed statement: canonical JSON and its signatures."""
 ENVELOPE_SIGNATURES_MAX = 32
