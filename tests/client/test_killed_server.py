@@ -1,0 +1,82 @@
+"""The SDK while its server is killed: nothing is lost, nothing is signed twice."""
+
+import asyncio
+import hashlib
+import signal
+from pathlib import Path
+
+from keyvault.client import AsyncClient, Credentials, MemberKey, Signed, payloads
+from keyvault.core.intent import Operation, PayloadKind
+from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.policy import ANY, Policy, Rule, Verdict
+from tests.deployment import Deployment, new_deployment, served, start_server, stop_server
+
+ALLOW_DIGESTS = Rule(
+    id="digests",
+    verdict=Verdict.ALLOW,
+    keys=frozenset({"signer"}),
+    principals=ANY,
+    kinds=frozenset({PayloadKind.RAW_DIGEST}),
+    operations=frozenset({Operation.OPAQUE}),
+)
+
+
+def client(deployment: Deployment, name: str) -> AsyncClient:
+    folder = deployment.dir
+    files = folder / "certs" / f"{name}.crt", folder / "certs" / f"{name}.key"
+    credentials = Credentials.from_files(folder / "ca" / "ca.crt", *files)
+    target = f"127.0.0.1:{deployment.port}"
+    return AsyncClient(target, credentials, enclave="hot", deadline_s=60, attempt_deadline_s=5)
+
+
+async def prepare(deployment: Deployment) -> None:
+    """Let every bot sign digests with the key ``signer``."""
+    member = MemberKey.from_file("admin", deployment.dir / "members" / "admin.key")
+    async with client(deployment, "admin-admin") as admin:
+        await admin.create_key("signer", KeyAlgorithm.P256, signer=member)
+        version = (await admin.get_policy()).policy.version + 1
+        await admin.publish_policy(Policy(version=version, rules=(ALLOW_DIGESTS,), limits=()), signer=member)
+
+
+def keep_port(deployment: Deployment) -> None:
+    """Let the server come back where it was."""
+    text = deployment.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{deployment.port}")
+    deployment.config.write_text(text)
+
+
+async def burst(bot: AsyncClient, begun: asyncio.Event) -> list[Signed]:
+    """Sign 2 000 digests, one half one by one and one half streamed; say when the first hundred are answered."""
+    answered = 0
+
+    async def counted(work: "asyncio.Future[Signed]") -> Signed:
+        nonlocal answered
+        signed = await work
+        answered += 1
+        if answered == 100:
+            begun.set()
+        return signed
+
+    digests = [hashlib.sha256(number.to_bytes(2, "big")).digest() for number in range(2_000)]
+    async with bot.stream() as stream:
+        alone = [asyncio.ensure_future(bot.sign_digest("signer", digest)) for digest in digests[:1_000]]
+        streamed = [await stream.submit("signer", payloads.raw_digest(digest)) for digest in digests[1_000:]]
+        return await asyncio.gather(*(counted(work) for work in (*alone, *streamed)))
+
+
+async def test_kill_in_a_burst(tmp_path: Path) -> None:
+    """A server is killed in a burst and started again: every request is answered once, and alike when repeated."""
+    with served(new_deployment(tmp_path / "desk")) as deployment:
+        await prepare(deployment)
+        keep_port(deployment)
+        async with client(deployment, "bot-demo") as bot:
+            begun = asyncio.Event()
+            working = asyncio.create_task(burst(bot, begun))
+            await begun.wait()
+            await asyncio.to_thread(stop_server, deployment, signal.SIGKILL)
+            assert not working.done()
+            await asyncio.to_thread(start_server, deployment)
+            signed = await working
+            assert len({each.ledger_index for each in signed}) == len(signed) == 2_000
+            for each in signed[::250]:
+                again = await bot.sign_digest("signer", each.signing_input, request_id=each.request_id)
+                assert (again.signature, again.ledger_index) == (each.signature, each.ledger_index)
