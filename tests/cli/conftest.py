@@ -1,0 +1,96 @@
+"""One real deployment for each test process, with a policy and some keys; and a way to run commands in this process."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from keyvault.cli.main import cli
+from tests.deployment import Deployment, deployment
+
+Run = Callable[..., Result]
+
+POLICY = """\
+version: 2
+rules:
+  - id: transfers
+    verdict: allow
+    keys: any
+    principals: any
+    kinds: [evm-transaction]
+    operations: [transfer]
+    chains: [1]
+    destinations: ["0x52908400098527886E0F7030069857D2E4169EE7"]
+    amount: 2 ether
+    fee: 0.1 ether
+  - id: orders
+    verdict: allow
+    keys: [mail-secret, desk-ed]
+    principals: any
+    kinds: [binance-rest]
+    operations: [order]
+    venues: [binance]
+  - id: mail
+    verdict: allow
+    keys: [desk]
+    principals: any
+    kinds: [typed-data]
+    chains: [1]
+    destinations: ["0xCcCCccccCCCCcCCCCCCcCcCccCcCCCcCcccccccC"]
+    primary_types: [Mail]
+limits:
+  - id: slow
+    keys: [limited]
+    window: 24h
+    count: 1
+"""
+SECRET = "an-api-secret-that-must-not-be-seen"
+
+
+def run(*arguments: object, stdin: str | bytes | None = None) -> Result:
+    """Run one command in this process, without KEYVAULT_* of our own environment."""
+    return CliRunner(env={"KEYVAULT_DEPLOYMENT": None}).invoke(cli, [str(each) for each in arguments], input=stdin)
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment that is served: POLICY in force; keys desk, limited (secp256k1), desk-ed, mail-secret (HMAC)."""
+    folder = tmp_path_factory.mktemp("cli")
+    with deployment(folder) as made:
+        (folder / "policy.yaml").write_text(POLICY)
+        where = ("--deployment", made.dir)
+        for name, algorithm in (("desk", "secp256k1"), ("limited", "secp256k1"), ("desk-ed", "ed25519")):
+            _well(run("key", "create", name, "--algorithm", algorithm, *where))
+        _well(run("key", "import", "mail-secret", "--secret-file", "-", *where, stdin=SECRET + "\n"))
+        _well(run("policy", "apply", folder / "policy.yaml", *where))
+        yield made
+
+
+@pytest.fixture
+def keyvault(desk: Deployment, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run commands against the deployment, as a user who has set KEYVAULT_DEPLOYMENT."""
+    monkeypatch.setenv("KEYVAULT_DEPLOYMENT", str(desk.dir))
+
+    def invoke(*arguments: object, stdin: str | bytes | None = None) -> Result:
+        return CliRunner().invoke(cli, [str(each) for each in arguments], input=stdin)
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def offline() -> Run:
+    """Run commands without any deployment."""
+    return run
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> Path:
+    """The policy of the deployment, as a file of the test's own."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    return path
+
+
+def _well(result: Result) -> None:
+    assert result.exit_code == 0, result.stderr

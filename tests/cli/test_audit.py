@@ -1,0 +1,149 @@
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from tests.deployment import Deployment, copy_of, new_deployment, served
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory, offline: Run) -> Deployment:
+    """A deployment with a little history, no longer served."""
+    made = new_deployment(tmp_path_factory.mktemp("audit") / "past")
+    with served(made):
+        where = ("--deployment", made.dir)
+        assert offline("key", "create", "k-1", "--algorithm", "p256", *where).exit_code == 0
+        assert offline("sign", "digest", "--key", "k-1", "0x" + "22" * 32, *where).exit_code == 1
+        assert offline("audit", "proof", "2", "--out", made.dir / "2.tlog-proof", *where).exit_code == 0
+    return made
+
+
+@pytest.fixture
+def own(past: Deployment, tmp_path: Path) -> Deployment:
+    """A copy of the past that a test may damage."""
+    return copy_of(past, tmp_path / "own")
+
+
+def test_a_ledger_verifies_offline_under_the_pinned_key(offline: Run, past: Deployment) -> None:
+    """A file that is right ends with 0, says what was verified, and names the key that was expected."""
+    result = offline("audit", "verify", past.ledger, "--vkey-file", past.dir / "log.vkey", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["ok"], document["problems"]) == (True, [])
+    assert document["entries"] == document["replayed"] == 4
+    assert document["log_vkey"] == document["log_vkey_expected"] == past.log_vkey
+    assert document["checkpoints_verified"] >= 1
+
+
+def test_without_a_pinned_key_it_says_what_that_is_worth(offline: Run, past: Deployment) -> None:
+    """A ledger that is only checked against itself is said to be so, on stderr."""
+    result = offline("audit", "verify", past.ledger)
+    assert result.exit_code == 0
+    assert "against itself only" in result.stderr
+    assert "nothing is wrong" in result.stdout
+
+
+def test_a_changed_entry_is_found_and_ends_with_1(offline: Run, own: Deployment) -> None:
+    """A changed entry lies in the range that is named, which ends at the newest checkpoint; the exit code is 1."""
+    with sqlite3.connect(own.ledger) as connection:
+        connection.execute("DROP TRIGGER entries_are_never_changed")
+        (body,) = connection.execute("SELECT body FROM entries WHERE idx = 3").fetchone()
+        connection.execute("UPDATE entries SET body = ? WHERE idx = 3", (body.replace(b"\x22" * 32, b"\x23" * 32),))
+    connection.close()
+    result = offline("audit", "verify", own.ledger, "--log-vkey", own.log_vkey, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["ok"] is False
+    assert document["problems"][0]["index"] <= 3 <= document["problems"][0]["last"]
+
+
+def test_another_log_s_key_is_found(offline: Run, past: Deployment, desk: Deployment) -> None:
+    """A ledger of another deployment does not pass under our key."""
+    result = offline("audit", "verify", past.ledger, "--log-vkey", desk.log_vkey)
+    assert result.exit_code == 1
+    assert "WRONG: " in result.stdout
+
+
+@pytest.mark.parametrize("command", [("verify",), ("show",), ("export", "/nowhere/out")])
+def test_a_file_that_is_not_there_ends_with_3(offline: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A path that is not there is named."""
+    result = offline("audit", command[0], tmp_path / "none.db", *command[1:])
+    assert result.exit_code == 3
+    assert f"{tmp_path / 'none.db'}: there is no such file or folder" in result.stderr
+
+
+def test_a_file_that_is_no_ledger_is_said_to_be_none(offline: Run, tmp_path: Path) -> None:
+    """Garbage is refused in words."""
+    (tmp_path / "garbage").write_bytes(b"garbage" * 1000)
+    result = offline("audit", "verify", tmp_path / "garbage")
+    assert result.exit_code == 2
+    assert "cannot be read as a ledger" in result.stderr
+
+
+def test_show_tells_history_in_plain_words(offline: Run, past: Deployment) -> None:
+    """Every entry says when, who, what, and why."""
+    entries = json.loads(offline("audit", "show", past.ledger, "--json").stdout)["entries"]
+    assert [each["index"] for each in entries] == [0, 1, 2, 3]
+    assert [each["kind"] for each in entries] == ["genesis", "term_started", "key_created", "signature_refused"]
+    assert entries[2]["what"] == "Create key k-1 (P256) in enclave hot."
+    assert entries[2]["who"] == "admin"
+    refused = entries[3]
+    assert refused["who"] == "spiffe://keyvault.local/bot/demo"
+    assert refused["what"].startswith("Refused to sign with k-1: ")
+    assert refused["why"].startswith("NO_RULE_ALLOWS: ")
+    assert (refused["reason"], refused["policy_version"]) == ("NO_RULE_ALLOWS", 1)
+    text = offline("audit", "show", past.ledger, "--start", "2", "--count", "1").stdout
+    assert "bot/demo" not in text
+    assert "Create key k-1 (P256) in enclave hot." in text
+
+
+def test_show_live_tells_the_same_as_the_file(keyvault: Run, desk: Deployment) -> None:
+    """What a server shows is what its file has."""
+    live = keyvault("audit", "show", "--live", "--count", "5", "--json")
+    assert live.exit_code == 0, live.stderr
+    assert live.stdout == keyvault("audit", "show", desk.ledger, "--count", "5", "--json").stdout
+
+
+def test_an_export_verifies_like_the_ledger(offline: Run, past: Deployment, tmp_path: Path) -> None:
+    """The tiles of an export have the same entries; an existing folder is never written to."""
+    folder = tmp_path / "tiles"
+    exported = offline("audit", "export", past.ledger, folder, "--json")
+    assert exported.exit_code == 0, exported.stderr
+    covered = json.loads(exported.stdout)["entries"]
+    verified = offline("audit", "verify", folder, "--log-vkey", past.log_vkey, "--json")
+    assert verified.exit_code == 0
+    assert json.loads(verified.stdout)["entries"] == covered
+    assert offline("audit", "export", past.ledger, folder).exit_code == 2
+
+
+def test_a_proof_convinces_offline(offline: Run, past: Deployment, tmp_path: Path) -> None:
+    """The files of `audit proof` show the entry to anybody who has the log's key, and nothing for another entry."""
+    proof, entry, pinned = past.dir / "2.tlog-proof", past.dir / "2.entry", ("--log-vkey", past.log_vkey)
+    good = offline("audit", "check-proof", proof, entry, *pinned)
+    assert good.exit_code == 0, good.stderr
+    assert "Create key k-1 (P256) in enclave hot." in good.stdout
+    changed = bytearray(entry.read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "forged").write_bytes(changed)
+    bad = offline("audit", "check-proof", proof, tmp_path / "forged", *pinned)
+    assert bad.exit_code == 1
+    assert bad.stdout == ""
+
+
+def test_a_proof_without_a_key_shows_nothing(offline: Run, past: Deployment) -> None:
+    """Without the log's key nothing is said to be proven."""
+    result = offline("audit", "check-proof", past.dir / "2.tlog-proof", past.dir / "2.entry")
+    assert result.exit_code == 2
+    assert "--vkey-file" in result.stderr
+
+
+def test_a_proof_of_an_entry_that_is_not_there_ends_with_3(keyvault: Run, tmp_path: Path) -> None:
+    """An index beyond the end is not found, and no file is written."""
+    result = keyvault("audit", "proof", "1000000", "--out", tmp_path / "p.tlog-proof")
+    assert result.exit_code == 3
+    assert list(tmp_path.iterdir()) == []

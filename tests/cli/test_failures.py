@@ -1,0 +1,111 @@
+import json
+
+import click
+import grpc
+import pytest
+
+from keyvault.cli.exits import JSON_MODE, REQUEST_ID, AuditProblem, AuthenticationFailed, Exit, UsageProblem
+from keyvault.cli.failures import exit_of, report
+from keyvault.client.errors import Fault, SignatureMismatch, UnusableAnswer, error_of
+from keyvault.config import ConfigError
+from keyvault.core.errors import (
+    Conflict,
+    Corrupt,
+    Malformed,
+    NotFound,
+    OutcomeUnknown,
+    Reason,
+    Refused,
+    RequestIdReused,
+    Unavailable,
+)
+
+
+def _rpc(code: grpc.StatusCode, message: str = "no", reason: str = "") -> Exception:
+    return error_of(Fault(code=code, message=message, reason=reason, request_id="r-1"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageProblem("x"), Exit.USAGE),
+        (AuditProblem("x"), Exit.REFUSED),
+        (AuthenticationFailed("x"), Exit.AUTHENTICATION),
+        (ConfigError("x"), Exit.USAGE),
+        (Malformed("field", "x"), Exit.USAGE),
+        (Refused(Reason.NO_RULE_ALLOWS, "x"), Exit.REFUSED),
+        (Refused(Reason.KEY_NOT_FOUND, "x"), Exit.NOT_FOUND),
+        (Conflict("x"), Exit.REFUSED),
+        (RequestIdReused("x"), Exit.REFUSED),
+        (NotFound("x"), Exit.NOT_FOUND),
+        (Unavailable("x"), Exit.UNAVAILABLE),
+        (Corrupt("x"), Exit.REFUSED),
+        (OutcomeUnknown("x"), Exit.INTERNAL),
+        (FileNotFoundError(2, "No such file", "f"), Exit.NOT_FOUND),
+        (PermissionError(13, "denied", "f"), Exit.USAGE),
+        (OSError(5, "I/O error"), Exit.INTERNAL),
+        (ValueError("x"), Exit.INTERNAL),
+        (_rpc(grpc.StatusCode.PERMISSION_DENIED), Exit.REFUSED),
+        (_rpc(grpc.StatusCode.FAILED_PRECONDITION), Exit.REFUSED),
+        (_rpc(grpc.StatusCode.RESOURCE_EXHAUSTED, reason="LIMIT_EXCEEDED"), Exit.REFUSED),
+        (_rpc(grpc.StatusCode.RESOURCE_EXHAUSTED, reason="OVERLOADED"), Exit.UNAVAILABLE),
+        (_rpc(grpc.StatusCode.INVALID_ARGUMENT), Exit.USAGE),
+        (_rpc(grpc.StatusCode.ALREADY_EXISTS), Exit.USAGE),
+        (_rpc(grpc.StatusCode.NOT_FOUND), Exit.NOT_FOUND),
+        (_rpc(grpc.StatusCode.UNAVAILABLE, "connection refused"), Exit.UNAVAILABLE),
+        (_rpc(grpc.StatusCode.UNAVAILABLE, "Tls handshake failed"), Exit.AUTHENTICATION),
+        (_rpc(grpc.StatusCode.DEADLINE_EXCEEDED), Exit.UNAVAILABLE),
+        (_rpc(grpc.StatusCode.UNAUTHENTICATED), Exit.AUTHENTICATION),
+        (_rpc(grpc.StatusCode.INTERNAL), Exit.INTERNAL),
+        (SignatureMismatch("x"), Exit.INTERNAL),
+        (UnusableAnswer("x"), Exit.INTERNAL),
+    ],
+    ids=repr,
+)
+def test_every_kind_of_error_has_its_exit_code(error: Exception, code: Exit) -> None:
+    """The table of exit codes holds for what the core, the client and the operating system raise."""
+    assert exit_of(error) is code
+
+
+def test_an_outage_names_the_request_id_to_ask_again_with(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever does not know the outcome is told the id under which the answer is the same for ever."""
+    context = click.Context(click.Command("sign"))
+    context.meta[REQUEST_ID] = "r-1"
+    code = report(_rpc(grpc.StatusCode.DEADLINE_EXCEEDED, "too late"), context, debug=False)
+    assert code is Exit.UNAVAILABLE
+    assert capsys.readouterr().err.splitlines() == [
+        "Unavailable: too late",
+        "Ask again with the same request id: --request-id r-1",
+    ]
+
+
+def test_json_errors_are_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json an error is one JSON object on stderr, and stdout stays empty."""
+    context = click.Context(click.Command("sign"))
+    context.meta[JSON_MODE] = True
+    report(Refused(Reason.DENIED_BY_RULE, "denied by rule a", ("a",)), context, debug=False)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert json.loads(captured.err) == {
+        "error": {
+            "exit_code": 1,
+            "kind": "REFUSED",
+            "message": "denied by rule a",
+            "reason": "DENIED_BY_RULE",
+            "rules": ["a"],
+        }
+    }
+
+
+def test_the_text_of_an_unexpected_error_stays_inside(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody knows what an unexpected error quotes: only its kind is shown, and the traceback only with --debug."""
+    context = click.Context(click.Command("sign"))
+    with pytest.raises(ValueError, match="1234") as caught:
+        int("the PIN is 1234")
+    assert report(caught.value, context, debug=False) is Exit.INTERNAL
+    quiet = capsys.readouterr().err
+    report(caught.value, context, debug=True)
+    assert quiet == (
+        "Internal error: unexpected ValueError; run `keyvault --debug ...` for the traceback and report it\n"
+    )
+    assert "Traceback" in capsys.readouterr().err
