@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import signal
+from collections.abc import Awaitable
 from pathlib import Path
 
 from keyvault.client import AsyncClient, Credentials, MemberKey, Signed, payloads
@@ -48,7 +49,7 @@ async def burst(bot: AsyncClient, begun: asyncio.Event) -> list[Signed]:
     """Sign 2 000 digests, one half one by one and one half streamed; say when the first hundred are answered."""
     answered = 0
 
-    async def counted(work: "asyncio.Future[Signed]") -> Signed:
+    async def counted(work: Awaitable[Signed]) -> Signed:
         nonlocal answered
         signed = await work
         answered += 1
@@ -58,9 +59,9 @@ async def burst(bot: AsyncClient, begun: asyncio.Event) -> list[Signed]:
 
     digests = [hashlib.sha256(number.to_bytes(2, "big")).digest() for number in range(2_000)]
     async with bot.stream() as stream:
-        alone = [asyncio.ensure_future(bot.sign_digest("signer", digest)) for digest in digests[:1_000]]
+        alone = [asyncio.create_task(bot.sign_digest("signer", digest)) for digest in digests[:1_000]]
         streamed = [await stream.submit("signer", payloads.raw_digest(digest)) for digest in digests[1_000:]]
-        return await asyncio.gather(*(counted(work) for work in (*alone, *streamed)))
+        return await asyncio.gather(*(counted(work) for work in alone), *(counted(work) for work in streamed))
 
 
 async def test_kill_in_a_burst(tmp_path: Path) -> None:
