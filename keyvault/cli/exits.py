@@ -23,6 +23,7 @@ class Exit(IntEnum):
     UNAVAILABLE = 4
     AUTHENTICATION = 5
     INTERNAL = 70
+    INTERRUPTED = 130
 
 
 MEANINGS: tuple[tuple[Exit, str], ...] = (
@@ -33,6 +34,7 @@ MEANINGS: tuple[tuple[Exit, str], ...] = (
     (Exit.UNAVAILABLE, "not done, or nobody knows: ask again with the same --request-id"),
     (Exit.AUTHENTICATION, "one side does not accept the other's certificate"),
     (Exit.INTERNAL, "a fault in keyvault: `keyvault --debug ...` says more"),
+    (Exit.INTERRUPTED, "interrupted (Ctrl-C); what was asked for may have been done all the same"),
 )
 """What the help of ``keyvault`` says."""
 

@@ -6,7 +6,7 @@ import os
 import click
 
 from keyvault import __version__
-from keyvault.cli.exits import MEANINGS
+from keyvault.cli.exits import MEANINGS, REQUEST_ID, Exit
 
 COMMANDS: dict[str, str] = {
     "init": "Make a working single-node deployment in a new folder.",
@@ -23,7 +23,7 @@ COMMANDS: dict[str, str] = {
 
 _EPILOG = (
     "\b\nExit codes:\n"
-    + "\n".join(f"  {code.value:>2}  {meaning}" for code, meaning in MEANINGS)
+    + "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS)
     + (
         "\n\n\b\nExample:\n"
         "  keyvault init ./desk\n"
@@ -64,6 +64,11 @@ class Root(click.Group):
             raise
         except BrokenPipeError:
             raise  # `| head` is no error: click ends quietly
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            if REQUEST_ID in ctx.meta:
+                click.echo(f"To learn the outcome: --request-id {ctx.meta[REQUEST_ID]}", err=True)
+            ctx.exit(Exit.INTERRUPTED)
         except Exception as error:  # noqa: BLE001  the last door: whatever it is, the caller gets a line and a code
             from keyvault.cli.failures import report  # noqa: PLC0415  brings gRPC along, which most commands do not need
 

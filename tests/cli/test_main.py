@@ -50,7 +50,7 @@ def test_help_documents_every_exit_code(offline: Run) -> None:
     text = offline("--help").stdout
     assert [code for code, _ in exits.MEANINGS] == list(exits.Exit)
     for code, meaning in exits.MEANINGS:
-        assert f"{code.value:>2}  {meaning}" in text
+        assert f"{code.value:>3}  {meaning}" in text
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -1,6 +1,9 @@
 import hashlib
 import hmac
 import json
+import signal
+import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 
 from tests.cli.conftest import SECRET
+from tests.deployment import KEYVAULT, Deployment
 
 Run = Callable[..., Result]
 
@@ -157,3 +161,17 @@ def test_what_is_malformed_is_never_sent(keyvault: Run, arguments: tuple[str, ..
     assert result.exit_code == 2, result.stderr
     assert says in result.stderr
     assert result.stdout == ""
+
+
+def test_an_interrupt_names_the_request_id(desk: Deployment) -> None:
+    """Ctrl-C while a server does not answer ends with 130 and says under which id the outcome can be learned."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        arguments = ("sign", "digest", "--key", "desk", "0x" + "11" * 32, "--request-id", "stopped-1")
+        command = (*KEYVAULT, *arguments, "--deployment", str(desk.dir), "--target", target)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            silent.accept()[0].close()  # the command has begun to ask
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert stderr.endswith("Interrupted.\nTo learn the outcome: --request-id stopped-1\n")
