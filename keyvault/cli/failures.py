@@ -116,6 +116,10 @@ def _word(error: Exception, code: Exit) -> str:
 
 
 def _text(error: Exception, code: Exit) -> str:
+    return "\n".join((_sentence(error, code), *getattr(error, "__notes__", ())))
+
+
+def _sentence(error: Exception, code: Exit) -> str:
     if isinstance(error, client.SignatureMismatch):
         return f"{error}; do not use the answer, tell your security team"
     if isinstance(error, client.Unavailable) and not error.reason:

@@ -157,14 +157,12 @@ def _in_new_directory(directory: Path, work: Callable[[], Made]) -> Made:
     created = _open_directory(directory)
     try:
         return work()
-    except BaseException:  # an interrupt leaves no half deployment either
+    except BaseException as error:  # an interrupt leaves no half deployment either
         if created:
             shutil.rmtree(directory, ignore_errors=True)
         else:
             left = ", ".join(sorted(path.name for path in directory.iterdir()))
-            say(
-                f"{directory} was there before and stays. Left in it: {left or 'nothing'}. Empty it and try again."
-            )
+            error.add_note(f"{directory} was there before and stays. Left in it: {left or 'nothing'}. Empty it first.")
         raise
 
 

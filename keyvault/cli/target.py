@@ -24,6 +24,7 @@ VKEY_FILE = "log.vkey"
 TIMEOUT_S = 15.0
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  names of addresses, nothing listens here
+_SECONDS = click.FloatRange(min=0, max=3_600, min_open=True)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -74,7 +75,7 @@ _TARGET_OPTIONS = (
     click.option("--ca", type=_FILE, help="Authority that the server's certificate must come from."),
     click.option("--cert", type=_FILE, help="Our certificate, instead of --as."),
     click.option("--cert-key", type=_FILE, help="The private key of --cert."),
-    click.option("--timeout", type=float, default=TIMEOUT_S, show_default=True, help="Seconds, retries included."),
+    click.option("--timeout", type=_SECONDS, default=TIMEOUT_S, show_default=True, help="Seconds, retries included."),
 )
 
 

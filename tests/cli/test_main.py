@@ -92,6 +92,7 @@ def test_completion_completes_commands() -> None:
         (("key", "list"), "KEYVAULT_DEPLOYMENT"),
         (("audit", "show"), "either PATH"),
         (("completion", "csh"), "is not one of"),
+        (("key", "list", "--timeout", "0"), "is not in the range"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_to_do(offline: Run, arguments: tuple[str, ...], says: str) -> None:
