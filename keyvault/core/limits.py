@@ -8,7 +8,7 @@ PAYLOAD_BYTES_MAX = 24_576
 """One payload. It must fit into one entry with all that is said of it; an exchange payload stands there twice."""
 TYPED_DATA_DEPTH_MAX = 16
 """Nesting of EIP-712 structs and arrays. Known protocols need at most 5."""
-TYPED_DATA_NODES_MAX = 4_096
+TYPED_DATA_NODES_MAX = 1_024
 """JSON values in one typed-data payload: bounds the time of hashing."""
 TYPED_DATA_TYPES_MAX = 64
 """Struct types of one typed-data payload: bounds the text of encodeType. Seaport, the largest known, has 4."""
@@ -60,6 +60,8 @@ PAGE_BYTES_MAX = 1024 * 1024
 """Bytes of ledger entries in one answer."""
 STREAM_BATCH_MAX = 256
 """Requests in one SignStream message."""
+STREAM_MESSAGE_BYTES_MAX = 1024 * 1024
+"""Results in one SignStream message, so that it fits the 4 MiB that clients take, with room."""
 EXPLANATION_CHARS_MAX = 500
 """Text of a refusal in the ledger."""
 WRAPPED_SECRET_BYTES_MAX = 1_024

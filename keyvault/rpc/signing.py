@@ -157,7 +157,7 @@ class _Stream:
                     self._changed.clear()
                     await self._changed.wait()
                     continue
-                batch = [self._results.popleft() for _ in range(min(len(self._results), limits.STREAM_BATCH_MAX))]
+                batch = self._next_batch()
                 self._in_flight -= len(batch)
                 self._changed.set()
                 await self._context.write(signing_pb2.SignStreamResponse(results=batch))
@@ -166,6 +166,17 @@ class _Stream:
             await abort(self._context, failure_of(error))
         finally:
             reader.cancel()
+
+    def _next_batch(self) -> list[signing_pb2.SignResult]:
+        """Take the results that fit into one message: outputs may be large, and clients bound what they receive."""
+        batch = [self._results.popleft()]
+        room = limits.STREAM_MESSAGE_BYTES_MAX - batch[0].ByteSize()
+        while self._results and len(batch) < limits.STREAM_BATCH_MAX:
+            room -= self._results[0].ByteSize()
+            if room < 0:
+                break
+            batch.append(self._results.popleft())
+        return batch
 
     async def _read(self) -> None:
         while (message := await self._context.read()) is not grpc.aio.EOF:

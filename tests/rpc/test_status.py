@@ -1,0 +1,57 @@
+"""The one table from errors to gRPC status."""
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from keyvault.core import errors
+from keyvault.core.errors import Reason
+from keyvault.rpc.status import Failure, failure_of, refusal
+
+
+def _details(failure: Failure) -> list[str]:
+    ((_, packed),) = failure.trailing_metadata()
+    return [detail.TypeName().rpartition(".")[2] for detail in status_pb2.Status.FromString(packed).details]
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_a_status(reason: Reason) -> None:
+    """No refusal is OK, UNKNOWN or INTERNAL to its caller, and its reason travels in ErrorInfo."""
+    failure = refusal(reason, "because", ("rule",))
+    assert failure.code not in {grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+    ((_, packed),) = failure.trailing_metadata()
+    info = error_details_pb2.ErrorInfo()
+    assert status_pb2.Status.FromString(packed).details[0].Unpack(info)
+    assert (info.reason, info.domain, info.metadata["rules"]) == (reason.value, "keyvault", "rule")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "details"),
+    [
+        (errors.Malformed("key", "is wrong"), grpc.StatusCode.INVALID_ARGUMENT, ["ErrorInfo", "BadRequest"]),
+        (errors.RequestIdReused("again"), grpc.StatusCode.ALREADY_EXISTS, ["ErrorInfo"]),
+        (errors.NotFound("nothing"), grpc.StatusCode.NOT_FOUND, ["ErrorInfo"]),
+        (errors.Overloaded("full"), grpc.StatusCode.RESOURCE_EXHAUSTED, ["ErrorInfo", "RetryInfo"]),
+        (errors.DeadlinePassed("late"), grpc.StatusCode.DEADLINE_EXCEEDED, ["ErrorInfo", "RetryInfo"]),
+        (errors.Unavailable("later"), grpc.StatusCode.UNAVAILABLE, ["ErrorInfo", "RetryInfo"]),
+        (
+            errors.Refused(Reason.KEY_NOT_ACTIVE, "off"),
+            grpc.StatusCode.FAILED_PRECONDITION,
+            ["ErrorInfo", "PreconditionFailure"],
+        ),
+        (errors.Refused(Reason.LIMIT_EXCEEDED, "no room"), grpc.StatusCode.RESOURCE_EXHAUSTED, ["ErrorInfo"]),
+    ],
+)
+def test_families_have_their_status(error: errors.KeyvaultError, code: grpc.StatusCode, details: list[str]) -> None:
+    """Each family has one status and the details that a client acts on."""
+    failure = failure_of(error)
+    assert failure.code is code
+    assert failure.message
+    assert _details(failure) == details
+
+
+def test_what_is_broken_inside_stays_inside() -> None:
+    """A Broken error's text does not reach the caller."""
+    failure = failure_of(errors.Corrupt("entry 7 in some file of ours"))
+    assert failure.code is grpc.StatusCode.INTERNAL
+    assert "entry 7" not in failure.message
