@@ -170,7 +170,8 @@ class _Matcher:
     def misses(self, facts: _Facts) -> list[int]:
         """Return the places whose condition does not hold, in order."""
         places = [place for place, values in self.sets if facts[place] not in values]
-        places += [place for place, low, high in self.bounds if not low <= facts[place] <= high]  # type: ignore[operator]
+        for each, low, high in self.bounds:
+            places += [each] * (not low <= facts[each] <= high)  # type: ignore[operator]  # as above
         return sorted(places)
 
 

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import coincurve
+import pytest
+from eth_account.messages import encode_typed_data
 
+from keyvault.core.errors import Malformed
 from keyvault.core.intent import Payload, PayloadKind
 from keyvault.core.keys import Signature
-from keyvault.intents import rlp
+from keyvault.intents import keccak256, parse, rlp
 
 SECRET = bytes.fromhex("46" * 32)
 """Private key of the example in EIP-155."""
@@ -98,7 +101,7 @@ def members(*declared: str) -> list[dict[str, str]]:
     return [{"name": name, "type": kind} for kind, _, name in (text.rpartition(" ") for text in declared)]
 
 
-def one_value(type_name: str, value: Any, more: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: ANN401
+def one_value(type_name: str, value: Any, more: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: ANN401 any
     """Return typed data whose message is one member ``v``; ``more`` are further structs."""
     domain = {"chainId": 1, "verifyingContract": ADDRESS}
     types = {
@@ -107,3 +110,26 @@ def one_value(type_name: str, value: Any, more: Mapping[str, Any] | None = None)
         **(more or {}),
     }
     return {"types": types, "primaryType": "Box", "domain": domain, "message": {"v": value}}
+
+
+def digest_by_eth_account(document: dict[str, Any]) -> bytes:
+    """Return the digest that eth-account computes."""
+    message = encode_typed_data(full_message=document)
+    return keccak256(b"\x19" + message.version + message.header + message.body)
+
+
+def text(data: str | bytes) -> Payload:
+    """Return a payload of JSON text as it stands."""
+    return Payload(kind=PayloadKind.TYPED_DATA, parts=(data if isinstance(data, bytes) else data.encode(),))
+
+
+def refusal(payload: Payload) -> tuple[str, str]:
+    """Return field (below typed_data) and problem of the refusal that must come."""
+    with pytest.raises(Malformed) as caught:
+        parse(payload)
+    assert caught.value.field.split(".")[0] == "typed_data"
+    return caught.value.field.removeprefix("typed_data").removeprefix("."), caught.value.problem
+
+
+MAIL = json.dumps(mail())
+"""The example of EIP-712 as text."""

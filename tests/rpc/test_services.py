@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from keyvault.client import AsyncClient, Credentials, MemberKey
 from keyvault.core import limits
 from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.genesis import write_genesis
@@ -34,7 +35,7 @@ from keyvault.v1 import (
 )
 from tests.client.scripted import make_credentials
 from tests.software_token import SoftwareToken
-from tests.worlds import ANY, Person, Rule, Verdict, allow_digest, genesis, policy
+from tests.worlds import Person, allow_digest, genesis, policy
 
 
 @dataclass
