@@ -132,6 +132,8 @@ _CLASSES: dict[grpc.StatusCode, type[KeyvaultRpcError]] = {
     grpc.StatusCode.ABORTED: Aborted,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
+    # gRPC's word for a call that reaches a server after it began to stop. Our own cancelling is asyncio's.
+    grpc.StatusCode.CANCELLED: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
 }
 
