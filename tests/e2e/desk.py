@@ -1,0 +1,227 @@
+"""A desk that signs: a prepared deployment, requests as they stand on the wire, and what came of them.
+
+Requests go out through the bare gRPC stub: the SDK's own retries would hide what the server said.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from keyvault.client import AsyncClient, Credentials, MemberKey
+from keyvault.core.events import Answer as Fact
+from keyvault.core.events import Event, SignatureIssued, SignatureRefused
+from keyvault.core.intent import Operation, PayloadKind
+from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
+from keyvault.ledger import codec
+from keyvault.ledger.archive import audit, open_archive
+from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
+from tests.deployment import Deployment, new_deployment, served
+
+SECRET = b"the exchange's API secret: must never be seen again"
+"""What is imported as key ``hmac``."""
+IN_FLIGHT = 64
+KEYS = (("signer", KeyAlgorithm.P256), ("eth", KeyAlgorithm.SECP256K1), ("ed", KeyAlgorithm.ED25519))
+POLICY = Policy(
+    version=2,
+    rules=(
+        Rule(
+            id="digests",
+            verdict=Verdict.ALLOW,
+            keys=frozenset({"signer"}),
+            principals=ANY,
+            kinds=frozenset({PayloadKind.RAW_DIGEST}),
+            operations=frozenset({Operation.OPAQUE}),
+        ),
+        Rule(
+            id="transfers",
+            verdict=Verdict.ALLOW,
+            keys=frozenset({"eth"}),
+            principals=ANY,
+            kinds=frozenset({PayloadKind.EVM_TRANSACTION}),
+            operations=frozenset({Operation.TRANSFER}),
+            chains=ANY,
+            destinations=ANY,
+            amount_max=10**18,
+            fee_max=ANY,
+        ),
+        Rule(
+            id="orders",
+            verdict=Verdict.ALLOW,
+            keys=frozenset({"ed", "hmac"}),
+            principals=ANY,
+            kinds=frozenset({PayloadKind.BINANCE_REST}),
+            venues=ANY,
+        ),
+    ),
+    limits=(Limit(id="transfers-a-day", keys=frozenset({"eth"}), window_ms=86_400_000, count_max=100),),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A final word as it came: the bytes of the response, or of the refusal's status."""
+
+    response: bytes = b""
+    refusal: bytes = b""
+
+
+NOT_DONE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+"""What a stopping server says; the latter is gRPC's own word for calls that reach it after its last moment."""
+
+Answers = dict[str, Answer]
+"""By request id."""
+
+
+def client(deployment: Deployment, name: str, *, deadline_s: float = 20) -> AsyncClient:
+    """Return the SDK with a certificate of the deployment."""
+    folder = deployment.dir
+    files = folder / "certs" / f"{name}.crt", folder / "certs" / f"{name}.key"
+    credentials = Credentials.from_files(folder / "ca" / "ca.crt", *files)
+    return AsyncClient(f"127.0.0.1:{deployment.port}", credentials, enclave="hot", deadline_s=deadline_s)
+
+
+def bot(deployment: Deployment) -> AsyncClient:
+    return client(deployment, "bot-demo")
+
+
+def admin(deployment: Deployment) -> AsyncClient:
+    return client(deployment, "admin-admin")
+
+
+def member(deployment: Deployment) -> MemberKey:
+    """Return the key that signs changes."""
+    return MemberKey.from_file("admin", deployment.dir / "members" / "admin.key")
+
+
+def make_fresh(folder: Path) -> Deployment:
+    """Return a deployment with keys and the genesis policy, not served."""
+    deployment = new_deployment(folder)
+
+    async def make() -> None:
+        async with admin(deployment) as client:
+            for name, algorithm in KEYS:
+                await client.create_key(name, algorithm, signer=member(deployment))
+            await client.import_hmac_key("hmac", SECRET, signer=member(deployment))
+
+    with served(deployment):
+        asyncio.run(make())
+    return deployment
+
+
+def publish(deployment: Deployment) -> None:
+    """Put POLICY in force; leaves the deployment not served."""
+
+    async def make() -> None:
+        async with admin(deployment) as client:
+            await client.publish_policy(POLICY, signer=member(deployment))
+
+    with served(deployment):
+        asyncio.run(make())
+
+
+# Requests ---------------------------------------------------------------------------------------------------
+
+
+def request(request_id: str, payload: types_pb2.Payload, key: str = "signer") -> signing_pb2.SignRequest:
+    return signing_pb2.SignRequest(key=f"enclaves/hot/keys/{key}", request_id=request_id, payload=payload)
+
+
+def digest_request(request_id: str, key: str = "signer") -> signing_pb2.SignRequest:
+    """Return a request for a signature over a digest that depends on the id."""
+    return request(request_id, types_pb2.Payload(raw_digest=hashlib.sha256(request_id.encode()).digest()), key)
+
+
+def mixed_requests(name: str, count: int) -> list[signing_pb2.SignRequest]:
+    """Return requests of which every fourth is refused by policy."""
+    return [digest_request(f"{name}-{each}", "eth" if each % 4 == 3 else "signer") for each in range(count)]
+
+
+async def ask(
+    stub: "signing_pb2_grpc.SigningServiceAsyncStub", asked: signing_pb2.SignRequest, timeout_s: float = 20
+) -> Answer | grpc.StatusCode:
+    """Return the final word, or the status of a call that had none."""
+    try:
+        response = await stub.Sign(asked, timeout=timeout_s)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
+            return error.code()
+        details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+        return Answer(refusal=bytes(details))
+    return Answer(response=response.SerializeToString(deterministic=True))
+
+
+async def burst(
+    deployment: Deployment,
+    requests: Sequence[signing_pb2.SignRequest],
+    answers: Answers,
+    *,
+    answered: Callable[[int], None] = lambda _count: None,
+) -> Counter[grpc.StatusCode]:
+    """Ask for all, IN_FLIGHT at once; add the final words to ``answers``; return the statuses of the others.
+
+    ``answered`` is told the number of answers so far with each one.
+    """
+    room = asyncio.Semaphore(IN_FLIGHT)
+    failed: Counter[grpc.StatusCode] = Counter()
+
+    async with bot(deployment) as client:
+
+        async def one(asked: signing_pb2.SignRequest) -> None:
+            async with room:
+                outcome = await ask(client.transport.signing, asked)
+            if isinstance(outcome, Answer):
+                assert answers.setdefault(asked.request_id, outcome) == outcome
+                answered(len(answers))
+            else:
+                failed[outcome] += 1
+
+        await asyncio.gather(*(one(each) for each in requests))
+    return failed
+
+
+# The ledger -------------------------------------------------------------------------------------------------
+
+
+def audited(deployment: Deployment) -> list[Event]:
+    """Return the facts of the deployment's ledger after an offline audit that found nothing wrong."""
+    report = audit(deployment.ledger, log_vkey=deployment.log_vkey)
+    assert report.ok, report.problems
+    with closing(open_archive(deployment.ledger)) as archive:
+        return [codec.decode(row.body) for row in archive.rows()]
+
+
+def facts_by_id(events: Sequence[Event]) -> dict[str, tuple[int, Fact]]:
+    """Return index and fact of every request; there is exactly one for each id."""
+    facts: dict[str, tuple[int, Fact]] = {}
+    for index, event in enumerate(events):
+        if isinstance(event, SignatureIssued | SignatureRefused):
+            assert event.request.request_id not in facts
+            facts[event.request.request_id] = index, event
+    return facts
+
+
+def assert_recorded(answers: Answers, events: Sequence[Event]) -> None:
+    """I1: every answer that came is a fact of the ledger, byte for byte, at the index that it names."""
+    facts = facts_by_id(events)
+    for request_id, answer in answers.items():
+        index, fact = facts[request_id]
+        if isinstance(fact, SignatureRefused):
+            assert fact.explanation.encode() in answer.refusal
+            assert fact.reason.value.encode() in answer.refusal
+            continue
+        response = signing_pb2.SignResponse.FromString(answer.response)
+        assert (response.ledger_index, response.signing_input) == (index, fact.signing_input)
+        assert response.signature.value == fact.signature.value
+
+
+async def ledger_size(deployment: Deployment) -> int:
+    """Return the number of entries that the server has."""
+    async with admin(deployment) as client:
+        return (await client.get_enclave()).ledger_size
