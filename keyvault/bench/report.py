@@ -1,0 +1,99 @@
+"""Figures for programs and for people."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from keyvault.bench.options import CONCURRENCY, Figure, Kind
+from keyvault.bench.rounds import Samples
+
+_WIDTH = 120
+
+
+def rounded(part: float, whole: float) -> float | None:
+    """Return a ratio to three digits; None where there is nothing to compare with."""
+    return round(part / whole, 3) if whole else None
+
+
+def per_kind(kinds: Sequence[Kind], figure: Callable[[Kind], Figure]) -> dict[str, Figure]:
+    """Return one figure for each kind, by name."""
+    return {kind.value: figure(kind) for kind in kinds}
+
+
+def latency(samples: Samples, kinds: Sequence[Kind], concurrency: int) -> dict[str, Figure]:
+    """Return p50 and p99 of the echo and of every kind at this concurrency, in microseconds."""
+    return {
+        name: {
+            "p50": round(samples.median(f"{name}@{concurrency}", "p50_us")),
+            "p99": round(samples.median(f"{name}@{concurrency}", "p99_us")),
+        }
+        for name in ("echo", *kinds)
+    }
+
+
+def describe(figures: Mapping[str, Figure]) -> str:
+    """Return the figures as tables for a terminal."""
+    console = Console(width=_WIDTH)
+    with console.capture() as captured:
+        if "growth" in figures:
+            console.print(_growth(_mapping(figures["growth"])))
+        else:
+            console.print(_rates(figures))
+            console.print(_rest(figures))
+    return captured.get().rstrip()
+
+
+def _rates(figures: Mapping[str, Figure]) -> Table:
+    grid = Table(title="signatures per second (medians)", title_justify="left")
+    for name in ("", "unary", "of echo", "stream", "raw token", "stream/raw", "p50 us", "p99 us", "p99/echo"):
+        grid.add_column(name, justify="right" if name else "left")
+    ratios = _mapping(figures["ratios"])
+    slow = _mapping(_mapping(figures["latency_us"])[str(CONCURRENCY)])
+    echo = _mapping(slow["echo"])
+    grid.add_row("echo", str(figures["echo_unary_per_s"]), "", "", "", "", str(echo["p50"]), str(echo["p99"]), "")
+    for kind, unary in _mapping(figures["sign_unary_per_s"]).items():
+        cells = (
+            unary,
+            _mapping(ratios["unary/echo"])[kind],
+            _mapping(figures["sign_stream_per_s"])[kind],
+            _mapping(figures["token_raw_per_s"])[kind],
+            _mapping(ratios["stream/raw"])[kind],
+            _mapping(slow[kind])["p50"],
+            _mapping(slow[kind])["p99"],
+            _mapping(ratios["p99_sign_32/p99_echo_32"])[kind],
+        )
+        grid.add_row(kind, *map(str, cells))
+    return grid
+
+
+def _rest(figures: Mapping[str, Figure]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    machine, conditions = _mapping(figures["machine"]), _mapping(figures["conditions"])
+    shown = {
+        "machine": f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_1m']}",
+        "commit": f"{conditions['commit']}, {conditions['ledger_filesystem']}, sync {conditions['disk_sync_us']} us",
+        "server memory": f"{figures['server_rss_mb']} MB; workers {figures['worker_rss_mb']} MB",
+        "ledger": f"{figures['ledger_mb']} MB",
+        "errors": str(figures["errors"] or "none"),
+        "took": f"{figures['took_s']} s",
+    }
+    for name, text in shown.items():
+        grid.add_row(name, text)
+    return grid
+
+
+def _growth(figures: Mapping[str, Figure]) -> Table:
+    grid = Table(title="a small ledger and a large one (medians)", title_justify="left")
+    small, large = _mapping(figures["small"]), _mapping(figures["large"])
+    for name in ("", "small", "large"):
+        grid.add_column(name, justify="right" if name else "left")
+    for name in small:
+        grid.add_row(name, str(small[name]), str(large[name]))
+    return grid
+
+
+def _mapping(figure: Figure) -> Mapping[str, Figure]:
+    if isinstance(figure, Mapping):
+        return figure
+    raise TypeError(type(figure))
