@@ -79,12 +79,16 @@ Answers = dict[str, Answer]
 """By request id."""
 
 
+def credentials(deployment: Deployment, name: str) -> Credentials:
+    """Return the credentials ``certs/<name>`` of the deployment."""
+    certs = deployment.dir / "certs"
+    return Credentials.from_files(deployment.dir / "ca" / "ca.crt", certs / f"{name}.crt", certs / f"{name}.key")
+
+
 def client(deployment: Deployment, name: str, *, deadline_s: float = 20) -> AsyncClient:
     """Return the SDK with a certificate of the deployment."""
-    folder = deployment.dir
-    files = folder / "certs" / f"{name}.crt", folder / "certs" / f"{name}.key"
-    credentials = Credentials.from_files(folder / "ca" / "ca.crt", *files)
-    return AsyncClient(f"127.0.0.1:{deployment.port}", credentials, enclave="hot", deadline_s=deadline_s)
+    target = f"127.0.0.1:{deployment.port}"
+    return AsyncClient(target, credentials(deployment, name), enclave="hot", deadline_s=deadline_s)
 
 
 def bot(deployment: Deployment) -> AsyncClient:
