@@ -20,7 +20,7 @@ from keyvault.engine.appender import Appender, draft
 from keyvault.engine.checkpoints import Checkpointer
 from keyvault.engine.clock import Clock
 from keyvault.engine.observer import NoObserver, Observer
-from keyvault.engine.recovery import recover
+from keyvault.engine.recovery import Recovered, recover
 from keyvault.engine.sequencer import Recorded, Sequencer, Waiter
 from keyvault.engine.signing import SigningStage
 from keyvault.hsm.base import Token
@@ -41,18 +41,25 @@ class Enclave:
     """Everything that the edge may ask of one enclave."""
 
     def __init__(
-        self, *, store: Store, token: Token, appender: Appender, clock: Clock, origin: str, observer: Observer
+        self, *, store: Store, token: Token, appender: Appender, clock: Clock, recovered: Recovered, observer: Observer
     ) -> None:
-        self.origin = origin
+        self.origin = recovered.origin
         self._store = store
         self._token = token
         self._appender = appender
         self._clock = clock
         self._stage = SigningStage(token, clock)
-        self._sequencer = Sequencer(store=store, appender=appender, stage=self._stage, clock=clock, observer=observer)
+        self._sequencer = Sequencer(
+            store=store,
+            index=recovered.index,
+            appender=appender,
+            stage=self._stage,
+            clock=clock,
+            observer=observer,
+        )
         self._stage.start(self._sequencer.end_term)
         self._checkpointer = Checkpointer(
-            appender=appender, stage=self._stage, clock=clock, origin=origin, newest=store.checkpoint()
+            appender=appender, stage=self._stage, clock=clock, origin=recovered.origin, newest=store.checkpoint()
         )
         self._checkpointing = asyncio.create_task(self._checkpoint_forever())
         self._changing = asyncio.Lock()
@@ -82,7 +89,7 @@ class Enclave:
             token=token,
             appender=appender,
             clock=clock,
-            origin=recovered.origin,
+            recovered=recovered,
             observer=observer or NoObserver(),
         )
 

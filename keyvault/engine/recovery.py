@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.state import State, apply
+from keyvault.engine.request_index import RequestIndex
 from keyvault.ledger import checkpoint, codec
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.merkle import Tree, leaf_hash
@@ -19,6 +20,7 @@ class Recovered:
 
     state: State
     tree: Tree
+    index: RequestIndex
     origin: str
 
 
@@ -27,7 +29,7 @@ def recover(store: Store) -> Recovered:
 
     Raises Corrupt when the bytes are not what was appended or signed: nothing may be signed on top of them.
     """
-    state, tree, genesis_hash = State.empty(), Tree(), b""
+    state, tree, index, genesis_hash = State.empty(), Tree(), RequestIndex(), b""
     head = store.head()
     signed = store.checkpoint()
     signed_root = tree.root() if signed is None or signed[0] == 0 else b""
@@ -36,7 +38,9 @@ def recover(store: Store) -> Recovered:
         if not bodies:
             raise Corrupt(f"entry {tree.size} is missing; the ledger should have {head.size}", index=tree.size)
         for body in bodies:
-            apply(state, tree.size, codec.decode(body))
+            event = codec.decode(body)
+            apply(state, tree.size, event)
+            index.saw(codec.key_of(event) or b"")
             leaf = leaf_hash(body)
             genesis_hash = genesis_hash or leaf
             tree.extend([leaf])
@@ -49,7 +53,7 @@ def recover(store: Store) -> Recovered:
     origin = checkpoint.origin(state.enclave, genesis_hash)
     if signed is not None:
         _check_signed(state, origin, signed, signed_root)
-    return Recovered(state=state, tree=tree, origin=origin)
+    return Recovered(state=state, tree=tree, index=index, origin=origin)
 
 
 def _check_signed(state: State, origin: str, signed: tuple[int, bytes], root: bytes) -> None:

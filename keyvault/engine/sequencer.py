@@ -31,6 +31,7 @@ from keyvault.core.windows import Reservations
 from keyvault.engine.appender import Appender, Draft, draft
 from keyvault.engine.clock import Clock
 from keyvault.engine.observer import Observer, Step
+from keyvault.engine.request_index import RequestIndex
 from keyvault.engine.signing import SigningStage, SignJob
 from keyvault.hsm.base import SignItem, TokenFault
 from keyvault.ledger import codec
@@ -63,10 +64,18 @@ class Sequencer:
     """Takes commands for one enclave in one term."""
 
     def __init__(  # the parts of the path of one signature
-        self, *, store: Store, appender: Appender, stage: SigningStage, clock: Clock, observer: Observer
+        self,
+        *,
+        store: Store,
+        index: RequestIndex,
+        appender: Appender,
+        stage: SigningStage,
+        clock: Clock,
+        observer: Observer,
     ) -> None:
         self.stopped: asyncio.Future[Broken] = asyncio.get_running_loop().create_future()
         self._store = store
+        self._index = index
         self._appender = appender
         self._stage = stage
         self._clock = clock
@@ -118,7 +127,7 @@ class Sequencer:
         if pending is not None:
             _check_same(pending.command, command)
         else:
-            earlier = self._store.find(key)
+            earlier = None if self._index.is_new(key) else self._store.find(key)
             if earlier is not None:
                 waiter.set_result(_earlier_answer(earlier, command))
                 return waiter
@@ -132,6 +141,7 @@ class Sequencer:
         decision = decide_signature(self._appender.state, self._reservations, command, self._clock.now())
         pending = _Pending(command=command)
         self._pending[key] = pending
+        self._index.saw(key)
         self._idle.clear()
         self._observer.step(Step.DECIDED, 1)
         if isinstance(decision, SignatureRefused):
