@@ -92,7 +92,8 @@ def parse(request: signing_pb2.SignRequest, principal: Principal, state: State) 
     enclave, key, version = parse_key_name("key", request.key)
     if enclave != state.enclave:
         raise NotFound(f"this server has no enclave {enclave}")
-    payload = wire.payload_from_proto(request.payload)
+    wire.refuse_unknown_fields(request)  # whoever sets one relies on it
+    payload = wire.checked_payload(request.payload)
     asked = SignatureRequest(
         request_id=parse_request_id(request.request_id),
         principal=principal,
