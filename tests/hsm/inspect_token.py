@@ -50,7 +50,7 @@ def secrets(token: Token) -> dict[str, dict[str, str]]:
     for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY):
         for key in list(session.get_objects({Attribute.CLASS: kind, Attribute.TOKEN: True})):
             assert isinstance(key, pkcs11.Key)
-            found[key[Attribute.ID].decode()] = about(key, wrapping)
+            found[key[Attribute.ID].decode("ascii", "backslashreplace")] = about(key, wrapping)
     return found
 
 
