@@ -5,6 +5,7 @@ Requests go out through the bare gRPC stub: the SDK's own retries would hide wha
 
 import asyncio
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -140,6 +141,11 @@ def request(request_id: str, payload: types_pb2.Payload, key: str = "signer") ->
 def digest_request(request_id: str, key: str = "signer") -> signing_pb2.SignRequest:
     """Return a request for a signature over a digest that depends on the id."""
     return request(request_id, types_pb2.Payload(raw_digest=hashlib.sha256(request_id.encode()).digest()), key)
+
+
+def order() -> str:
+    """Return the query of an exchange order of this moment."""
+    return f"symbol=BTCUSDT&side=BUY&type=MARKET&quantity=1&timestamp={time.time_ns() // 1_000_000}"
 
 
 def mixed_requests(name: str, count: int) -> list[signing_pb2.SignRequest]:

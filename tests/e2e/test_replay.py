@@ -1,0 +1,61 @@
+"""I2: state is the fold of the ledger, of a real one that a real server wrote."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import closing
+
+from keyvault import app, config
+from keyvault.core.events import Event
+from keyvault.core.state import State
+from keyvault.engine.observer import Step
+from keyvault.engine.recovery import recover
+from keyvault.store.sqlite import open_store
+from tests.deployment import Deployment
+from tests.e2e import desk
+from tests.intents.building import dynamic_fee
+
+
+class Watcher:
+    """Keeps the state that the server decides by."""
+
+    def __init__(self) -> None:
+        self.live = State.empty()
+        self.facts = 0
+
+    def step(self, step: Step, count: int) -> None:
+        """See Observer."""
+
+    def committed(self, events: Sequence[Event], state: State, duration_s: float) -> None:  # noqa: ARG002  Observer's
+        """See Observer."""
+        self.live = state
+        self.facts += len(events)
+
+    def token_fault(self, code: str) -> None:
+        """See Observer."""
+
+
+async def work(deployment: Deployment) -> None:
+    """Sign, refuse, and change keys; at the end the limits' windows, keys and policy are not what they were."""
+    answers: desk.Answers = {}
+    async with desk.admin(deployment) as admin, desk.bot(deployment) as bot:
+        for _ in range(3):
+            await bot.sign_evm_transaction("eth", dynamic_fee())
+        await bot.sign_binance("hmac", query=desk.order())
+        assert await desk.burst(deployment, desk.mixed_requests("replay", 100), answers) == {}
+        await admin.disable_key("ed", signer=desk.member(deployment))
+
+
+async def test_replay_equals_live(own: Deployment) -> None:
+    """I2: the state that a server ended with, windows of limits included, is what its ledger folds to."""
+    watcher, port = Watcher(), asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(app.serve(config.load(own.config), on_ready=port.set_result, observer=watcher))
+    own.port = await port
+    await work(own)
+    os.kill(os.getpid(), signal.SIGTERM)  # the server in this process takes it, and drains
+    assert await serving == app.EXIT_OK
+    assert watcher.facts > 100
+    with closing(open_store(own.ledger, create=False)) as store:
+        assert recover(store).state == watcher.live
+    assert watcher.live != State.empty()
