@@ -45,6 +45,10 @@ OPTIONS = (
     ("grpc.max_receive_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
     ("grpc.max_concurrent_streams", limits.CALLS_MAX),
+    # Calls that came and were not looked at yet. By default gRPC cancels some of them at random from 1 000 on, and a
+    # bot does not know what that means; so no random before all that one connection may have.
+    ("grpc.server.max_pending_requests", limits.CALLS_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", 2 * limits.CALLS_MAX),
     ("grpc.max_metadata_size", limits.GRPC_METADATA_BYTES_MAX),
     ("grpc.so_reuseport", 0),
     # Clients may ping to find dead connections, but not so often that it is an attack.
