@@ -13,8 +13,8 @@ from tests.deployment import Deployment, start_server, stop_server
 from tests.e2e import desk
 from tests.e2e.processes import signal_all, workers
 
-TOO_MANY = limits.TOKEN_QUEUE_MAX + 2 * limits.TOKEN_BATCH_MAX + 100
-"""Requests that the queue and two hung workers cannot hold; fewer than CALLS_MAX."""
+TOO_MANY = limits.CALLS_MAX - 100
+"""Requests at once, more than the queue and two hung workers can hold, and more than gRPC looks at by default."""
 
 
 def transaction(size: int) -> signing_pb2.SignRequest:
