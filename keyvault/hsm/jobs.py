@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -10,13 +10,17 @@ from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.core.limits import PAYLOAD_BYTES_MAX, TOKEN_BATCH_MAX, TOKEN_OBJECT_ID_BYTES_MAX, TOKEN_STRIKES_MAX
 from keyvault.hsm import wire
 from keyvault.hsm.base import SignItem, TokenFault
-from keyvault.hsm.verify import PUBLIC_KEY_BYTES, WrongSignature, verified
+from keyvault.hsm.checking import CheckerFailed, Signed, Verdict
+from keyvault.hsm.verify import PUBLIC_KEY_BYTES
 from keyvault.v1 import worker_pb2
 
 T = TypeVar("T")
 _DIGEST_BYTES = 32
 _ECDSA = frozenset({KeyAlgorithm.SECP256K1, KeyAlgorithm.P256})
+_WRONG = "WRONG_SIGNATURE"
 Outcome = list[Signature | TokenFault]
+Check = Callable[[Sequence[Signed]], list[Verdict]]
+"""Verifies a batch, see ``Checker.check``."""
 
 
 class Job(Protocol[T]):
@@ -61,8 +65,9 @@ class Strikes:
 class SignJob:
     """A batch of signatures. Items that cannot be right are refused here; the worker sees the others only."""
 
-    def __init__(self, items: Sequence[SignItem], strikes: Strikes) -> None:
+    def __init__(self, items: Sequence[SignItem], strikes: Strikes, check: Check) -> None:
         self._items = items
+        self._check = check
         self._strikes = strikes
         self._refused: dict[int, TokenFault] = {}
 
@@ -84,18 +89,16 @@ class SignJob:
 
     def accept(self, response: worker_pb2.WorkerResponse) -> tuple[Outcome, str | None]:
         """Return a verified signature or a fault per item; one wrong signature condemns the worker."""
-        results = iter(response.signed.results)
-        if len(response.signed.results) != len(self._items) - len(self._refused):
+        sent = [item for position, item in enumerate(self._items) if position not in self._refused]
+        if len(response.signed.results) != len(sent):
             return self.refuse(TokenFault("BAD_ANSWER", "the worker did not answer item by item")), "BAD_ANSWER"
-        outcome: Outcome = []
-        code: str | None = None
-        for position, item in enumerate(self._items):
-            refusal = self._refused.get(position)
-            answer = refusal if refusal is not None else self._judged(item, next(results))
-            if isinstance(answer, TokenFault) and answer.code == "WRONG_SIGNATURE":
-                code = answer.code
-            outcome.append(answer)
-        return outcome, code
+        try:
+            answers = iter(self._judged(sent, response.signed.results))
+        except CheckerFailed as error:
+            return self.refuse(TokenFault("NOT_CHECKED", str(error))), None
+        outcome = [self._refused[n] if n in self._refused else next(answers) for n in range(len(self._items))]
+        wrong = any(isinstance(answer, TokenFault) and answer.code == _WRONG for answer in outcome)
+        return outcome, _WRONG if wrong else None
 
     def refuse(self, fault: TokenFault) -> Outcome:
         """Return the fault for every item."""
@@ -105,16 +108,20 @@ class SignJob:
         """Return whether there is a signature in it."""
         return any(isinstance(one, Signature) for one in result)
 
-    def _judged(self, item: SignItem, result: worker_pb2.SignedBatch.Result) -> Signature | TokenFault:
-        if result.HasField("error"):
-            return fault_of(result.error)
-        try:
-            signature = verified(item, result.signature)
-        except WrongSignature as error:
-            self._strikes.wrong(item.object_id)
-            return TokenFault("WRONG_SIGNATURE", f"the token's signature was not used: it {error}")
-        self._strikes.right(item.object_id)
-        return signature
+    def _judged(self, sent: Sequence[SignItem], results: Sequence[worker_pb2.SignedBatch.Result]) -> Outcome:
+        signed = [(item, one.signature) for item, one in zip(sent, results, strict=True) if not one.HasField("error")]
+        verdicts = iter(self._check(signed))
+        return [
+            fault_of(one.error) if one.HasField("error") else self._counted(item, next(verdicts))
+            for item, one in zip(sent, results, strict=True)
+        ]
+
+    def _counted(self, item: SignItem, verdict: Verdict) -> Signature | TokenFault:
+        if isinstance(verdict, Signature):
+            self._strikes.right(item.object_id)
+            return verdict
+        self._strikes.wrong(item.object_id)
+        return TokenFault(_WRONG, f"the token's signature was not used: it {verdict}")
 
     def _refusal(self, item: SignItem) -> TokenFault | None:
         if not 1 <= len(item.object_id) <= TOKEN_OBJECT_ID_BYTES_MAX:

@@ -1,8 +1,8 @@
 """A lane: one thread of the server that talks to one session of one worker.
 
-The thread does everything that takes time, so that several lanes use several cores: it sends the batch, waits with a
-deadline, verifies every signature, and hands the whole list back to the event loop in one call. While it has nothing
-to do it watches the worker, so that a dead one is replaced before the next batch comes.
+The thread waits for what takes time, so that the event loop need not: it sends the batch to the worker, waits with a
+deadline, has every signature verified by its checker, and hands the whole list back to the loop in one call. While it
+has nothing to do it watches the worker, so that a dead one is replaced before the next batch comes.
 
 States: DOWN (the worker is being replaced) -> UP -> DOWN ... -> ended. A batch is accepted only in UP, and every
 accepted batch is answered exactly once: by the worker within the deadline, or by faults. Nothing is sent twice.
@@ -25,6 +25,7 @@ from keyvault.core.keys import Signature
 from keyvault.core.limits import LANE_QUEUE_MAX
 from keyvault.hsm import frames
 from keyvault.hsm.base import SignItem, TokenFault
+from keyvault.hsm.checking import Checker, CheckerFailed
 from keyvault.hsm.jobs import Job, MakeJob, SignJob, Strikes
 from keyvault.hsm.process import Breaker, Link, TokenClosed, WorkerSlot
 from keyvault.v1 import worker_pb2
@@ -63,6 +64,7 @@ class WorkerLane:
         self._index = index
         self._breaker = breaker
         self._strikes = strikes
+        self._checker = Checker(deadline_ms=deadline_ms)
         self._deadline_ms = deadline_ms
         self._latched = latched
         self._loop = asyncio.get_running_loop()
@@ -93,7 +95,7 @@ class WorkerLane:
 
     async def sign(self, items: Sequence[SignItem]) -> list[Signature | TokenFault]:
         """See ``keyvault.hsm.base.Lane``."""
-        return await self.run(SignJob(tuple(items), self._strikes))
+        return await self.run(SignJob(tuple(items), self._strikes, self._checker.check))
 
     async def make(self, job: MakeJob) -> bytes:
         """Return the public key of the object that was made. Raises TokenFault."""
@@ -139,6 +141,8 @@ class WorkerLane:
     # --- the thread ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        with contextlib.suppress(CheckerFailed):  # the first batch tries again and says what is wrong
+            self._checker.start()
         while not self._breaker.closing.is_set():
             try:
                 link = self._slot.link(self._index)
@@ -153,6 +157,7 @@ class WorkerLane:
             self._serve_one(link)
         # Not earlier: Linux kills a worker when the thread that started it ends.
         self._breaker.ended.wait()
+        self._checker.close()
 
     def _serve_one(self, link: Link) -> None:
         """Use the link until its worker fails or the token is closed."""

@@ -20,9 +20,9 @@ from keyvault.core.keys import KeyAlgorithm
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID, LOG_KEY_OBJECT_ID
 from keyvault.hsm.create import CONF_FILE, PIN_FILE, SO_PIN_FILE, TOKENS_FOLDER
 from keyvault.hsm.failures import TokenError
+from keyvault.hsm.harden import harden
 from keyvault.hsm.pin import write_new_pin
 from keyvault.hsm.token import Session, Token, new_token
-from keyvault.hsm.worker import harden
 
 _CONF = """\
 # SoftHSM2 configuration of this deployment; keyvault gives it to its workers as SOFTHSM2_CONF.

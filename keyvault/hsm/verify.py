@@ -1,4 +1,4 @@
-"""The check that every signature passes before it may be used, in the server process.
+"""The check that every signature passes before it may be used, outside the worker that made it.
 
 A worker, a module or a device that gives anything but a signature of the right input under the key that the ledger
 names is found out here. HMAC has no public key: the token verifies it (C_Verify), here only its length is checked.

@@ -12,12 +12,9 @@ It refuses to: write logs, keep a PIN after the login, retry a login, answer wit
 """
 
 import argparse
-import ctypes
 import hashlib
 import hmac
 import os
-import resource
-import signal
 import socket
 import sys
 import threading
@@ -30,14 +27,10 @@ from google.protobuf.message import DecodeError
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.hsm import frames, wire
 from keyvault.hsm.failures import Remedy, TokenError
+from keyvault.hsm.harden import harden
 from keyvault.hsm.pin import read_pin
 from keyvault.hsm.token import Session, Token
 from keyvault.v1 import worker_pb2
-
-# linux/prctl.h
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
-_PR_SET_NO_NEW_PRIVS = 38
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -57,20 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for lane, session in zip(lanes[1:], sessions[1:], strict=True):
         threading.Thread(target=_serve, args=(token, session, lane), daemon=True).start()
     _serve(token, sessions[0], lanes[0])
-
-
-def harden() -> None:
-    """No core dump, no ptrace or /proc reading by others, no new privileges, no life without the parent.
-
-    Ctrl-C and SIGTERM are for the server, which drains and then closes our sockets.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    for option, value in ((_PR_SET_DUMPABLE, 0), (_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_PDEATHSIG, signal.SIGKILL)):
-        if prctl(option, int(value), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), f"prctl({option})")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def self_test(token: Token, session: Session) -> worker_pb2.Capabilities:

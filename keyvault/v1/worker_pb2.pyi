@@ -332,3 +332,98 @@ class Capabilities(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Capabilities: _TypeAlias = Capabilities  # noqa: Y015
+
+@_typing.final
+class CheckBatch(_message.Message):
+    """Between the server and its checkers, processes that have neither token nor PIN: they verify what a worker signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ALGORITHM_FIELD_NUMBER: _builtins.int
+        PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+        INPUT_FIELD_NUMBER: _builtins.int
+        SIGNATURE_FIELD_NUMBER: _builtins.int
+        algorithm: _types_pb2.KeyAlgorithm.ValueType
+        public_key: _builtins.bytes
+        input: _builtins.bytes
+        signature: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            algorithm: _types_pb2.KeyAlgorithm.ValueType = ...,
+            public_key: _builtins.bytes = ...,
+            input: _builtins.bytes = ...,
+            signature: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "input", b"input", "public_key", b"public_key", "signature", b"signature"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckBatch.Item]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___CheckBatch.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckBatch: _TypeAlias = CheckBatch  # noqa: Y015
+
+@_typing.final
+class CheckedBatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VALUE_FIELD_NUMBER: _builtins.int
+        RECOVERY_ID_FIELD_NUMBER: _builtins.int
+        WRONG_FIELD_NUMBER: _builtins.int
+        value: _builtins.bytes
+        """Normalised signature: low s."""
+        recovery_id: _builtins.int
+        wrong: _builtins.str
+        """Why it is no signature of this input under this key; then nothing else is set."""
+        def __init__(
+            self,
+            *,
+            value: _builtins.bytes = ...,
+            recovery_id: _builtins.int | None = ...,
+            wrong: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_recovery_id", b"_recovery_id", "recovery_id", b"recovery_id"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_recovery_id", b"_recovery_id", "recovery_id", b"recovery_id", "value", b"value", "wrong", b"wrong"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__recovery_id: _TypeAlias = _typing.Literal["recovery_id"]  # noqa: Y015
+        _WhichOneofArgType__recovery_id: _TypeAlias = _typing.Literal["_recovery_id", b"_recovery_id"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__recovery_id) -> _WhichOneofReturnType__recovery_id | None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckedBatch.Result]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CheckedBatch.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckedBatch: _TypeAlias = CheckedBatch  # noqa: Y015

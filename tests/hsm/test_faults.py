@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.limits import TOKEN_BATCH_MAX, VERIFY_HERE_MAX
 from keyvault.hsm.base import Lane, SignItem, Token, TokenFault
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from tests.hsm.world import World, codes, make_key, running
@@ -39,10 +40,12 @@ def entries(folder: str) -> int:
     return len(list(Path(folder).iterdir()))
 
 
-def children() -> set[int]:
-    """Return the process ids of this thread group's children."""
+def children(kind: str = "worker") -> set[int]:
+    """Return the process ids of this process's workers (or checkers)."""
     tasks = Path(f"/proc/{os.getpid()}/task")
-    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+    found = {pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+    is_checker = {pid: b"keyvault.hsm.checker" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in found}
+    return {int(pid) for pid in found if is_checker[pid] == (kind == "checker")}
 
 
 async def test_a_hung_token_costs_one_deadline_and_one_worker(world: World) -> None:
@@ -278,3 +281,37 @@ async def test_a_worker_that_cannot_start_is_tried_again_until_it_can(world: Wor
         assert codes(await token.lanes[0].sign([item])) != ["signed"]
         hidden.rename(world.created.pin_file)
         assert await sign_again(token, item) == ["signed"]
+
+
+async def test_a_checker_that_dies_releases_nothing_and_is_replaced(world: World) -> None:
+    """Without a verdict the batch is a fault and the worker is kept; the next batch has a new checker."""
+    async with running(world.config) as token:
+        item = await make_key(token, world, KeyAlgorithm.P256)
+        await token.lanes[0].ready()
+        batch = [item] * (VERIFY_HERE_MAX + 1)
+        starts = token.worker_starts
+        for pid in children("checker"):
+            os.kill(pid, signal.SIGKILL)
+        assert codes(await token.lanes[0].sign(batch)) == ["NOT_CHECKED"] * len(batch)
+        assert all(isinstance(result, Signature) for result in await token.lanes[0].sign(batch))
+        assert token.worker_starts == starts
+
+
+async def test_a_hung_checker_costs_one_deadline(world: World) -> None:
+    """SIGSTOP: no verdict within the deadline, so nothing is released; the checker is replaced."""
+    async with running(replace(world.config, deadline_ms=SHORT_MS)) as token:
+        item = await make_key(token, world, KeyAlgorithm.P256)
+        batch = [item] * (VERIFY_HERE_MAX + 1)
+        for pid in children("checker"):
+            os.kill(pid, signal.SIGSTOP)
+        assert codes(await token.lanes[0].sign(batch)) == ["NOT_CHECKED"] * len(batch)
+        assert all(isinstance(result, Signature) for result in await token.lanes[0].sign(batch))
+
+
+async def test_a_wrong_signature_in_a_large_batch_is_found(world: World) -> None:
+    """The checker's verdict condemns the worker as the server's own would."""
+    async with running(world.faulty("corrupt")) as token:
+        item = await make_key(token, world, KeyAlgorithm.P256)
+        world.trigger.touch()
+        results = await token.lanes[0].sign([item] * TOKEN_BATCH_MAX)
+        assert codes(results).count("WRONG_SIGNATURE") >= 1
