@@ -68,6 +68,29 @@ async def test_killed_at_a_step(own: Deployment, step: Step, nth: int) -> None:
     await assert_one_answer(own, requests, answers)
 
 
+async def test_other_bytes_after_a_crash(own: Deployment) -> None:
+    """I3: after SIGKILL and restart an id stands for its bytes: signed or refused, other bytes are an error."""
+    requests = desk.mixed_requests("taken", 8)
+    answers: desk.Answers = {}
+    await asyncio.to_thread(start_server, own)
+    assert await desk.burst(own, requests, answers) == {}
+    assert await asyncio.to_thread(stop_server, own, signal.SIGKILL) == -signal.SIGKILL
+    await asyncio.to_thread(start_server, own)
+    size = await desk.ledger_size(own)
+    async with desk.bot(own) as bot:
+        for asked in requests:
+            other_payload, other_key = signing_pb2.SignRequest(), signing_pb2.SignRequest()
+            other_payload.CopyFrom(asked)
+            other_payload.payload.raw_digest = bytes(32)
+            other_key.CopyFrom(asked)
+            other_key.key = f"{asked.key}/versions/1"
+            for other in (other_payload, other_key):
+                assert await desk.ask(bot.transport.signing, other) is grpc.StatusCode.ALREADY_EXISTS
+    assert await desk.ledger_size(own) == size
+    assert await asyncio.to_thread(stop_server, own) == 0
+    await assert_one_answer(own, requests, answers)
+
+
 async def test_drained_in_a_burst(own: Deployment) -> None:
     """I3: SIGTERM in a burst lets what was decided be answered, ends with 0, and the rest can be asked again."""
     requests = desk.mixed_requests("drained", REQUESTS)
