@@ -1,7 +1,6 @@
 """A burst over one stream, a SIGKILL in the middle of it, and what is true afterwards."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,11 @@ Answers = dict[str, Signed]
 
 
 class _ServerGone(Exception):
-    """Leaves the stream without waiting for answers."""
+    """Leaves the stream without waiting for answers. ``at`` is when the server was killed, monotonic seconds."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__()
+        self.at = at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,18 +91,20 @@ async def _until_killed(made: Deployment, bot: AsyncClient, requests: Requests) 
             future.add_done_callback(answered)
 
     began = time.monotonic()
-    with contextlib.suppress(_ServerGone):
+    try:
         async with asyncio.timeout(BURST_S), bot.stream() as stream:
             await _kill_when(enough, made, asyncio.create_task(send(stream)))
-    return answers, time.monotonic() - began
+    except _ServerGone as gone:
+        return answers, gone.at - began
 
 
 async def _kill_when(enough: asyncio.Event, made: Deployment, sending: "asyncio.Task[None]") -> NoReturn:
     """Kill the server as soon as enough is answered, and leave as a bot does whose server is gone."""
     try:
         await enough.wait()
+        at = time.monotonic()
         made.kill()
-        raise _ServerGone
+        raise _ServerGone(at)
     finally:
         sending.cancel()
 
