@@ -62,20 +62,33 @@ def rss_mb(pid: int) -> float:
 
 
 def cpu_s(*pids: int) -> float:
-    """Return the processor time that the processes have used, in seconds."""
-    return sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
+    """Return the processor time that the processes' threads of now have used, in seconds.
+
+    From the scheduler's own nanoseconds: utime and stime count ticks, and miss threads that only run between two.
+    """
+    return sum(_thread_ns(task) for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
 
 
-def children(pid: int) -> tuple[int, ...]:
-    """Return the processes that the threads of a process started."""
-    return tuple(
+def children(pid: int, module: str) -> tuple[int, ...]:
+    """Return the processes that the threads of a process started to run this module (``python -m``)."""
+    started = (
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     )
+    return tuple(child for child in started if module.encode() in _arguments(child))
 
 
-def _ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])  # utime and stime: proc(5), counted after the name
+def _arguments(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it ended meanwhile
+
+
+def _thread_ns(task: Path) -> int:
+    try:
+        return int((task / "schedstat").read_text().split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # the thread ended meanwhile
 
 
 def _cpu_model() -> str:

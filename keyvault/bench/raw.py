@@ -15,10 +15,10 @@ from keyvault import intents
 from keyvault.bench.options import ALGORITHMS, Kind
 from keyvault.bench.requests import sample
 from keyvault.core.keys import KeyAlgorithm
+from keyvault.hsm.harden import harden
 from keyvault.hsm.pin import read_pin
 from keyvault.hsm.token import Session, Token
 from keyvault.hsm.token.keys import SIGN_MECHANISMS
-from keyvault.hsm.worker import harden
 
 _BUFFER_BYTES = 128
 _SIGNATURES_BETWEEN_LOOKS = 16

@@ -73,7 +73,8 @@ def _rest(figures: Mapping[str, Figure]) -> Table:
     shown = {
         "machine": f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_1m']}",
         "commit": f"{conditions['commit']}, {conditions['ledger_filesystem']}, sync {conditions['disk_sync_us']} us",
-        "server memory": f"{figures['server_rss_mb']} MB; workers {figures['worker_rss_mb']} MB",
+        "server memory": f"{figures['server_rss_mb']} MB",
+        "beside it": f"workers {figures['worker_rss_mb']} MB, checkers {figures['checker_rss_mb']} MB",
         "ledger": f"{figures['ledger_mb']} MB",
         "errors": str(figures["errors"] or "none"),
         "took": f"{figures['took_s']} s",

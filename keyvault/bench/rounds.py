@@ -16,6 +16,10 @@ from keyvault.bench.requests import RequestIds, Requests
 from keyvault.core import limits
 from keyvault.v1 import signing_pb2_grpc
 
+WORKER_MODULE = "keyvault.hsm.worker"
+CHECKER_MODULE = "keyvault.hsm.checker"
+PARTS = ("client", "server", "workers", "checkers")
+"""Whose processor time is told apart."""
 _P50, _P99 = 0.50, 0.99
 _OPTIONS = (
     ("grpc.max_receive_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
@@ -35,6 +39,7 @@ class Sample:
     client_us: float
     server_us: float
     workers_us: float
+    checkers_us: float
 
 
 @dataclass(slots=True)
@@ -61,7 +66,8 @@ class Target:
     def __init__(self, desk: Desk, served: Served, samples: Samples, *, ids: RequestIds) -> None:
         self._samples = samples
         self._pid = served.pid
-        self._workers = machine.children(served.pid)
+        self._workers = machine.children(served.pid, WORKER_MODULE)
+        self._checkers = machine.children(served.pid, CHECKER_MODULE)
         credentials = desk.credentials("bot", "demo").for_channel()
         self._channel = grpc.aio.secure_channel(f"127.0.0.1:{served.port}", credentials, options=_OPTIONS)
         self._stub: Stub = signing_pb2_grpc.SigningServiceStub(self._channel)
@@ -90,12 +96,13 @@ class Target:
         ):
             self._count_errors(f"warm-up {kind}", found)
 
-    def _cpu(self) -> tuple[float, float, float]:
-        return machine.cpu_s(os.getpid()), machine.cpu_s(self._pid), machine.cpu_s(*self._workers)
+    def _cpu(self) -> tuple[float, ...]:
+        processes = (os.getpid(),), (self._pid,), self._workers, self._checkers
+        return tuple(machine.cpu_s(*pids) for pids in processes)
 
-    def _keep(self, name: str, found: Load, before: tuple[float, float, float]) -> None:
+    def _keep(self, name: str, found: Load, before: tuple[float, ...]) -> None:
         answers = max(1, found.answers)
-        client, server, workers = (
+        client, server, workers, checkers = (
             (after - earlier) * 1e6 / answers for after, earlier in zip(self._cpu(), before, strict=True)
         )
         self._count_errors(name, found)
@@ -107,6 +114,7 @@ class Target:
                 client_us=client,
                 server_us=server,
                 workers_us=workers,
+                checkers_us=checkers,
             )
         )
 

@@ -15,7 +15,7 @@ from keyvault.bench.options import CONCURRENCY, Figure, Kind, Options, Plan, pla
 from keyvault.bench.processes import Desk, RawToken, Served, echoing, new_desk, raw_token, remove, serving
 from keyvault.bench.report import latency, per_kind, rounded
 from keyvault.bench.requests import RequestIds
-from keyvault.bench.rounds import Samples, Target
+from keyvault.bench.rounds import CHECKER_MODULE, PARTS, WORKER_MODULE, Samples, Target
 from keyvault.bench.setup import set_up
 
 _ECHO_KIND = Kind.P256
@@ -108,7 +108,8 @@ async def _rounds(world: _World) -> None:
 
 def _figures(world: _World, disk: machine.Disk, desk: Desk) -> dict[str, Figure]:
     samples, kinds = world.samples, world.plan.kinds
-    workers = machine.children(world.served.pid)
+    workers = machine.children(world.served.pid, WORKER_MODULE)
+    checkers = machine.children(world.served.pid, CHECKER_MODULE)
     echo = samples.median(f"echo@{CONCURRENCY}", "per_s")
     raw = {kind: median(world.raw_rates[kind]) for kind in kinds}
     return {
@@ -125,6 +126,7 @@ def _figures(world: _World, disk: machine.Disk, desk: Desk) -> dict[str, Figure]
         },
         "server_rss_mb": machine.rss_mb(world.served.pid),
         "worker_rss_mb": [machine.rss_mb(pid) for pid in workers],
+        "checker_rss_mb": [machine.rss_mb(pid) for pid in checkers],
         "workers": len(workers),
         "ledger_mb": round(desk.ledger.stat().st_size / 1e6, 1),
         "errors": dict(samples.errors),
@@ -151,7 +153,7 @@ def _ratios(samples: Samples, echo: float, raw: Mapping[Kind, float], workers: i
 def _cpu(samples: Samples) -> dict[str, Figure]:
     """Return who used the processor, in microseconds for each answer; the rest of a core's time was waiting."""
     return {
-        name: {part: round(samples.median(name, f"{part}_us"), 1) for part in ("client", "server", "workers")}
+        name: {part: round(samples.median(name, f"{part}_us"), 1) for part in PARTS}
         for name in samples.by_name
         if name != "warm-up"
     }

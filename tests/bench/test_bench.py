@@ -19,8 +19,8 @@ def test_one_run_gives_every_figure(tmp_path: Path) -> None:
     kinds = {"p256", "hmac"}
     assert set(figures) == {
         "machine", "conditions", "echo_unary_per_s", "sign_unary_per_s", "sign_stream_per_s", "token_raw_per_s",
-        "ratios", "latency_us", "cpu_us_per_signature", "per_s_min_max", "server_rss_mb", "worker_rss_mb", "workers",
-        "ledger_mb", "errors", "took_s",
+        "ratios", "latency_us", "cpu_us_per_signature", "per_s_min_max", "server_rss_mb", "worker_rss_mb",
+        "checker_rss_mb", "workers", "ledger_mb", "errors", "took_s",
     }  # fmt: skip
     for name in ("sign_unary_per_s", "sign_stream_per_s", "token_raw_per_s"):
         rates = figures[name]
