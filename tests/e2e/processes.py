@@ -18,13 +18,18 @@ def server(deployment: Deployment) -> int:
     return deployment.process.pid
 
 
-def workers(deployment: Deployment) -> set[int]:
-    """Return the process ids of the token's live workers; each is a child of the thread that started it."""
+def children(deployment: Deployment) -> set[int]:
+    """Return the process ids of the server's live children; each is a child of the thread that started it."""
     found: set[int] = set()
     for task in Path(f"/proc/{server(deployment)}/task").iterdir():
         with suppress(FileNotFoundError):  # the thread ended meanwhile
             found |= {int(pid) for pid in (task / "children").read_text().split()}
-    return {pid for pid in found if b"keyvault.hsm.worker" in read(pid, "cmdline")}
+    return found
+
+
+def workers(deployment: Deployment) -> set[int]:
+    """Return the process ids of the token's live workers."""
+    return {pid for pid in children(deployment) if b"keyvault.hsm.worker" in read(pid, "cmdline")}
 
 
 def read(pid: int, name: str) -> bytes:
