@@ -79,6 +79,7 @@ async def new_desk(folder: Path) -> Desk:
 async def serving(desk: Desk) -> AsyncIterator[Served]:
     """Serve the deployment for a while, in a process of its own."""
     port_file, log = desk.folder / "port", desk.folder / "server.log"
+    port_file.unlink(missing_ok=True)  # that of a server which was killed would be taken for this one's
     with log.open("wb") as sink:
         program = await _start(
             *("keyvault", "serve", "--config", str(desk.config_file), "--port-file", str(port_file)), stderr=sink

@@ -1,5 +1,6 @@
 """Measurements in turns, and the medians of the rounds."""
 
+import asyncio
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ import grpc
 from keyvault.bench import load, machine
 from keyvault.bench.load import Load, Stub
 from keyvault.bench.options import Kind
-from keyvault.bench.processes import ENCLAVE, Desk, Served
+from keyvault.bench.processes import ENCLAVE, BenchFailed, Desk, Served
 from keyvault.bench.requests import RequestIds, Requests
 from keyvault.core import limits
 from keyvault.v1 import signing_pb2_grpc
@@ -20,6 +21,7 @@ WORKER_MODULE = "keyvault.hsm.worker"
 CHECKER_MODULE = "keyvault.hsm.checker"
 PARTS = ("client", "server", "workers", "checkers")
 """Whose processor time is told apart."""
+_CONNECT_S = 15.0
 _P50, _P99 = 0.50, 0.99
 _OPTIONS = (
     ("grpc.max_receive_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
@@ -89,7 +91,11 @@ class Target:
         self._keep(name, await load.stream(self._stub, self._requests[kind], seconds=seconds), before)
 
     async def warm_up(self, kind: Kind, *, seconds: float) -> None:
-        """Connect and use every path once; only errors are kept."""
+        """Connect and use every path once; only errors are kept. Raises BenchFailed if nobody answers there."""
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), _CONNECT_S)
+        except TimeoutError:
+            raise BenchFailed(f"the server (process {self._pid}) accepts no connection") from None
         for found in (
             await load.unary(self._stub, self._requests[kind], concurrency=4, seconds=seconds / 2),
             await load.stream(self._stub, self._requests[kind], seconds=seconds / 2),
