@@ -1,5 +1,7 @@
 """One run: what is started, what is measured in which turn, and what comes out."""
 
+import asyncio
+import signal
 import tempfile
 import time
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ import uvloop
 
 from keyvault.bench import growth, machine
 from keyvault.bench.options import CONCURRENCY, Figure, Kind, Options, Plan, plan_of
-from keyvault.bench.processes import Desk, RawToken, Served, echoing, new_desk, raw_token, remove, serving
+from keyvault.bench.processes import BenchFailed, Desk, RawToken, Served, echoing, new_desk, raw_token, remove, serving
 from keyvault.bench.report import latency, per_kind, rounded
 from keyvault.bench.requests import RequestIds
 from keyvault.bench.rounds import CHECKER_MODULE, PARTS, WORKER_MODULE, Samples, Target
@@ -48,11 +50,14 @@ def run(options: Options) -> dict[str, Figure]:
     scratch = Path(tempfile.mkdtemp(prefix="keyvault-bench-", dir=disk.folder))
     try:
         return uvloop.run(_run(plan, disk, scratch))
+    except asyncio.CancelledError:
+        raise BenchFailed("ended by SIGTERM before there were figures") from None
     finally:
         remove(scratch)
 
 
 async def _run(plan: Plan, disk: machine.Disk, scratch: Path) -> dict[str, Figure]:
+    _end_on_sigterm()
     began = time.monotonic()
     figures: dict[str, Figure] = {"machine": machine.describe_machine()}
     if plan.events:
@@ -62,6 +67,13 @@ async def _run(plan: Plan, disk: machine.Disk, scratch: Path) -> dict[str, Figur
         figures |= await _measure(plan, disk, await new_desk(scratch / "desk"))
     figures["took_s"] = round(time.monotonic() - began, 1)
     return figures
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end this task, so that servers and folders do not stay behind."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def _measure(plan: Plan, disk: machine.Disk, desk: Desk) -> dict[str, Figure]:

@@ -1,3 +1,6 @@
+import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,30 @@ def test_growth_compares_a_small_ledger_with_a_large_one(tmp_path: Path) -> None
     assert growth["errors"] == {}
     assert "recovery_s" in describe(figures)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A run that is told to end removes its folder and ends the processes that it started."""
+    script = (
+        "import sys, pathlib, keyvault.bench as b; b.run(b.Options(seconds=30.0, folder=pathlib.Path(sys.argv[1])))"
+    )
+    program = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE)
+    while not list(tmp_path.glob("*/desk/port")) and program.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.wait(0.05)
+    program.terminate()
+    _, said = program.communicate(timeout=60)
+    assert b"ended by SIGTERM" in said
+    assert list(tmp_path.iterdir()) == []
+    assert not [each for each in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in read(each)]
+
+
+def read(path: Path) -> bytes:
+    """Return what a file of /proc says; nothing when its process has ended."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def test_unknown_kinds_are_refused() -> None:
