@@ -161,6 +161,8 @@ INBOX_MAX = 4_096
 """Requests that wait for a change of keys or policy to end, or facts that wait for the next append."""
 VERIFY_HERE_MAX = 2
 """Signatures that a lane verifies itself; more go to its checker process. At so few the server is not busy."""
+TOKEN_BATCH_MIN = 8
+"""Queues up to this length are not split among lanes: the message costs more than the waiting saves."""
 TOKEN_BATCH_MAX = 32
 """Signatures in one message to a worker: bounds what one hung worker delays."""
 TOKEN_QUEUE_MAX = 1_024

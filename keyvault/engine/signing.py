@@ -85,9 +85,10 @@ class SigningStage:
             self._waiting.append(waiter)
             await waiter
         self.expire()
-        # A fair share, so that one lane does not take what another could sign at the same time.
-        share = -(-len(self._jobs) // max(1, len(self._token.lanes)))
-        batch = [self._jobs.popleft() for _ in range(min(share, limits.TOKEN_BATCH_MAX))]
+        # A fair share, so that one lane does not take what another could sign at the same time; but a message to a
+        # worker costs as much as some signatures, so that a short queue is not worth splitting.
+        share = max(-(-len(self._jobs) // max(1, len(self._token.lanes))), limits.TOKEN_BATCH_MIN)
+        batch = [self._jobs.popleft() for _ in range(min(share, limits.TOKEN_BATCH_MAX, len(self._jobs)))]
         if self._jobs:
             self._wake()
         return batch

@@ -1,7 +1,7 @@
 """What the engine needs from a token, in words.
 
 A token is served by worker processes; each worker has lanes, each lane is one PKCS#11 session used by one
-thread. A lane takes one batch at a time. Every signature that leaves a lane was verified, in this process,
+thread. A lane takes one batch at a time. Every signature that leaves a lane was verified, outside that worker,
 against the public key that the ledger names; a worker cannot make us release garbage.
 """
 

@@ -1,4 +1,4 @@
-"""A lane's own checker process, as the lane's thread sees it. See ``keyvault.hsm.checker``.
+"""A lane's own checker process, as the lane sees it. See ``keyvault.hsm.checker``.
 
 Laws:
 
@@ -11,15 +11,15 @@ import contextlib
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from google.protobuf.message import DecodeError
 
 from keyvault.core.keys import KeyAlgorithm, Signature
-from keyvault.core.limits import VERIFY_HERE_MAX
-from keyvault.hsm import frames, wire
+from keyvault.core.limits import TOKEN_START_MS, VERIFY_HERE_MAX
+from keyvault.hsm import wire
 from keyvault.hsm.base import SignItem
+from keyvault.hsm.channel import Channel, open_channel
 from keyvault.hsm.config import package_root
 from keyvault.hsm.verify import WrongSignature, verified
 from keyvault.v1 import worker_pb2
@@ -35,48 +35,55 @@ class CheckerFailed(Exception):
 
 
 class Checker:
-    """Verifies batches of one lane. All methods are called by the lane's thread only."""
+    """Verifies the batches of one lane, one at a time.
 
-    def __init__(self, *, deadline_ms: int, command: tuple[str, ...] = _COMMAND) -> None:
-        self._deadline_ms = deadline_ms
-        self._command = command
+    ``in_thread`` runs what blocks in a thread that lives as long as the lane: the process ends with the thread that
+    started it.
+    """
+
+    def __init__(self, *, deadline_ms: int, in_thread: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        self._deadline_s = deadline_ms / 1000
+        self._in_thread = in_thread
         self._process: subprocess.Popen[bytes] | None = None
         self._stream: socket.socket | None = None
+        self._channel: Channel | None = None
 
-    def start(self) -> None:
-        """Start the process if there is none. It ends with the thread that started it."""
-        if self._stream is not None:
+    async def start(self) -> None:
+        """Start the process unless there is one. Raises CheckerFailed."""
+        if self._channel is not None and not self._channel.lost:
             return
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._process = subprocess.Popen(  # noqa: S603  the command is our own module
-                    (*self._command, str(theirs.fileno())),
-                    env={"PYTHONPATH": package_root(), "LANG": "C.UTF-8"},
-                    pass_fds=(theirs.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C is for the server, which drains first
-                )
-            except OSError as error:
-                ours.close()
-                raise CheckerFailed(f"cannot start {self._command[0]}: {error.strerror}") from error
-        self._stream = ours
+        await self._in_thread(self.end)
+        try:
+            await self._in_thread(self._spawn)
+        except OSError as error:
+            raise CheckerFailed(f"cannot start the checker: {error.strerror}") from error
+        if self._stream is None:
+            return
+        channel = await open_channel(self._stream, lambda: None)
+        try:
+            await channel.exchange(b"", TOKEN_START_MS / 1000)  # nothing to check: the answer says that it works
+        except OSError as error:
+            raise CheckerFailed(f"the checker did not start ({type(error).__name__})") from error
+        self._channel = channel
 
-    def check(self, signed: Sequence[Signed]) -> list[Verdict]:
+    async def check(self, signed: Sequence[Signed]) -> list[Verdict]:
         """Return a verdict per signature, in order. Raises CheckerFailed."""
         asymmetric = [one for one in signed if one[0].algorithm is not KeyAlgorithm.HMAC_SHA256]
         if len(asymmetric) <= VERIFY_HERE_MAX:
             return [_verified_here(item, raw) for item, raw in signed]
-        verdicts = iter(self._ask(asymmetric))
+        verdicts = iter(await self._ask(asymmetric))
         return [
             _verified_here(item, raw) if item.algorithm is KeyAlgorithm.HMAC_SHA256 else next(verdicts)
             for item, raw in signed
         ]
 
     def close(self) -> None:
-        """End the process."""
+        """Close our end; the process ends by itself."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def end(self) -> None:
+        """End the process now. Blocks; for the lane's thread."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -86,30 +93,33 @@ class Checker:
                 self._process.wait(_REAP_S)
             self._process = None
 
-    def _ask(self, signed: Sequence[Signed]) -> list[Verdict]:
-        try:
-            checked = self._exchange(_batch(signed))
-            if len(checked.results) != len(signed):
-                raise CheckerFailed("the checker did not answer item by item")
-            return [_verdict(result) for result in checked.results]
-        except (OSError, DecodeError) as error:  # TimeoutError is one of them
-            raise CheckerFailed(f"the checker gave no verdict ({type(error).__name__})") from error
+    def _spawn(self) -> None:
+        self._stream, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603  the command is our own module
+                (*_COMMAND, str(theirs.fileno())),
+                env={"PYTHONPATH": package_root(), "LANG": "C.UTF-8"},
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the server, which drains first
+            )
 
-    def _exchange(self, batch: worker_pb2.CheckBatch) -> worker_pb2.CheckedBatch:
-        self.start()
-        stream = self._stream
-        if stream is None:
+    async def _ask(self, signed: Sequence[Signed]) -> list[Verdict]:
+        await self.start()
+        if self._channel is None:
             raise CheckerFailed("the checker is closed")
-        deadline = time.monotonic() + self._deadline_ms / 1000
-        answered = False
         try:
-            frames.send(stream, batch.SerializeToString(), deadline)
-            checked = worker_pb2.CheckedBatch.FromString(frames.receive(stream, deadline))
-            answered = True
-        finally:
-            if not answered:
-                self.close()
-        return checked
+            answer = await self._channel.exchange(_batch(signed).SerializeToString(), self._deadline_s)
+            checked = worker_pb2.CheckedBatch.FromString(answer)
+        except (OSError, DecodeError) as error:  # TimeoutError is an OSError
+            self._channel.close()
+            raise CheckerFailed(f"the checker gave no verdict ({type(error).__name__})") from error
+        if len(checked.results) != len(signed):
+            self._channel.close()
+            raise CheckerFailed("the checker did not answer item by item")
+        return [_verdict(result) for result in checked.results]
 
 
 def _verified_here(item: SignItem, raw: bytes) -> Verdict:

@@ -6,7 +6,7 @@ import time
 
 from keyvault.core.limits import TOKEN_FRAME_BYTES_MAX
 
-_HEADER = struct.Struct(">I")
+HEADER = struct.Struct(">I")
 
 
 class BrokenStream(ConnectionError):
@@ -18,12 +18,12 @@ def send(stream: socket.socket, message: bytes, deadline: float | None = None) -
     if len(message) > TOKEN_FRAME_BYTES_MAX:
         raise BrokenStream(f"{len(message)} bytes are more than one frame may have")
     _arm(stream, deadline)
-    stream.sendall(_HEADER.pack(len(message)) + message)  # its timeout covers the whole call
+    stream.sendall(HEADER.pack(len(message)) + message)  # its timeout covers the whole call
 
 
 def receive(stream: socket.socket, deadline: float | None = None) -> bytes:
     """Return the next frame's content. Raises BrokenStream at the end of the stream, else as ``send``."""
-    (size,) = _HEADER.unpack(_exactly(stream, _HEADER.size, deadline))
+    (size,) = HEADER.unpack(_exactly(stream, HEADER.size, deadline))
     if size > TOKEN_FRAME_BYTES_MAX:
         raise BrokenStream(f"a frame of {size} bytes is announced")
     return bytes(_exactly(stream, size, deadline))

@@ -1,8 +1,7 @@
-"""What is asked of a worker, and what its answer is worth. Runs in a lane's thread."""
+"""What is asked of a worker, and what its answer is worth."""
 
 import hashlib
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -19,7 +18,7 @@ _DIGEST_BYTES = 32
 _ECDSA = frozenset({KeyAlgorithm.SECP256K1, KeyAlgorithm.P256})
 _WRONG = "WRONG_SIGNATURE"
 Outcome = list[Signature | TokenFault]
-Check = Callable[[Sequence[Signed]], list[Verdict]]
+Check = Callable[[Sequence[Signed]], Awaitable[list[Verdict]]]
 """Verifies a batch, see ``Checker.check``."""
 
 
@@ -29,7 +28,7 @@ class Job(Protocol[T]):
     def request(self) -> worker_pb2.WorkerRequest | None:
         """Return what to send; None if nothing is left to ask (``accept`` gets an empty response)."""
 
-    def accept(self, response: worker_pb2.WorkerResponse) -> tuple[T, str | None]:
+    async def accept(self, response: worker_pb2.WorkerResponse) -> tuple[T, str | None]:
         """Return the result, and a code if the worker cannot be trusted any more."""
 
     def refuse(self, fault: TokenFault) -> T:
@@ -43,7 +42,6 @@ class Strikes:
     """Counts wrong signatures per object, so that one bad object does not cost a worker per request for ever."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._counts: dict[bytes, int] = {}
 
     def struck_out(self, object_id: bytes) -> bool:
@@ -52,14 +50,11 @@ class Strikes:
 
     def wrong(self, object_id: bytes) -> None:
         """The object gave a wrong signature. The table is bounded by the objects that exist."""
-        with self._lock:
-            self._counts[object_id] = self._counts.get(object_id, 0) + 1
+        self._counts[object_id] = self._counts.get(object_id, 0) + 1
 
     def right(self, object_id: bytes) -> None:
         """The object gave a right signature."""
-        if object_id in self._counts:
-            with self._lock:
-                self._counts.pop(object_id, None)
+        self._counts.pop(object_id, None)
 
 
 class SignJob:
@@ -87,13 +82,13 @@ class SignJob:
             )
         return worker_pb2.WorkerRequest(sign=batch) if batch.items else None
 
-    def accept(self, response: worker_pb2.WorkerResponse) -> tuple[Outcome, str | None]:
+    async def accept(self, response: worker_pb2.WorkerResponse) -> tuple[Outcome, str | None]:
         """Return a verified signature or a fault per item; one wrong signature condemns the worker."""
         sent = [item for position, item in enumerate(self._items) if position not in self._refused]
         if len(response.signed.results) != len(sent):
             return self.refuse(TokenFault("BAD_ANSWER", "the worker did not answer item by item")), "BAD_ANSWER"
         try:
-            answers = iter(self._judged(sent, response.signed.results))
+            answers = iter(await self._judged(sent, response.signed.results))
         except CheckerFailed as error:
             return self.refuse(TokenFault("NOT_CHECKED", str(error))), None
         outcome = [self._refused[n] if n in self._refused else next(answers) for n in range(len(self._items))]
@@ -108,9 +103,9 @@ class SignJob:
         """Return whether there is a signature in it."""
         return any(isinstance(one, Signature) for one in result)
 
-    def _judged(self, sent: Sequence[SignItem], results: Sequence[worker_pb2.SignedBatch.Result]) -> Outcome:
+    async def _judged(self, sent: Sequence[SignItem], results: Sequence[worker_pb2.SignedBatch.Result]) -> Outcome:
         signed = [(item, one.signature) for item, one in zip(sent, results, strict=True) if not one.HasField("error")]
-        verdicts = iter(self._check(signed))
+        verdicts = iter(await self._check(signed))
         return [
             fault_of(one.error) if one.HasField("error") else self._counted(item, next(verdicts))
             for item, one in zip(sent, results, strict=True)
@@ -147,7 +142,7 @@ class MakeJob:
         """Return it."""
         return self.message
 
-    def accept(self, response: worker_pb2.WorkerResponse) -> tuple[bytes | TokenFault, str | None]:
+    async def accept(self, response: worker_pb2.WorkerResponse) -> tuple[bytes | TokenFault, str | None]:
         """Return the public key, or the token's error."""
         match response.WhichOneof("response"):
             case "made":

@@ -1,8 +1,9 @@
-"""A lane: one thread of the server that talks to one session of one worker.
+"""A lane: one session of one worker, used by one task of the event loop.
 
-The thread waits for what takes time, so that the event loop need not: it sends the batch to the worker, waits with a
-deadline, has every signature verified by its checker, and hands the whole list back to the loop in one call. While it
-has nothing to do it watches the worker, so that a dead one is replaced before the next batch comes.
+The task sends a batch to the worker, waits with a deadline, has every signature verified by its checker, and answers.
+While it has nothing to do it watches the worker, so that a dead one is replaced before the next batch comes. What
+blocks (starting, killing and reaping processes) is done by a thread of the lane's own, which lives as long as the
+lane: Linux kills a worker when the thread that started it ends.
 
 States: DOWN (the worker is being replaced) -> UP -> DOWN ... -> ended. A batch is accepted only in UP, and every
 accepted batch is answered exactly once: by the worker within the deadline, or by faults. Nothing is sent twice.
@@ -10,21 +11,17 @@ accepted batch is answered exactly once: by the worker within the deadline, or b
 
 import asyncio
 import contextlib
-import os
-import select
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 
 from keyvault.core.keys import Signature
 from keyvault.core.limits import LANE_QUEUE_MAX
-from keyvault.hsm import frames
 from keyvault.hsm.base import SignItem, TokenFault
+from keyvault.hsm.channel import Channel, open_channel
 from keyvault.hsm.checking import Checker, CheckerFailed
 from keyvault.hsm.jobs import Job, MakeJob, SignJob, Strikes
 from keyvault.hsm.process import Breaker, Link, TokenClosed, WorkerSlot
@@ -64,24 +61,25 @@ class WorkerLane:
         self._index = index
         self._breaker = breaker
         self._strikes = strikes
-        self._checker = Checker(deadline_ms=deadline_ms)
         self._deadline_ms = deadline_ms
         self._latched = latched
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"token-lane-{index}")
+        self._checker = Checker(deadline_ms=deadline_ms, in_thread=self._in_thread)
         self._tickets: deque[_Ticket[object]] = deque()
+        self._wake = asyncio.Event()
         self._up = False
         self._fault = TokenFault("NOT_READY", "the token's worker is not ready yet")
         self._waiters: set[asyncio.Future[None]] = set()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread = threading.Thread(target=self._run, name=f"token-lane-{index}", daemon=True)
+        self._task: asyncio.Task[None] | None = None
+        self._channel: Channel | None = None
         self.started: asyncio.Future[TokenFault | None] = self._loop.create_future()
         self.latched = False
         self.hopeless = False
 
     def start(self) -> None:
-        """Start the thread; ``started`` gets None when the lane is up for the first time, or why it is not."""
-        self._thread.start()
+        """Begin; ``started`` gets None when the lane is up for the first time, or why it is not."""
+        self._task = asyncio.create_task(self._run())
 
     async def ready(self) -> None:
         """See ``keyvault.hsm.base.Lane``. Returns also when no lane of the token will ever be up: sign says why."""
@@ -106,113 +104,100 @@ class WorkerLane:
 
     async def run(self, job: Job[T]) -> T:
         """Return the job's result; a job that is not accepted is refused at once."""
+        if not self._up:
+            return job.refuse(self._fault)
+        if len(self._tickets) >= LANE_QUEUE_MAX:
+            return job.refuse(TokenFault("LANE_BUSY", "too many batches wait for this lane"))
         ticket = _Ticket(job, self._loop)
-        with self._lock:
-            refusal = self._refusal()
-            if refusal is None:
-                self._tickets.append(ticket)  # type: ignore[arg-type]  # a queue of tickets of any kind
-                os.eventfd_write(self._wake, 1)  # under the lock: the thread cannot end and close it meanwhile
-        if refusal is not None:
-            return job.refuse(refusal)
+        self._tickets.append(ticket)  # type: ignore[arg-type]  # a queue of tickets of any kind
+        self._wake.set()
         return await ticket.future
 
     def stop(self) -> None:
-        """Let the thread notice that the token is closing."""
-        os.eventfd_write(self._wake, 1)
+        """Let the lane notice that the token is closing: what it waits for is given up."""
+        if self._channel is not None:
+            self._channel.close()
+        self._wake.set()
+
+    async def ended(self) -> None:
+        """Return when the lane does nothing any more."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def join(self) -> None:
-        """Wait until the thread ended; it does when the token has ended."""
-        self._thread.join()
-        os.close(self._wake)
+        """End the lane's thread and, with it, what it started. Blocks; when the token has ended."""
+        self._thread.submit(self._checker.end)
+        self._thread.shutdown(wait=True)
 
     def announce(self) -> None:
-        """Wake who waits in ``ready``. On the event loop."""
+        """Wake who waits in ``ready``."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _refusal(self) -> TokenFault | None:
-        if not self._up:
-            return self._fault
-        if len(self._tickets) >= LANE_QUEUE_MAX:
-            return TokenFault("LANE_BUSY", "too many batches wait for this lane")
-        return None
-
-    # --- the thread ---------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
+    async def _run(self) -> None:
         with contextlib.suppress(CheckerFailed):  # the first batch tries again and says what is wrong
-            self._checker.start()
+            await self._checker.start()
         while not self._breaker.closing.is_set():
             try:
-                link = self._slot.link(self._index)
+                link = await self._loop.run_in_executor(self._thread, self._slot.link, self._index)
             except TokenClosed:
                 break
             except TokenFault as fault:
                 self._not_started(fault)
                 if self._breaker.latch is not None:
-                    self._post(self._latch)
+                    self.latched = True
+                    self._latched()
                     break
                 continue
-            self._serve_one(link)
-        # Not earlier: Linux kills a worker when the thread that started it ends.
-        self._breaker.ended.wait()
+            await self._serve_one(link)
         self._checker.close()
 
-    def _serve_one(self, link: Link) -> None:
+    async def _serve_one(self, link: Link) -> None:
         """Use the link until its worker fails or the token is closed."""
+        self._channel = channel = await open_channel(link.stream, self._wake.set)
         self._go_up()
-        code = self._serve(link)
+        code = await self._serve(link, channel)
         if code is None:
             self._go_down(TokenFault("CLOSED", "the token is closed"))
-            link.stream.close()
+            channel.close()
             return
         self._go_down(_REPLACED)
-        self._slot.failed(link, code)
+        channel.close()
+        await self._in_thread(lambda: self._slot.failed(link, code))
 
-    def _latch(self) -> None:
-        self.latched = True
-        self._latched()
-
-    def _serve(self, link: Link) -> str | None:
+    async def _serve(self, link: Link, channel: Channel) -> str | None:
         """Do jobs until the worker fails, and return why; None when the token is closing."""
-        poller = select.poll()
-        poller.register(self._wake, select.POLLIN)
-        poller.register(link.stream, select.POLLIN)
         while not self._breaker.closing.is_set():
-            with self._lock:
-                ticket = self._tickets.popleft() if self._tickets else None
-            if ticket is not None:
-                code = self._do(link, ticket)
-                if code is not None:
-                    return code
-            elif self._worker_spoke(link, poller):
+            if channel.lost:
                 return "WORKER_DIED"
+            if not self._tickets:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            code = await self._do(link, channel, self._tickets.popleft())
+            if code is not None:
+                return code
         return None
 
-    def _worker_spoke(self, link: Link, poller: select.poll) -> bool:
-        """Wait for a job or the worker; return whether the worker spoke out of turn, which is its end or worse."""
-        events = poller.poll()
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
-        return any(descriptor == link.stream.fileno() for descriptor, _ in events)
-
-    def _do(self, link: Link, ticket: _Ticket[object]) -> str | None:
+    async def _do(self, link: Link, channel: Channel, ticket: _Ticket[object]) -> str | None:
         """Do one job and answer it; return a code if the worker must be replaced."""
-        result, code = self._result(link, ticket.job)
-        if code is not None:
+        result, code = await self._result(channel, ticket.job)
+        if self._breaker.closing.is_set():
+            code = None  # we closed the channel; the worker may finish what it writes, then the token ends it
+        elif code is not None:
             # Before anybody is told: nothing of the worker may still happen, and who is told may come back at once.
-            link.worker.kill()
+            await self._in_thread(link.worker.kill)
             self._go_down(_REPLACED)
         elif ticket.job.worked(result):
             self._slot.succeeded()
-        self._post(partial(ticket.settle, result))
+        ticket.settle(result)
         return code
 
-    def _result(self, link: Link, job: Job[object]) -> tuple[object, str | None]:
+    async def _result(self, channel: Channel, job: Job[object]) -> tuple[object, str | None]:
         try:
-            response = self._exchange(link, job.request())
-            result, code = job.accept(response)
+            response = await self._exchange(channel, job.request())
+            result, code = await job.accept(response)
         except TimeoutError:
             fault = TokenFault("DEADLINE", f"the token did not answer within {self._deadline_ms} ms")
         except (OSError, DecodeError):
@@ -223,37 +208,32 @@ class WorkerLane:
             return result, code or ("RETIRED" if response.retiring else None)
         return job.refuse(fault), fault.code
 
-    def _exchange(self, link: Link, request: worker_pb2.WorkerRequest | None) -> worker_pb2.WorkerResponse:
+    async def _exchange(self, channel: Channel, request: worker_pb2.WorkerRequest | None) -> worker_pb2.WorkerResponse:
         if request is None:
             return worker_pb2.WorkerResponse()
-        deadline = time.monotonic() + self._deadline_ms / 1000
-        frames.send(link.stream, request.SerializeToString(), deadline)
-        return worker_pb2.WorkerResponse.FromString(frames.receive(link.stream, deadline))
+        answer = await channel.exchange(request.SerializeToString(), self._deadline_ms / 1000)
+        return worker_pb2.WorkerResponse.FromString(answer)
+
+    async def _in_thread(self, call: Callable[[], None]) -> None:
+        await self._loop.run_in_executor(self._thread, call)
 
     def _go_up(self) -> None:
-        with self._lock:
-            self._up = True
-        self._post(partial(self._report, None))
-        self._post(self.announce)
+        self._up = True
+        self._report(None)
+        self.announce()
 
     def _go_down(self, fault: TokenFault) -> None:
-        with self._lock:
-            self._up = False
-            self._fault = fault
-            orphans = list(self._tickets)
-            self._tickets.clear()
+        self._up = False
+        self._fault = fault
+        orphans = list(self._tickets)
+        self._tickets.clear()
         for ticket in orphans:
-            self._post(partial(ticket.settle, ticket.job.refuse(fault)))
+            ticket.settle(ticket.job.refuse(fault))
 
     def _not_started(self, fault: TokenFault) -> None:
-        with self._lock:
-            self._fault = fault
-        self._post(partial(self._report, fault))
+        self._fault = fault
+        self._report(fault)
 
     def _report(self, fault: TokenFault | None) -> None:
         if not self.started.done():
             self.started.set_result(fault)
-
-    def _post(self, call: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(call)

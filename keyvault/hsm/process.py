@@ -53,12 +53,11 @@ class Capabilities:
 class Breaker:
     """What all workers of one token share: whether it is closed or latched, and who may start.
 
-    ``closing``: no job is begun, no worker started. ``ended``: no worker is left.
+    ``closing``: no job is begun, no worker started.
     """
 
     def __init__(self) -> None:
         self.closing = threading.Event()
-        self.ended = threading.Event()
         self.start_lock = threading.Lock()
         self._latch: TokenFault | None = None
 

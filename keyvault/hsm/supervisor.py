@@ -97,17 +97,20 @@ class TokenSupervisor:
         if self._breaker.closing.is_set():
             return
         self._breaker.closing.set()
+        for lane in self._lanes:
+            lane.stop()
+        await asyncio.to_thread(self._interrupt)
+        await asyncio.gather(*(lane.ended() for lane in self._lanes))
         await asyncio.to_thread(self._end)
+
+    def _interrupt(self) -> None:
+        for slot in self._slots:
+            slot.interrupt()
 
     def _end(self) -> None:
         deadline = time.monotonic() + TOKEN_CLOSE_MS / 1000
         for slot in self._slots:
-            slot.interrupt()
-        for lane in self._lanes:
-            lane.stop()
-        for slot in self._slots:
             slot.end(deadline)
-        self._breaker.ended.set()
         for lane in self._lanes:
             lane.join()
 
