@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from keyvault.core import limits
+from keyvault.core.errors import Unavailable
 from keyvault.engine.clock import Clock
 from keyvault.engine.enclave import Enclave
 from keyvault.rpc.audit import AuditService
@@ -85,7 +86,12 @@ class Server:
             root_certificates=identity.client_ca,
             require_client_auth=True,
         )
-        self.port = self._server.add_secure_port(listen, credentials)
+        try:
+            self.port = self._server.add_secure_port(listen, credentials)
+        except RuntimeError as error:  # all that gRPC says of an address that cannot be had
+            raise Unavailable(
+                f"cannot listen on {listen}: another process has the port, or the address is not this machine's"
+            ) from error
 
     async def start(self) -> None:
         """Accept calls and say SERVING."""

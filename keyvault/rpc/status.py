@@ -45,7 +45,8 @@ _BY_FAMILY: tuple[tuple[type[KeyvaultError], grpc.StatusCode, str], ...] = (
     (Conflict, grpc.StatusCode.ABORTED, "CONFLICT"),
     (NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
-    (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
+    # Not DEADLINE_EXCEEDED, which means that nobody knows: here it is known that nothing was signed.
+    (DeadlinePassed, grpc.StatusCode.UNAVAILABLE, "DEADLINE_PASSED"),
     (Unavailable, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
     (KeyvaultError, grpc.StatusCode.INTERNAL, "INTERNAL"),
 )

@@ -67,6 +67,7 @@ class SigningServiceServicer:
         queue is full (not recorded, ErrorInfo.reason OVERLOADED, RetryInfo)
         ALREADY_EXISTS       request_id was used with other bytes
         DEADLINE_EXCEEDED    outcome unknown to the caller; retry with the same request_id
+        CANCELLED            from gRPC itself when the server stops: as UNAVAILABLE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

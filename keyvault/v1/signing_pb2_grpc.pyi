@@ -44,6 +44,7 @@ class SigningServiceStub:
                            queue is full (not recorded, ErrorInfo.reason OVERLOADED, RetryInfo)
       ALREADY_EXISTS       request_id was used with other bytes
       DEADLINE_EXCEEDED    outcome unknown to the caller; retry with the same request_id
+      CANCELLED            from gRPC itself when the server stops: as UNAVAILABLE
     """
     SignStream: _grpc.StreamStreamMultiCallable[_signing_pb2.SignStreamRequest, _signing_pb2.SignStreamResponse]
     """The same for many requests at once: each message may carry several, answers come back as they are
@@ -67,6 +68,7 @@ class SigningServiceAsyncStub(SigningServiceStub):
                            queue is full (not recorded, ErrorInfo.reason OVERLOADED, RetryInfo)
       ALREADY_EXISTS       request_id was used with other bytes
       DEADLINE_EXCEEDED    outcome unknown to the caller; retry with the same request_id
+      CANCELLED            from gRPC itself when the server stops: as UNAVAILABLE
     """
     SignStream: _aio.StreamStreamMultiCallable[_signing_pb2.SignStreamRequest, _signing_pb2.SignStreamResponse]  # type: ignore[assignment]
     """The same for many requests at once: each message may carry several, answers come back as they are
@@ -93,6 +95,7 @@ class SigningServiceServicer(metaclass=_abc_1.ABCMeta):
                                queue is full (not recorded, ErrorInfo.reason OVERLOADED, RetryInfo)
           ALREADY_EXISTS       request_id was used with other bytes
           DEADLINE_EXCEEDED    outcome unknown to the caller; retry with the same request_id
+          CANCELLED            from gRPC itself when the server stops: as UNAVAILABLE
         """
 
     @_abc_1.abstractmethod

@@ -1,6 +1,8 @@
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,3 +137,17 @@ def test_a_missing_configuration_names_the_file(offline: Run, tmp_path: Path) ->
     assert done.exit_code == 2
     assert f"{tmp_path / 'none.toml'}: cannot be read" in done.stderr
     assert os.fspath(tmp_path) in done.stderr
+
+
+def test_a_taken_port_is_said_in_words(own: Deployment) -> None:
+    """Another listener on the port: exit 4, the address and what to do, no traceback."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        text = own.config.read_text()
+        own.config.write_text(re.sub(r"^listen = .*$", f'listen = "{listen}"', text, flags=re.MULTILINE))
+        done = run_keyvault("serve", "--config", str(own.config))
+    assert done.returncode == 4
+    assert f"cannot listen on {listen}" in done.stderr
+    assert "Traceback" not in done.stderr

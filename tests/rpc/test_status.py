@@ -32,7 +32,7 @@ def test_every_reason_has_a_status(reason: Reason) -> None:
         (errors.RequestIdReused("again"), grpc.StatusCode.ALREADY_EXISTS, ["ErrorInfo"]),
         (errors.NotFound("nothing"), grpc.StatusCode.NOT_FOUND, ["ErrorInfo"]),
         (errors.Overloaded("full"), grpc.StatusCode.RESOURCE_EXHAUSTED, ["ErrorInfo", "RetryInfo"]),
-        (errors.DeadlinePassed("late"), grpc.StatusCode.DEADLINE_EXCEEDED, ["ErrorInfo", "RetryInfo"]),
+        (errors.DeadlinePassed("late"), grpc.StatusCode.UNAVAILABLE, ["ErrorInfo", "RetryInfo"]),
         (errors.Unavailable("later"), grpc.StatusCode.UNAVAILABLE, ["ErrorInfo", "RetryInfo"]),
         (
             errors.Refused(Reason.KEY_NOT_ACTIVE, "off"),
