@@ -27,6 +27,11 @@ class SoftwareLane:
         self.fault: Callable[[SignItem], bool] = lambda _item: False
         self.batches: list[int] = []
 
+    @property
+    def is_up(self) -> bool:
+        """See Lane."""
+        return self.up.is_set()
+
     async def ready(self) -> None:
         """See Lane."""
         await self.up.wait()

@@ -163,6 +163,8 @@ VERIFY_HERE_MAX = 2
 """Signatures that a lane verifies itself; more go to its checker process. At so few the server is not busy."""
 TOKEN_BATCH_MIN = 8
 """Queues up to this length are not split among lanes: the message costs more than the waiting saves."""
+TOKEN_GATHER_MS = 2
+"""How long a free lane waits for more jobs while many requests are under way: less than they would wait anyway."""
 TOKEN_BATCH_MAX = 32
 """Signatures in one message to a worker: bounds what one hung worker delays."""
 TOKEN_QUEUE_MAX = 1_024

@@ -57,7 +57,7 @@ class Enclave:
             clock=clock,
             observer=observer,
         )
-        self._stage.start(self._sequencer.end_term)
+        self._stage.start(under_way=self._sequencer.under_way, on_broken=self._sequencer.end_term)
         self._checkpointer = Checkpointer(
             appender=appender, stage=self._stage, clock=clock, origin=recovered.origin, newest=store.checkpoint()
         )

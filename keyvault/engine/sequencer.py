@@ -108,6 +108,10 @@ class Sequencer:
         """Whether ``request`` may be called at once."""
         return self._open.is_set()
 
+    def under_way(self) -> int:
+        """Return how many requests are between question and durable answer."""
+        return len(self._pending)
+
     def request(self, command: RequestSignature, deadline: float) -> Waiter:
         """Decide now if the request id is new; return a future of the durable answer, the same for ever.
 

@@ -1,7 +1,8 @@
 """The only caller of the token's sign: a bounded queue of jobs, and one task per lane that empties it.
 
-Whatever queued while a lane was busy is its next batch. A job ends in exactly one call of ``done``, with a
-verified signature or with the reason why there is none.
+Whatever queued while a lane was busy is its next batch. A message to a worker costs as much as some signatures, so a
+lane that is free waits a moment for more jobs when many requests are under way; a lone request never waits. A job ends
+in exactly one call of ``done``, with a verified signature or with the reason why there is none.
 """
 
 import asyncio
@@ -34,9 +35,17 @@ class SigningStage:
         self._jobs: deque[SignJob] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._tasks: list[asyncio.Task[None]] = []
+        self._under_way: Callable[[], int] = lambda: 0
+        self._wanted = 0
+        self._enough = asyncio.Event()
 
-    def start(self, on_broken: Callable[[Broken], None]) -> None:
-        """Begin to work; needs a running event loop. ``on_broken`` is told if a lane cannot go on."""
+    def start(self, *, under_way: Callable[[], int], on_broken: Callable[[Broken], None]) -> None:
+        """Begin to work; needs a running event loop.
+
+        ``under_way`` says how many requests are between question and answer; ``on_broken`` is told if a lane cannot
+        go on.
+        """
+        self._under_way = under_way
         self._tasks = [asyncio.create_task(self._serve(lane, on_broken)) for lane in self._token.lanes]
 
     def has_room(self) -> bool:
@@ -48,7 +57,10 @@ class SigningStage:
         if not self.has_room():
             raise Overloaded(f"{limits.TOKEN_QUEUE_MAX} signatures wait for the token", retry_after_ms=50)
         self._jobs.append(job)
-        self._wake()
+        if not self._wanted:
+            self._wake()
+        elif len(self._jobs) >= self._wanted:
+            self._enough.set()
 
     async def close(self) -> None:
         """Stop. Jobs that were not sent to a lane end as Unavailable."""
@@ -70,23 +82,38 @@ class SigningStage:
     async def _serve(self, lane: Lane, on_broken: Callable[[Broken], None]) -> None:
         try:
             while True:
-                await lane.ready()
-                batch = await self._take()
-                if batch:
-                    results = await lane.sign([job.item for job in batch])
-                    for job, result in zip(batch, results, strict=True):
-                        job.done(result)
+                await self._some_job()
+                if not lane.is_up:
+                    self._wake()  # another lane may be free
+                    await lane.ready()
+                    continue
+                await self._gather()
+                batch = self._take()
+                results = await lane.sign([job.item for job in batch]) if batch else ()
+                for job, result in zip(batch, results, strict=True):
+                    job.done(result)
         except Exception as error:  # noqa: BLE001 (its callers would wait for ever: the term must end)
             on_broken(Broken(f"a lane of the token failed in a way that nobody foresaw: {error!r}"))
 
-    async def _take(self) -> Sequence[SignJob]:
-        while not self._jobs:
+    async def _some_job(self) -> None:
+        while not self._jobs or self._wanted:  # another lane gathers what is there
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             await waiter
+
+    async def _gather(self) -> None:
+        self._wanted = min(limits.TOKEN_BATCH_MIN, self._under_way() // 2)
+        if len(self._jobs) < self._wanted:
+            self._enough.clear()
+            timer = asyncio.get_running_loop().call_later(limits.TOKEN_GATHER_MS / 1000, self._enough.set)
+            await self._enough.wait()
+            timer.cancel()
+        self._wanted = 0
+
+    def _take(self) -> Sequence[SignJob]:
         self.expire()
-        # A fair share, so that one lane does not take what another could sign at the same time; but a message to a
-        # worker costs as much as some signatures, so that a short queue is not worth splitting.
+        # A fair share, so that one lane does not take what another could sign at the same time; short queues are not
+        # worth splitting.
         share = max(-(-len(self._jobs) // max(1, len(self._token.lanes))), limits.TOKEN_BATCH_MIN)
         batch = [self._jobs.popleft() for _ in range(min(share, limits.TOKEN_BATCH_MAX, len(self._jobs)))]
         if self._jobs:

@@ -39,6 +39,10 @@ class TokenFault(Unavailable):
 class Lane(Protocol):
     """One session of one worker."""
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the lane can take a batch now."""
+
     async def ready(self) -> None:
         """Return when the lane can take a batch; a lane whose worker is being replaced waits here."""
 

@@ -81,9 +81,14 @@ class WorkerLane:
         """Begin; ``started`` gets None when the lane is up for the first time, or why it is not."""
         self._task = asyncio.create_task(self._run())
 
+    @property
+    def is_up(self) -> bool:
+        """See ``keyvault.hsm.base.Lane``. Also when no lane will ever be up: sign says why."""
+        return self._up or self.hopeless
+
     async def ready(self) -> None:
         """See ``keyvault.hsm.base.Lane``. Returns also when no lane of the token will ever be up: sign says why."""
-        while not (self._up or self.hopeless):
+        while not self.is_up:
             waiter = self._loop.create_future()
             self._waiters.add(waiter)
             try:

@@ -316,6 +316,15 @@ async def test_a_deadline_ends_the_wait_for_the_token() -> None:
         assert isinstance((await world.sign("late")).event, SignatureIssued)
 
 
+async def test_a_lane_that_is_down_gets_no_jobs() -> None:
+    """With one of two lanes down every request is signed by the other; none fails because of it."""
+    async with _world() as world:
+        world.token.lanes[0].up.clear()
+        world.token.lanes[0].fault = lambda _item: True
+        answers = await asyncio.gather(*(world.sign(f"r{n}") for n in range(20)))
+        assert all(isinstance(answer.event, SignatureIssued) for answer in answers)
+
+
 async def test_checkpoints_and_proofs_verify() -> None:
     """I5: every checkpoint extends the one before, and every entry is provably in it."""
     async with _world() as world:
