@@ -205,8 +205,10 @@ class Sequencer:
     def _commit_later(self, event: Event, waiter: Waiter | None) -> None:
         try:
             self._drafts.append((draft(event), waiter))
-        except Broken as error:
-            self.end_term(error)
+        except KeyvaultError as error:
+            if waiter is not None:  # a change: its caller learns what does not fit, and nothing happened
+                raise
+            self.end_term(Broken(f"an answer cannot be written, so its bounds are wrong: {error}"))
             return
         self._idle.clear()
         self._drafted.set()

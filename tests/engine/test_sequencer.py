@@ -1,15 +1,25 @@
 """The path of one signature inside the engine: I1, I3, I7, and what overlaps with what."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from keyvault.core import limits
 from keyvault.core.approvals import Action
-from keyvault.core.errors import Broken, Corrupt, DeadlinePassed, Overloaded, Reason, RequestIdReused, Unavailable
+from keyvault.core.errors import (
+    Broken,
+    Corrupt,
+    DeadlinePassed,
+    Malformed,
+    Overloaded,
+    Reason,
+    RequestIdReused,
+    Unavailable,
+)
 from keyvault.core.events import SignatureIssued, SignatureRefused
 from keyvault.core.ids import KeyId, LedgerIndex, UnixMillis
 from keyvault.core.keys import KeyState
@@ -21,10 +31,22 @@ from keyvault.engine.genesis import write_genesis
 from keyvault.engine.recovery import recover
 from keyvault.engine.sequencer import Recorded
 from keyvault.ledger import codec
+from keyvault.ledger.codec_policy import encode_policy
 from keyvault.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from keyvault.store.memory import Fault, MemoryMedium, MemoryStore
 from tests.software_token import SoftwareToken
-from tests.worlds import NOW, OTHER_BOT, Person, allow_digest, change, digest_request, genesis, policy, statement
+from tests.worlds import (
+    NOW,
+    OTHER_BOT,
+    Person,
+    allow_digest,
+    allow_transfers,
+    change,
+    digest_request,
+    genesis,
+    policy,
+    statement,
+)
 
 SOON = 10**9
 """A deadline that never comes, in monotonic seconds."""
@@ -283,6 +305,22 @@ async def test_the_same_statement_is_executed_once() -> None:
         await world.admin(Action.KEY_ENABLE, nonce="01", key="signer", version="1")
         assert await world.admin(Action.KEY_DISABLE, key="signer", version="1") == first
         assert world.enclave.state.keys[KeyId("signer")].state is KeyState.ACTIVE
+
+
+async def test_a_change_that_does_not_fit_into_an_entry_is_malformed() -> None:
+    """Its caller learns what is wrong, nothing was appended, and the enclave goes on."""
+    async with _world() as world:
+        size = len(world.medium.bodies)
+        places = [frozenset(f"0x{n:040x}" for n in range(start, start + 900)) for start in (0, 900)]
+        rules = [replace(allow_transfers(), id=f"r{n}", destinations=place) for n, place in enumerate(places)]
+        huge = policy(*rules, version=2)
+        document = encode_policy(huge)
+        parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "2"}
+        said = statement(world.enclave.state, Action.POLICY_PUBLISH, parameters)
+        with pytest.raises(Malformed):
+            await world.enclave.change(change(said, world.alice, policy=huge, document=document))
+        assert len(world.medium.bodies) == size
+        assert isinstance((await world.sign("r1")).event, SignatureIssued)
 
 
 async def test_full_queues_push_back() -> None:
