@@ -11,6 +11,7 @@ strings). Bytes that do not come back identical after parsing and writing are re
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,8 @@ from keyvault.core.ids import EnclaveName, MemberName, UnixMillis, parse_enclave
 
 PAYLOAD_TYPE = "application/vnd.keyvault.statement+json"
 STATEMENT_TYPE = "keyvault/statement/v1"
+_ENCLAVE_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_NONCE = re.compile(r"([0-9a-f]{2}){1,32}", re.ASCII)
 
 
 class Action(StrEnum):
@@ -119,11 +122,11 @@ def decode_statement(payload: bytes) -> Statement:
         statement = Statement(
             action=Action(document["action"]),
             enclave=parse_enclave_name(document["enclave"]),
-            enclave_id=document["enclave_id"],
+            enclave_id=str(document["enclave_id"]),
             policy_version=int(document["policy_version"]),
             requester=parse_member_name(document["requester"]),
             parameters=tuple(sorted((str(k), str(v)) for k, v in document["parameters"].items())),
-            nonce=document["nonce"],
+            nonce=str(document["nonce"]),
             expires_at=UnixMillis(int(document["expires_at_ms"])),
         )
         canonical = statement.encode()
@@ -131,6 +134,8 @@ def decode_statement(payload: bytes) -> Statement:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Malformed("statement", f"not a {STATEMENT_TYPE} object ({type(error).__name__})") from None
+    if not (_ENCLAVE_ID.fullmatch(statement.enclave_id) and _NONCE.fullmatch(statement.nonce)):
+        raise Malformed("statement", "enclave_id is 64 and nonce 2 to 64 lower-case hex digits")
     if canonical != payload:
         raise Malformed(
             "statement", "not canonical: keys sorted, no spaces, strings only, summary as keyvault words it"

@@ -3,7 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 
+from keyvault.core import limits
 from keyvault.core.approvals import Envelope, Statement
+from keyvault.core.errors import Malformed
 from keyvault.core.events import SignatureRequest
 from keyvault.core.intent import Intent
 from keyvault.core.policy import Policy
@@ -29,6 +31,16 @@ class ChangeEnclave:
     wrapped_secret: bytes = b""
     policy: Policy | None = None
     document: bytes = b""
+
+
+def check_recordable(command: RequestSignature) -> None:
+    """Raise Malformed if what is to be recorded of the request cannot fit into one entry; before anything is signed."""
+    intent = command.intent
+    texts = (text for effect in intent.effects for text in (effect.symbol, effect.destination, effect.primary_type))
+    size = sum(map(len, command.request.payload.parts)) + len(intent.signing_input)
+    size += sum(4 * len(text) for text in texts if text)  # at most four bytes of UTF-8 a character
+    if size > limits.RECORD_BYTES_MAX:
+        raise Malformed("payload", f"{size} bytes would be recorded of it; {limits.RECORD_BYTES_MAX} is the most")
 
 
 def object_id_of(statement: bytes) -> bytes:

@@ -6,6 +6,7 @@ that the token has to make (``KeyToMake``).
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from keyvault.core import limits
@@ -27,6 +28,8 @@ from keyvault.core.state import (
     split_key_name,
 )
 from keyvault.core.windows import Reservations, check_limits, outflow
+
+_VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +191,8 @@ def _make_key(state: State, command: ChangeEnclave, now: UnixMillis) -> KeyToMak
 
 def _change_key_state(state: State, command: ChangeEnclave, now: UnixMillis) -> KeyStateChanged:
     parameters = dict(command.statement.parameters)
-    if not parameters.get("version", "").isdecimal():
-        raise Malformed("statement.parameters.version", "must be a whole number")
+    if not _VERSION.fullmatch(parameters.get("version", "")):
+        raise Malformed("statement.parameters.version", "must be a whole number without leading zeros")
     event = KeyStateChanged(
         at=now,
         epoch=state.epoch,

@@ -5,7 +5,8 @@
 ENTRY_BYTES_MAX = 65_535
 """One ledger entry: C2SP tlog-tiles stores entries with a 16-bit length."""
 PAYLOAD_BYTES_MAX = 24_576
-"""One payload. It must fit into one entry with all that is said of it; an exchange payload stands there twice."""
+"""One payload. It must fit into one entry with all that is said of it, see RECORD_BYTES_MAX; an exchange payload stands
+there twice."""
 TYPED_DATA_DEPTH_MAX = 16
 """Nesting of EIP-712 structs and arrays. Known protocols need at most 5."""
 TYPED_DATA_NODES_MAX = 1_024
@@ -22,6 +23,10 @@ ACCESS_LIST_ITEMS_MAX = 256
 """Addresses and storage keys of one access list."""
 EXCHANGE_PARAMETERS_MAX = 64
 """Parameters in one exchange request. Binance's longest documented order has fewer than 30."""
+EXCHANGE_FACT_CHARS_MAX = 128
+"""A symbol, coin, address or tag. The longest addresses that venues know have some 110 characters."""
+RECORD_BYTES_MAX = 55_296
+"""Payload, signing input and facts of one request: leaves 10 KB of an entry for everything else in it."""
 EXCHANGE_SKEW_MS_MAX = 10_000
 """How far an exchange request's own timestamp may be from our clock. Binance accepts 60 s later, 1 s earlier."""
 ENVELOPE_BYTES_MAX = 16_384
@@ -167,7 +172,7 @@ TOKEN_GATHER_MS = 2
 """How long a free lane waits for more jobs while many requests are under way: less than they would wait anyway."""
 TOKEN_BATCH_MAX = 32
 """Signatures in one message to a worker: bounds what one hung worker delays."""
-TOKEN_QUEUE_MAX = 1_024
+TOKEN_QUEUE_MAX = 2_048
 """Decided requests that wait for a token worker."""
 LANE_QUEUE_MAX = 4
 """Batches that wait for one lane; more than one only after a caller gave up on its batch."""
@@ -179,5 +184,15 @@ STREAM_IN_FLIGHT_MAX = 256
 """Unanswered requests of one stream; further messages are not read until answers left."""
 CLIENT_STREAM_BYTES_MAX = 1024 * 1024
 """Payload bytes of one SDK stream that are sent and not answered: all answers to them fit into one gRPC message."""
+RULES_TOLD_MAX = 16
+"""Names of rules in one answer: gRPC takes 16 KB of trailing metadata. The ledger has them all."""
+PRINCIPAL_STREAMS_MAX = 8
+"""SignStream calls of one principal at once: bounds what one bot can make the server hold."""
+PRINCIPAL_IN_FLIGHT_MAX = 1_024
+"""Undecided and unanswered requests of one principal: half of what the queues of the enclave take."""
+REFUSALS_PER_S_MAX = 100
+"""Refusals of one principal that are recorded, on average; a ledger is for ever, and a bot may be owned."""
+REFUSALS_BURST_MAX = 1_000
+"""Refusals of one principal that are recorded at once."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""

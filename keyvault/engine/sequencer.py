@@ -16,21 +16,23 @@ Laws:
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
 from keyvault.core import limits
-from keyvault.core.commands import RequestSignature
+from keyvault.core.commands import RequestSignature, check_recordable
 from keyvault.core.decide import Authorised, decide_signature
 from keyvault.core.errors import Broken, KeyvaultError, Overloaded, RequestIdReused, Unavailable
 from keyvault.core.events import Answer, Event, SignatureRefused
+from keyvault.core.ids import Principal
 from keyvault.core.keys import Signature
 from keyvault.core.windows import Reservations
 from keyvault.engine.appender import Appender, Draft, draft
 from keyvault.engine.clock import Clock
 from keyvault.engine.observer import Observer, Step
+from keyvault.engine.refusals import RefusalBudget
 from keyvault.engine.request_index import RequestIndex
 from keyvault.engine.signing import SigningStage, SignJob
 from keyvault.hsm.base import SignItem, TokenFault
@@ -81,6 +83,8 @@ class Sequencer:
         self._clock = clock
         self._observer = observer
         self._reservations = Reservations()
+        self._refusals = RefusalBudget()
+        self._by_principal: Counter[Principal] = Counter()
         self._pending: dict[bytes, _Pending] = {}
         self._drafts: deque[tuple[Draft, Waiter | None]] = deque()
         self._drafted = asyncio.Event()
@@ -120,7 +124,8 @@ class Sequencer:
 
         Raises:
             RequestIdReused: the id stands for other bytes.
-            Overloaded: a queue is full; nothing was decided.
+            Overloaded: a queue is full, or this caller was refused too often; nothing was recorded.
+            Malformed: it cannot be recorded, so nothing was decided.
 
         The future raises DeadlinePassed or Unavailable: nothing was released, the id is free.
         """
@@ -142,17 +147,29 @@ class Sequencer:
     def _decide(self, key: bytes, command: RequestSignature, deadline: float) -> _Pending:
         if not self._stage.has_room() or len(self._drafts) >= limits.INBOX_MAX:
             raise Overloaded("the enclave has all the work it can queue", retry_after_ms=50)
-        decision = decide_signature(self._appender.state, self._reservations, command, self._clock.now())
+        if self._by_principal[command.request.principal] >= limits.PRINCIPAL_IN_FLIGHT_MAX:
+            raise Overloaded("this principal has all the requests in flight that it may have", retry_after_ms=50)
+        now = self._clock.now()
+        check_recordable(command)
+        decision = decide_signature(self._appender.state, self._reservations, command, now)
+        if isinstance(decision, SignatureRefused):
+            self._refusals.spend(command.request.principal, now)
+            refused = draft(decision)  # before anything waits for it
+            pending = self._new_pending(key, command)
+            self._commit_later(refused, None)
+            return pending
+        pending = self._new_pending(key, command)
+        pending.ticket = self._reservations.reserve(decision.key.key, decision.outflow)
+        self._stage.submit(self._job(key, decision, deadline))
+        return pending
+
+    def _new_pending(self, key: bytes, command: RequestSignature) -> _Pending:
         pending = _Pending(command=command)
         self._pending[key] = pending
+        self._by_principal[command.request.principal] += 1
         self._index.saw(key)
         self._idle.clear()
         self._observer.step(Step.DECIDED, 1)
-        if isinstance(decision, SignatureRefused):
-            self._commit_later(decision, None)
-        else:
-            pending.ticket = self._reservations.reserve(decision.key.key, decision.outflow)
-            self._stage.submit(self._job(key, decision, deadline))
         return pending
 
     def _job(self, key: bytes, decision: Authorised, deadline: float) -> SignJob:
@@ -164,7 +181,12 @@ class Sequencer:
                 self._settle(key, result)
                 return
             self._observer.step(Step.SIGNED, 1)
-            self._commit_later(decision.issued(self._appender.state, result), None)
+            try:
+                item = draft(decision.issued(self._appender.state, result))
+            except KeyvaultError as error:  # it cannot be recorded, so it is not released; only this request fails
+                self._settle(key, error)
+                return
+            self._commit_later(item, None)
 
         item = SignItem(
             object_id=decision.key.token_object_id,
@@ -185,7 +207,7 @@ class Sequencer:
             await self._idle.wait()
             self._check_running()
             waiter: Waiter = asyncio.get_running_loop().create_future()
-            self._commit_later(decide(), waiter)
+            self._commit_later(draft(decide()), waiter)
             return await waiter
         finally:
             self._open.set()
@@ -202,14 +224,8 @@ class Sequencer:
         if self._closing or self.stopped.done():
             raise Unavailable("the enclave is stopping; nothing was done", retry_after_ms=1_000)
 
-    def _commit_later(self, event: Event, waiter: Waiter | None) -> None:
-        try:
-            self._drafts.append((draft(event), waiter))
-        except KeyvaultError as error:
-            if waiter is not None:  # a change: its caller learns what does not fit, and nothing happened
-                raise
-            self.end_term(Broken(f"an answer cannot be written, so its bounds are wrong: {error}"))
-            return
+    def _commit_later(self, item: Draft, waiter: Waiter | None) -> None:
+        self._drafts.append((item, waiter))
         self._idle.clear()
         self._drafted.set()
 
@@ -247,6 +263,7 @@ class Sequencer:
 
     def _settle(self, key: bytes, outcome: Recorded | KeyvaultError) -> None:
         pending = self._pending.pop(key)
+        self._by_principal[pending.command.request.principal] -= 1
         if pending.ticket is not None:
             self._reservations.release(pending.ticket)
         for waiter in pending.waiters:

@@ -160,8 +160,15 @@ def _check_window(parameters: Parameters) -> None:
         raise Malformed(f"{FIELD}.recvWindow", f"must be a whole number of milliseconds, 1 to {_RECV_WINDOW_MS_MAX}")
 
 
+FACTS = ("symbol", "coin", "asset", "addressTag", *DESTINATIONS)
+"""Parameters that become facts: they are written into the ledger once more for each effect."""
+
+
 def _effects(operation: Operation, parameters: Parameters) -> tuple[Effect, ...]:
     """Return one effect; for orders, one for each leg that has a side."""
+    for name in FACTS:
+        if len(parameters.get(name, "")) > limits.EXCHANGE_FACT_CHARS_MAX:
+            raise Malformed(f"{FIELD}.{name}", f"is longer than {limits.EXCHANGE_FACT_CHARS_MAX} characters")
     symbol = parameters.get("symbol")
     if operation is Operation.ORDER:
         sides = tuple(_side(name, parameters[name]) for name in SIDES if name in parameters)

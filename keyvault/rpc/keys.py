@@ -6,7 +6,7 @@ from typing import TypeVar
 from keyvault.core import limits
 from keyvault.core.approvals import Action, decode_statement
 from keyvault.core.commands import ChangeEnclave
-from keyvault.core.errors import KeyvaultError, Malformed, NotFound
+from keyvault.core.errors import Malformed, NotFound
 from keyvault.core.events import KeyCreated, KeyStateChanged
 from keyvault.core.ids import KeyId
 from keyvault.core.policy import Policy
@@ -26,10 +26,10 @@ _PAGE_DEFAULT, _PAGE_MAX = 100, 1_000
 
 
 async def guarded(context: Context, work: Callable[[], Awaitable[R]]) -> R:
-    """Return what ``work`` returns; a KeyvaultError ends the call with its status."""
+    """Return what ``work`` returns; an error ends the call with its status."""
     try:
         return await work()
-    except KeyvaultError as error:
+    except Exception as error:
         await abort(context, failure_of(error))
         raise
 
@@ -153,7 +153,7 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
         key, version = self._named(name)
         command = change_of(authorization, action)
         parameters = dict(command.statement.parameters)
-        if parameters.get("key") != key or version not in (None, int(parameters.get("version", "0"))):
+        if parameters.get("key") != key or (version is not None and parameters.get("version") != str(version)):
             raise Malformed("name", f"the statement is about another key: {command.statement.summary()}")
         return await self._change(command)
 

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import structlog
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
+from keyvault.core import limits
 from keyvault.core.errors import (
+    Broken,
     Conflict,
     DeadlinePassed,
     KeyvaultError,
@@ -22,6 +25,7 @@ from keyvault.core.errors import (
 from keyvault.v1 import signing_pb2
 
 DOMAIN = "keyvault"
+log = structlog.get_logger("keyvault.rpc")
 
 _BY_REASON = {
     Reason.NO_RULE_ALLOWS: grpc.StatusCode.PERMISSION_DENIED,
@@ -70,7 +74,7 @@ class Failure:
             message=self.message,
             reason=self.reason,
             retry_after_ms=self.retry_after_ms,
-            rules=self.rules,
+            rules=self.rules[: limits.RULES_TOLD_MAX],
         )
 
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
@@ -78,7 +82,8 @@ class Failure:
         status = status_pb2.Status(code=self.code.value[0], message=self.message)
         details = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN)
         if self.rules:
-            details.metadata["rules"] = ",".join(self.rules)
+            details.metadata["rules"] = ",".join(self.rules[: limits.RULES_TOLD_MAX])
+            details.metadata["rule_count"] = str(len(self.rules))
         status.details.add().Pack(details)
         if self.retry_after_ms:
             delay = Duration()
@@ -93,8 +98,11 @@ class Failure:
         return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
-def failure_of(error: KeyvaultError) -> Failure:
-    """Return what the caller sees of this error. Broken says nothing about the inside."""
+def failure_of(error: Exception) -> Failure:
+    """Return what the caller sees of this error. Broken, and what nobody foresaw, say nothing about the inside."""
+    if not isinstance(error, KeyvaultError):
+        log.error("unforeseen", error=repr(error), exc_info=error)
+        return failure_of(Broken("unforeseen"))
     if isinstance(error, Refused):
         return refusal(error.reason, error.explanation, error.rules)
     code, reason = next((code, reason) for family, code, reason in _BY_FAMILY if isinstance(error, family))

@@ -21,9 +21,9 @@ from keyvault.core.errors import (
     Unavailable,
 )
 from keyvault.core.events import SignatureIssued, SignatureRefused
-from keyvault.core.ids import KeyId, LedgerIndex, UnixMillis
+from keyvault.core.ids import KeyId, LedgerIndex, Principal, UnixMillis
 from keyvault.core.keys import KeyState
-from keyvault.core.policy import ANY, Limit
+from keyvault.core.policy import ANY, Limit, Rule
 from keyvault.core.state import State, apply
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
@@ -110,9 +110,9 @@ async def _open(medium: MemoryMedium, token: SoftwareToken) -> Enclave:
 
 
 @asynccontextmanager
-async def _world(*, lanes: int = 2, limits_: tuple[Limit, ...] = ()) -> AsyncIterator[World]:
+async def _world(*, lanes: int = 2, limits_: tuple[Limit, ...] = (), rule: Rule | None = None) -> AsyncIterator[World]:
     medium, token, alice = MemoryMedium(), SoftwareToken(lanes=lanes), Person("alice")
-    rules = policy(allow_digest(), limits=limits_)
+    rules = policy(rule or allow_digest(), limits=limits_)
     write_genesis(MemoryStore(medium), genesis(alice, rules=rules, log_public_key=token.log_public_key))
     world = World(medium=medium, token=token, alice=alice, enclave=await _open(medium, token))
     await world.admin(Action.KEY_CREATE, key="signer", algorithm="SECP256K1")
@@ -325,17 +325,48 @@ async def test_a_change_that_does_not_fit_into_an_entry_is_malformed() -> None:
 
 async def test_full_queues_push_back() -> None:
     """I9: with the token held the queue fills, the next request is refused at once, and the rest is still served."""
-    async with _world(lanes=1) as world:
+    bots = [Principal(f"spiffe://test.local/bot/b{n}") for n in range(4)]
+    async with _world(lanes=1, rule=replace(allow_digest(), principals=ANY)) as world:
         world.token.lanes[0].gate.clear()
         held = world.ask("held")
         await _settle()
-        waiters = [world.enclave.request(digest_request(f"r{n}"), SOON) for n in range(limits.TOKEN_QUEUE_MAX)]
+        waiters = [
+            world.enclave.request(digest_request(f"r{n}", principal=bots[n % 4]), SOON)
+            for n in range(limits.TOKEN_QUEUE_MAX)
+        ]
         with pytest.raises(Overloaded):
             world.enclave.request(digest_request("one-more"), SOON)
         world.token.lanes[0].gate.set()
         await asyncio.gather(held, *waiters)
         assert len(world.issued()) == limits.TOKEN_QUEUE_MAX + 1
         assert max(world.token.lanes[0].batches) <= limits.TOKEN_BATCH_MAX
+
+
+async def test_one_principal_cannot_fill_the_queue() -> None:
+    """I9: a bot that floods is pushed back at its own bound, and another bot is still served."""
+    other = Principal("spiffe://test.local/bot/other")
+    async with _world(lanes=1, rule=replace(allow_digest(), principals=ANY)) as world:
+        world.token.lanes[0].gate.clear()
+        waiters = [world.enclave.request(digest_request(f"r{n}"), SOON) for n in range(limits.PRINCIPAL_IN_FLIGHT_MAX)]
+        with pytest.raises(Overloaded, match="this principal"):
+            world.enclave.request(digest_request("one-more"), SOON)
+        served = world.enclave.request(digest_request("mine", principal=other), SOON)
+        world.token.lanes[0].gate.set()
+        await asyncio.gather(served, *waiters)
+
+
+async def test_refusals_of_one_principal_are_recorded_up_to_a_bound() -> None:
+    """I9: a bot that is only refused cannot fill the ledger; what is not recorded leaves its id free."""
+    async with _world() as world:
+        count = limits.REFUSALS_BURST_MAX
+        asked = [digest_request(f"r{n}", principal=OTHER_BOT) for n in range(count)]
+        for start in range(0, count, 500):
+            await asyncio.gather(*(world.enclave.request(one, SOON) for one in asked[start : start + 500]))
+        size = len(world.medium.bodies)
+        with pytest.raises(Overloaded, match="not recorded"):
+            world.enclave.request(digest_request("one-more", principal=OTHER_BOT), SOON)
+        assert len(world.medium.bodies) == size
+        assert isinstance((await world.sign("mine")).event, SignatureIssued)
 
 
 async def test_a_deadline_ends_the_wait_for_the_token() -> None:

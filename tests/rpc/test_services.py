@@ -14,11 +14,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from keyvault.client import AsyncClient, Credentials, MemberKey
 from keyvault.core import limits
+from keyvault.core.approvals import Action
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.genesis import write_genesis
+from keyvault.ledger import wire
 from keyvault.ledger.note import parse_vkey
 from keyvault.ledger.proof import verify_proof
 from keyvault.rpc.server import SERVICES, Server
@@ -35,7 +37,7 @@ from keyvault.v1 import (
 )
 from tests.client.scripted import make_credentials
 from tests.software_token import SoftwareToken
-from tests.worlds import Person, allow_digest, genesis, policy
+from tests.worlds import Person, allow_digest, genesis, policy, signed, statement
 
 
 @dataclass
@@ -101,6 +103,11 @@ def _ask(
     request_id: str, *, key: str = "enclaves/hot/keys/signer", digest: bytes = b"d" * 32
 ) -> signing_pb2.SignRequest:
     return signing_pb2.SignRequest(key=key, request_id=request_id, payload=types_pb2.Payload(raw_digest=digest))
+
+
+async def _next(stream: Any) -> signing_pb2.SignStreamResponse:  # noqa: ANN401  any stream
+    message: signing_pb2.SignStreamResponse = await stream.read()
+    return message
 
 
 async def _code(call: object) -> grpc.StatusCode:
@@ -195,6 +202,35 @@ async def test_a_stream_that_is_cut_leaves_facts_and_no_trouble(tmp_path: Path) 
         first, second = await asyncio.gather(stub.Sign(_ask("r1")), stub.Sign(_ask("r2")))
         assert {first.request_id, second.request_id} == {"r1", "r2"}
         assert len(here.token.signed) == 2
+
+
+async def test_a_bot_has_so_many_streams_at_most(tmp_path: Path) -> None:
+    """I9: one stream more than a principal may have is RESOURCE_EXHAUSTED; when one ends there is room again."""
+    async with world(tmp_path) as here, here.channel(here.bot) as channel:
+        stub = signing_pb2_grpc.SigningServiceStub(channel)
+        streams = [stub.SignStream() for _ in range(limits.PRINCIPAL_STREAMS_MAX)]
+        for number, stream in enumerate(streams):
+            await stream.write(signing_pb2.SignStreamRequest(requests=[_ask(f"s{number}")]))
+            assert (await _next(stream)).results[0].request_id == f"s{number}"
+        assert await _code(stub.SignStream().read()) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await streams[0].done_writing()
+        assert await streams[0].read() is grpc.aio.EOF
+        again = stub.SignStream()
+        await again.write(signing_pb2.SignStreamRequest(requests=[_ask("again")]))
+        assert (await _next(again)).results[0].request_id == "again"
+
+
+@pytest.mark.parametrize("version", ["abc", "", "0", "01", "9" * 5_000, "\u0661"])
+async def test_a_statement_with_a_strange_version_is_malformed(tmp_path: Path, version: str) -> None:
+    """A statement that names no version is INVALID_ARGUMENT before anything else, and the server goes on."""
+    async with world(tmp_path) as here, here.channel(here.admin) as channel:
+        parameters = {"key": "signer", "version": version}
+        said = statement(here.enclave.state, Action.KEY_DISABLE, parameters, expires_at=SystemClock().now() + 60_000)
+        envelope = wire.envelope_to_proto(signed(said))
+        stub = keys_pb2_grpc.KeyServiceStub(channel)
+        call = stub.DisableKey(keys_pb2.DisableKeyRequest(name="enclaves/hot/keys/signer", authorization=envelope))
+        assert await _code(call) is grpc.StatusCode.INVALID_ARGUMENT
+        assert (await signing_pb2_grpc.SigningServiceStub(channel).Sign(_ask("next"))).signature.value
 
 
 async def test_bots_may_sign_and_nothing_else(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from keyvault.core import errors
+from keyvault.core import errors, limits
 from keyvault.core.errors import Reason
 from keyvault.rpc.status import Failure, failure_of, refusal
 
@@ -55,3 +55,18 @@ def test_what_is_broken_inside_stays_inside() -> None:
     failure = failure_of(errors.Corrupt("entry 7 in some file of ours"))
     assert failure.code is grpc.StatusCode.INTERNAL
     assert "entry 7" not in failure.message
+
+
+def test_what_nobody_foresaw_stays_inside() -> None:
+    """An error of no family is INTERNAL, and its text does not reach the caller."""
+    failure = failure_of(ValueError("a secret detail"))
+    assert failure.code is grpc.StatusCode.INTERNAL
+    assert "secret" not in failure.message
+
+
+def test_many_rules_fit_into_the_metadata() -> None:
+    """A refusal by hundreds of rules names some of them and their number: clients take 16 KB of metadata at most."""
+    failure = refusal(Reason.DENIED_BY_RULE, "because", tuple(f"{n:063}" for n in range(500)))
+    ((_, packed),) = failure.trailing_metadata()
+    assert len(packed) < 4_096
+    assert len(failure.to_stream().rules) == limits.RULES_TOLD_MAX
