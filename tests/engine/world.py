@@ -1,0 +1,111 @@
+"""An enclave over a medium that outlives it, with a token whose lanes can be held; for the engine's tests."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from keyvault.core.approvals import Action
+from keyvault.core.events import SignatureIssued
+from keyvault.core.ids import UnixMillis
+from keyvault.core.policy import Limit, Rule
+from keyvault.engine.clock import SystemClock
+from keyvault.engine.enclave import Enclave, Identity
+from keyvault.engine.genesis import write_genesis
+from keyvault.engine.sequencer import Recorded
+from keyvault.ledger import codec
+from keyvault.store.memory import MemoryMedium, MemoryStore
+from tests.software_token import SoftwareToken
+from tests.worlds import (
+    NOW,
+    Person,
+    allow_digest,
+    change,
+    digest_request,
+    genesis,
+    policy,
+    statement,
+)
+
+SOON = 10**9
+"""A deadline that never comes, in monotonic seconds."""
+
+
+class FixedClock(SystemClock):
+    """Wall time stands still, monotonic time is the machine's."""
+
+    def now(self) -> UnixMillis:
+        """Return the world's moment."""
+        return NOW
+
+
+@dataclass
+class World:
+    """An enclave over a medium that outlives it."""
+
+    medium: MemoryMedium
+    token: SoftwareToken
+    alice: Person
+    enclave: Enclave
+
+    def ask(self, request_id: str, **more: object) -> "asyncio.Task[Recorded]":
+        """Ask for a signature in the background."""
+        command = digest_request(request_id, **more)  # type: ignore[arg-type]  # test glue
+
+        async def wait() -> Recorded:
+            await self.enclave.opened()
+            return await self.enclave.request(command, SOON)
+
+        return asyncio.create_task(wait())
+
+    async def sign(self, request_id: str, **more: object) -> Recorded:
+        """Ask and wait."""
+        return await self.ask(request_id, **more)
+
+    async def admin(self, action: Action, nonce: str = "00", **parameters: str) -> Recorded:
+        """Make a change as alice."""
+        said = statement(self.enclave.state, action, parameters, nonce=nonce)
+        return await self.enclave.change(change(said, self.alice))
+
+    def decoded(self) -> list[object]:
+        """The facts on the medium."""
+        return [codec.decode(body) for body in self.medium.bodies]
+
+    def issued(self) -> list[SignatureIssued]:
+        """The signatures on the medium."""
+        return [event for event in self.decoded() if isinstance(event, SignatureIssued)]
+
+
+async def settle() -> None:
+    """Let everything that can run do so."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def open_enclave(medium: MemoryMedium, token: SoftwareToken) -> Enclave:
+    return await Enclave.open(
+        store=MemoryStore(medium), token=token, clock=FixedClock(), identity=Identity(holder="h", software="test")
+    )
+
+
+@asynccontextmanager
+async def opened_world(
+    *, lanes: int = 2, limits_: tuple[Limit, ...] = (), rule: Rule | None = None
+) -> AsyncIterator[World]:
+    medium, token, alice = MemoryMedium(), SoftwareToken(lanes=lanes), Person("alice")
+    rules = policy(rule or allow_digest(), limits=limits_)
+    write_genesis(MemoryStore(medium), genesis(alice, rules=rules, log_public_key=token.log_public_key))
+    world = World(medium=medium, token=token, alice=alice, enclave=await open_enclave(medium, token))
+    await world.admin(Action.KEY_CREATE, key="signer", algorithm="SECP256K1")
+    try:
+        yield world
+    finally:
+        for lane in token.lanes:
+            lane.gate.set()
+        await world.enclave.close()
+
+
+async def restart(world: World) -> None:
+    """Open the ledger again as a new process would."""
+    await world.enclave.close()
+    world.enclave = await open_enclave(world.medium, world.token)
