@@ -76,7 +76,7 @@ async def test_queue_is_bounded(own: Deployment) -> None:
         await asyncio.gather(*(one(each) for each in requests))
     for error in refused:
         assert_overloaded(error)
-    assert len(signed) >= limits.TOKEN_QUEUE_MAX
+    assert len(signed) >= limits.PRINCIPAL_IN_FLIGHT_MAX
     assert len(signed) + len(refused) == TOO_MANY
     assert await asyncio.to_thread(stop_server, own) == 0
     facts = desk.facts_by_id(await asyncio.to_thread(desk.audited, own))
