@@ -43,7 +43,7 @@ def create(key: str, algorithm: str, target: Target, approver: Approver) -> None
       keyvault key create eth-mm-1 --algorithm secp256k1 --deployment ./desk
     """  # noqa: D301  as above
     member, kind = signer(approver), KeyAlgorithm(algorithm.upper())
-    say(f"Create key {key} ({kind}) in enclave {target.enclave}, signed by {approver.name}.")
+    say(f"{approver.name} asks: create key {key} ({kind}) in enclave {target.enclave}.")
     _show(call(target, lambda client: client.create_key(key, kind, signer=member)))
 
 
@@ -70,7 +70,7 @@ def import_key(key: str, secret_file: Path, is_hex: bool, target: Target, approv
       keyvault key import binance-1 --secret-file ./binance.secret --deployment ./desk
     """  # noqa: D301  as above
     secret, member = _secret(secret_file, is_hex=is_hex), signer(approver)
-    say(f"Import key {key} (HMAC_SHA256) into enclave {target.enclave}, signed by {approver.name}.")
+    say(f"{approver.name} asks: import key {key} (HMAC_SHA256) into enclave {target.enclave}.")
     _show(call(target, lambda client: client.import_hmac_key(key, secret, signer=member)))
 
 

@@ -17,6 +17,9 @@ from keyvault.cli.exits import UsageProblem
 from keyvault.core import limits
 from keyvault.core.ids import EnclaveName, MemberName, parse_enclave_name, parse_member_name
 
+DEFAULT_NAME = "demo"
+"""Name of the bot and the auditor that `keyvault init` makes."""
+
 PORT_FILE = "port"
 """Where ``serve --port-file DIR/port`` leaves the port of a deployment that listens on port 0."""
 VKEY_FILE = "log.vkey"
@@ -189,6 +192,9 @@ def _credential(given: Given, roles: tuple[str, ...]) -> tuple[Path, Path]:
 
 def _only(folder: Path, pattern: str, instead: str) -> Path:
     found = sorted(folder.glob(pattern))
+    first = [path for path in found if path.stem.endswith(f"-{DEFAULT_NAME}")]
+    if len(found) > 1 and len(first) == 1:
+        return first[0]  # the one that `init` made; others are most likely for other machines
     if len(found) != 1:
         names = ", ".join(path.stem for path in found) or "none"
         raise UsageProblem(f"{folder} has {len(found)} files {pattern} ({names}); say which one with {instead}")
