@@ -130,6 +130,10 @@ TOKEN_RESPAWN_MS_MIN = 100
 """Pause before a worker that failed twice without any success is started again; doubles."""
 TOKEN_RESPAWN_MS_MAX = 5_000
 """Longest pause between two starts of a worker: how late a repaired token is noticed."""
+TOKEN_DOWN_MS_MAX = 5_000
+"""Without any worker for longer, health says NOT_SERVING: an ordinary replacement takes far less."""
+TOKEN_LOOK_MS = 1_000
+"""Between two looks at whether any worker of the token is there."""
 TOKEN_CLOSE_MS = 1_000
 """From the end of a worker's sockets until it is killed: lets an object that is being written be finished."""
 DRAIN_MS_MAX = 10_000
@@ -194,5 +198,9 @@ REFUSALS_PER_S_MAX = 100
 """Refusals of one principal that are recorded, on average; a ledger is for ever, and a bot may be owned."""
 REFUSALS_BURST_MAX = 1_000
 """Refusals of one principal that are recorded at once."""
+DESCRIPTORS_WANTED = 65_536
+"""The server raises its soft limit of open files to this, as far as the hard limit lets it."""
+DESCRIPTORS_MIN = 1_024
+"""Below this hard limit the server warns: a connection is one descriptor, a worker three, each started with more."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""

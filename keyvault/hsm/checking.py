@@ -55,11 +55,12 @@ class Checker:
         await self._in_thread(self.end)
         try:
             await self._in_thread(self._spawn)
+            if self._stream is None:
+                return
+            channel = await open_channel(self._stream, lambda: None)
         except OSError as error:
+            await self._in_thread(self.end)
             raise CheckerFailed(f"cannot start the checker: {error.strerror}") from error
-        if self._stream is None:
-            return
-        channel = await open_channel(self._stream, lambda: None)
         try:
             await channel.exchange(b"", TOKEN_START_MS / 1000)  # nothing to check: the answer says that it works
         except OSError as error:

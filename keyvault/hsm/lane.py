@@ -6,28 +6,33 @@ blocks (starting, killing and reaping processes) is done by a thread of the lane
 lane: Linux kills a worker when the thread that started it ends.
 
 States: DOWN (the worker is being replaced) -> UP -> DOWN ... -> ended. A batch is accepted only in UP, and every
-accepted batch is answered exactly once: by the worker within the deadline, or by faults. Nothing is sent twice.
+accepted batch is answered exactly once: by the worker within the deadline, or by faults. Nothing is sent twice. Only
+the end of the token or a refused PIN ends a lane: what nobody foresaw costs the worker and the batches that were there.
 """
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 
 from keyvault.core.keys import Signature
-from keyvault.core.limits import LANE_QUEUE_MAX
+from keyvault.core.limits import LANE_QUEUE_MAX, TOKEN_RESPAWN_MS_MIN
 from keyvault.hsm.base import SignItem, TokenFault
 from keyvault.hsm.channel import Channel, open_channel
-from keyvault.hsm.checking import Checker, CheckerFailed
+from keyvault.hsm.checking import Checker
 from keyvault.hsm.jobs import Job, MakeJob, SignJob, Strikes
 from keyvault.hsm.process import Breaker, Link, TokenClosed, WorkerSlot
 from keyvault.v1 import worker_pb2
 
 T = TypeVar("T")
+_log = logging.getLogger("keyvault.hsm")
+_CLOSED = TokenFault("CLOSED", "the token is closed")
 _REPLACED = TokenFault("WORKER_REPLACED", "the token's worker is being replaced")
 
 
@@ -42,6 +47,15 @@ class _Ticket(Generic[T]):
         """Answer; a caller that gave up is told nothing, and the result is dropped."""
         if not self.future.done():
             self.future.set_result(result)
+
+    def refuse(self, fault: TokenFault) -> None:
+        """Answer with the fault. Raises nothing: who waits is told in any case."""
+        if self.future.done():
+            return
+        try:
+            self.settle(self.job.refuse(fault))
+        except Exception:  # noqa: BLE001 - a job that cannot even be refused must not be waited for
+            self.future.set_exception(fault)
 
 
 class WorkerLane:
@@ -85,6 +99,11 @@ class WorkerLane:
     def is_up(self) -> bool:
         """See ``keyvault.hsm.base.Lane``. Also when no lane will ever be up: sign says why."""
         return self._up or self.hopeless
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether there is a live worker behind the lane."""
+        return self._up
 
     async def ready(self) -> None:
         """See ``keyvault.hsm.base.Lane``. Returns also when no lane of the token will ever be up: sign says why."""
@@ -141,35 +160,53 @@ class WorkerLane:
                 waiter.set_result(None)
 
     async def _run(self) -> None:
-        with contextlib.suppress(CheckerFailed):  # the first batch tries again and says what is wrong
-            await self._checker.start()
-        while not self._breaker.closing.is_set():
-            try:
-                link = await self._loop.run_in_executor(self._thread, self._slot.link, self._index)
-            except TokenClosed:
-                break
-            except TokenFault as fault:
-                self._not_started(fault)
-                if self._breaker.latch is not None:
-                    self.latched = True
-                    self._latched()
-                    break
-                continue
-            await self._serve_one(link)
-        self._checker.close()
+        try:
+            with contextlib.suppress(Exception):  # the first batch tries again and says what is wrong
+                await self._checker.start()
+            while not self._breaker.closing.is_set() and not self.latched:
+                await self._live()
+        finally:
+            if not self.latched:
+                self._go_down(_CLOSED)
+            self._checker.close()
+
+    async def _live(self) -> None:
+        """Get a worker and use it to its end, or learn why there is none."""
+        try:
+            await self._serve_one(await self._loop.run_in_executor(self._thread, self._slot.link, self._index))
+        except TokenClosed:
+            pass  # so says ``closing``, too
+        except TokenFault as fault:
+            self._not_started(fault)
+            if self._breaker.latch is not None:
+                self.latched = True
+                self._latched()
+        except Exception as error:  # noqa: BLE001 - whatever it is, a lane that ends silently never signs again
+            _log.exception("lane %d of the token failed in a way that nobody foresaw; it begins anew", self._index)
+            self._not_started(TokenFault("LANE_FAILED", f"the token's lane failed ({type(error).__name__})"))
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Let some time pass, unless the token is closing: what failed may do so before the slot's own pause."""
+        self._wake.clear()
+        if not self._breaker.closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), TOKEN_RESPAWN_MS_MIN / 1000)
 
     async def _serve_one(self, link: Link) -> None:
         """Use the link until its worker fails or the token is closed."""
-        self._channel = channel = await open_channel(link.stream, self._wake.set)
-        self._go_up()
-        code = await self._serve(link, channel)
-        if code is None:
-            self._go_down(TokenFault("CLOSED", "the token is closed"))
-            channel.close()
-            return
-        self._go_down(_REPLACED)
-        channel.close()
-        await self._in_thread(lambda: self._slot.failed(link, code))
+        self._channel = None
+        code: str | None = "LANE_FAILED"
+        try:
+            self._channel = channel = await open_channel(link.stream, self._wake.set)
+            self._go_up()
+            code = await self._serve(link, channel)
+        finally:
+            self._go_down(_CLOSED if code is None else _REPLACED)
+            if self._channel is not None:
+                self._channel.close()
+            if code is not None:
+                await self._in_thread(partial(self._slot.failed, link, code))
 
     async def _serve(self, link: Link, channel: Channel) -> str | None:
         """Do jobs until the worker fails, and return why; None when the token is closing."""
@@ -187,17 +224,24 @@ class WorkerLane:
 
     async def _do(self, link: Link, channel: Channel, ticket: _Ticket[object]) -> str | None:
         """Do one job and answer it; return a code if the worker must be replaced."""
-        result, code = await self._result(channel, ticket.job)
+        try:
+            result, code = await self._done(link, channel, ticket.job)
+            ticket.settle(result)
+        finally:
+            ticket.refuse(_REPLACED)  # if there is no answer
+        return code
+
+    async def _done(self, link: Link, channel: Channel, job: Job[object]) -> tuple[object, str | None]:
+        result, code = await self._result(channel, job)
         if self._breaker.closing.is_set():
             code = None  # we closed the channel; the worker may finish what it writes, then the token ends it
         elif code is not None:
             # Before anybody is told: nothing of the worker may still happen, and who is told may come back at once.
             await self._in_thread(link.worker.kill)
             self._go_down(_REPLACED)
-        elif ticket.job.worked(result):
+        elif job.worked(result):
             self._slot.succeeded()
-        ticket.settle(result)
-        return code
+        return result, code
 
     async def _result(self, channel: Channel, job: Job[object]) -> tuple[object, str | None]:
         try:
@@ -233,7 +277,7 @@ class WorkerLane:
         orphans = list(self._tickets)
         self._tickets.clear()
         for ticket in orphans:
-            ticket.settle(ticket.job.refuse(fault))
+            ticket.refuse(fault)
 
     def _not_started(self, fault: TokenFault) -> None:
         self._fault = fault

@@ -10,6 +10,7 @@ Laws:
 """
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -76,23 +77,13 @@ class WorkerProcess:
 
     def __init__(self, config: TokenConfig) -> None:
         """Start the process; ``hello`` says whether it works."""
-        pairs = [socket.socketpair() for _ in range(config.lanes_per_worker)]
-        theirs = tuple(pair[1].fileno() for pair in pairs)
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - arguments are the deployment's own configuration
-                config.command(theirs),
-                env=config.worker_environment(),
-                pass_fds=theirs,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the server, which drains first
-            )
-        except OSError as error:
-            _close_all(pair[0] for pair in pairs)
-            raise TokenFault("WORKER_NOT_STARTED", f"cannot start {config.worker_command[0]}: {error}") from error
-        finally:
-            _close_all(pair[1] for pair in pairs)
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:  # whatever fails, none stays open
+            try:
+                pairs = [_pair(ours, theirs) for _ in range(config.lanes_per_worker)]
+                self._process = _executed(config, tuple(pair[1].fileno() for pair in pairs))
+            except OSError as error:
+                raise _not_executed(config, error) from error
+            ours.pop_all()  # they are the lanes' now
         self.pid = self._process.pid
         self._streams: list[socket.socket | None] = [pair[0] for pair in pairs]
 
@@ -186,13 +177,15 @@ class WorkerSlot:
 
     def failed(self, link: Link, code: str) -> None:
         """Kill the worker of this link, unless it is dead already, and close the lane's socket."""
-        link.worker.kill()
-        with self._lock:
-            link.stream.close()
-            if self._worker is link.worker:
-                self._worker = None
-                link.worker.release()
-                _log.warning("token worker %d replaced: %s", link.worker.pid, code)
+        try:
+            link.worker.kill()
+        finally:
+            with self._lock:
+                link.stream.close()
+                if self._worker is link.worker:
+                    self._worker = None
+                    link.worker.release()
+                    _log.warning("token worker %d replaced: %s", link.worker.pid, code)
 
     def interrupt(self) -> None:
         """Cut short a start that is under way; for the end of the token."""
@@ -225,11 +218,11 @@ class WorkerSlot:
         try:
             found = worker.hello(time.monotonic() + self._config.start_ms / 1000)
             self._accept(found)
-        except TokenFault as fault:
+        except BaseException as error:  # a worker that nobody knows would hold the token and its descriptors
+            if isinstance(error, TokenFault) and error.code == LATCHED_CODE:
+                self._breaker.latch_on(error)
             worker.kill()
             worker.release()
-            if fault.code == LATCHED_CODE:
-                self._breaker.latch_on(fault)
             raise
         self.starts += 1
         return worker
@@ -241,6 +234,32 @@ class WorkerSlot:
                 "SELF_TEST_FAILED", f"the token no longer signs with {', '.join(sorted(missing)) or 'any'}"
             )
         self.capabilities = self.capabilities or found
+
+
+def _pair(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    pair = socket.socketpair()
+    ours.enter_context(pair[0])
+    theirs.enter_context(pair[1])
+    return pair
+
+
+def _executed(config: TokenConfig, lanes: tuple[int, ...]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 - arguments are the deployment's own configuration
+        config.command(lanes),
+        env=config.worker_environment(),
+        pass_fds=lanes,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for the server, which drains first
+    )
+
+
+def _not_executed(config: TokenConfig, error: OSError) -> TokenFault:
+    text = f"cannot start {config.worker_command[0]}: {error}"
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        text += "; raise the limit of open files (ulimit -n, LimitNOFILE) or close connections; it is tried again"
+    return TokenFault("WORKER_NOT_STARTED", text)
 
 
 def _capabilities(told: worker_pb2.Capabilities) -> Capabilities:

@@ -44,6 +44,11 @@ class TokenSupervisor:
         return self._lanes
 
     @property
+    def has_worker(self) -> bool:
+        """Whether any lane has a live worker, so that a request would be signed now."""
+        return any(lane.has_worker for lane in self._lanes)
+
+    @property
     def capabilities(self) -> Capabilities:
         """What every worker of the token can do. Raises TokenFault before ``start`` returned."""
         found = [slot.capabilities for slot in self._slots if slot.capabilities is not None]
