@@ -18,11 +18,13 @@ from keyvault.core.events import Event, SignatureIssued, SignatureRefused
 from keyvault.core.intent import PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.state import State, split_key_name
+from keyvault.descriptors import raise_descriptor_limit
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.observer import Observer, Step
 from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
+from keyvault.hsm.watch import watch
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Server
 from keyvault.secretfile import read_secret_file
@@ -51,6 +53,7 @@ async def serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    raise_descriptor_limit()
     store = open_store(config.enclave.database, create=False)
     try:
         token = await open_token(token_config(config))
@@ -84,6 +87,7 @@ async def _serve_enclave(
         enclave=enclave.state.enclave,
         epoch=enclave.state.epoch,
         ledger_size=enclave.size,
+        uncovered_entries=enclave.uncovered_at_start,
         recovery_s=round(time.monotonic() - began, 3),
     )
     server = Server(
@@ -97,7 +101,11 @@ async def _serve_enclave(
         await server.start()
         log.info("serving", listen=config.server.listen, port=server.port)
         on_ready(server.port)
-        return await _until_end(enclave, server, stop)
+        watching = asyncio.create_task(watch(lambda: token.has_worker, lambda able: server.say_signing(able=able)))
+        try:
+            return await _until_end(enclave, server, stop)
+        finally:
+            watching.cancel()
     finally:
         await enclave.close()
         log.info("figures", **metrics.snapshot())

@@ -35,8 +35,9 @@ from keyvault.v1 import (
     signing_pb2_grpc,
 )
 
+SIGNING = signing_pb2.DESCRIPTOR.services_by_name["SigningService"].full_name
 SERVICES = (
-    signing_pb2.DESCRIPTOR.services_by_name["SigningService"].full_name,
+    SIGNING,
     keys_pb2.DESCRIPTOR.services_by_name["KeyService"].full_name,
     governance_pb2.DESCRIPTOR.services_by_name["GovernanceService"].full_name,
     audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
@@ -98,6 +99,12 @@ class Server:
         await self._server.start()
         for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def say_signing(self, *, able: bool) -> None:
+        """Let health say of the whole and of SigningService whether anything can be signed; calls go on either way."""
+        status = health_pb2.HealthCheckResponse.SERVING if able else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", SIGNING):
+            await self._health.set(name, status)
 
     async def stop(self, grace_s: float) -> None:
         """Say NOT_SERVING, take no new calls, give those in flight ``grace_s`` seconds, then cut them."""

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -14,6 +16,7 @@ from tests.e2e import desk
 from tests.e2e.processes import signal_all, until, workers
 
 DEADLINE_MS = 1_000
+SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 def short_deadline(deployment: Deployment) -> None:
@@ -78,11 +81,12 @@ async def test_hung_worker(own: Deployment) -> None:
 
 
 async def test_token_gone_and_back(own: Deployment) -> None:
-    """Without any worker or token the server lives on and signs nothing; with the token back it signs by itself."""
+    """Without a worker the server lives on, signs nothing and health says so; with the token back it does by itself."""
     await asyncio.to_thread(start_server, own)
     tokens = own.dir / "token" / "tokens"
     away = own.dir / "token" / "away"
-    async with desk.bot(own) as bot, desk.admin(own) as admin:
+    async with desk.bot(own) as bot, desk.admin(own) as admin, health_of(own) as health:
+        assert await anext(health) == SERVING
         public_key = (await admin.get_key("signer")).public_key
         size = await desk.ledger_size(own)
         tokens.rename(away)
@@ -90,25 +94,31 @@ async def test_token_gone_and_back(own: Deployment) -> None:
         asked = [desk.digest_request(f"gone-{number}") for number in range(20)]
         outcomes = await asyncio.gather(*(desk.ask(bot.transport.signing, each, 1) for each in asked))
         assert set(outcomes) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-        await assert_lives(bot, own, public_key)
+        await assert_lives(bot, public_key)
+        assert await anext(health) == health_pb2.HealthCheckResponse.NOT_SERVING
         assert await desk.ledger_size(own) == size
         away.rename(tokens)
+        assert await anext(health) == SERVING
         await until(lambda: len(workers(own)) == 2)
         answers: desk.Answers = {}
         assert await desk.burst(own, asked, answers) == Counter()
         await assert_well_afterwards(own, answers)
 
 
-async def assert_lives(bot: AsyncClient, deployment: Deployment, public_key: bytes) -> None:
-    """The server says SERVING and knows its keys."""
-    channel = grpc.aio.secure_channel(
-        f"127.0.0.1:{deployment.port}", desk.credentials(deployment, "bot-demo").for_channel()
-    )
-    async with channel:
-        health = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]  # the stub sets it in its constructor
-            health_pb2.HealthCheckRequest(), timeout=20
-        )
-    assert health.status == health_pb2.HealthCheckResponse.SERVING
+@asynccontextmanager
+async def health_of(deployment: Deployment) -> AsyncIterator[AsyncIterator[int]]:
+    """The statuses of SigningService as the standard health service tells them: now, and with each change."""
+    target = f"127.0.0.1:{deployment.port}"
+    asked = health_pb2.HealthCheckRequest(service="keyvault.v1.SigningService")
+    async with grpc.aio.secure_channel(target, desk.credentials(deployment, "bot-demo").for_channel()) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        call = stub.Watch(asked, timeout=60)  # type: ignore[attr-defined]  # the stub sets it in its constructor
+        yield (answer.status async for answer in call)
+        call.cancel()
+
+
+async def assert_lives(bot: AsyncClient, public_key: bytes) -> None:
+    """The server answers and knows its keys."""
     asked = signing_pb2.GetPublicKeyRequest(name="enclaves/hot/keys/signer")
     assert (await bot.transport.signing.GetPublicKey(asked, timeout=20)).public_key == public_key
 
