@@ -40,23 +40,27 @@ def command() -> None:
 @click.argument("path", type=_PATH)
 @click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere than the ledger.")
 @click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@click.option("--checkpoint", type=_NEW_FILE, help="File of a checkpoint that you kept, such as ledger.db.checkpoint.")
 @json_option
 @click.pass_context
-def verify(context: click.Context, path: Path, log_vkey: str | None, vkey_file: Path | None) -> None:
+def verify(
+    context: click.Context, path: Path, log_vkey: str | None, vkey_file: Path | None, checkpoint: Path | None
+) -> None:
     """Verify a database file or an export at PATH, offline: recompute everything, trust nothing.
 
     Ends with 1 and says exactly what is wrong if anything is. Without the log's key from elsewhere a ledger that was
-    replaced as a whole, genesis included, looks right.
+    replaced as a whole, genesis included, looks right; without a checkpoint kept elsewhere, one whose end was cut.
 
     \b
     Example:
-      keyvault audit verify ./desk/ledger.db --vkey-file ./log.vkey
+      keyvault audit verify ./desk/ledger.db --vkey-file ./log.vkey --checkpoint ./ledger.db.checkpoint
     """  # noqa: D301  as above
     _check_there(path)
     key = log_vkey or (_read_vkey(vkey_file) if vkey_file else None)
     if key is None:
         say("No --log-vkey: this checks the ledger against itself only. Pin the key that `keyvault init` printed.")
-    found = archive.audit(path, log_vkey=key)
+    kept = archive.read_note(checkpoint) if checkpoint else None
+    found = archive.audit(path, log_vkey=key, kept=kept)
     emit({**_plain(report.as_json(found)), "log_vkey_expected": key}, lambda: report.summary(found))
     if not found.ok:
         context.exit(Exit.REFUSED)

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from keyvault.core.errors import Corrupt, KeyvaultError
-from keyvault.ledger.archive import audit, export, open_archive
+from keyvault.ledger.archive import audit, export, open_archive, read_note
 from keyvault.ledger.codec import decode
 from keyvault.ledger.report import as_json, summary
 from keyvault.ledger.show import describe
@@ -42,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--log-vkey", metavar="VKEY", help="the log key as you know it, from elsewhere than the ledger"
     )
+    command.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="a checkpoint that you kept, such as LEDGER.db.checkpoint"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_verify)
     command = commands.add_parser("export", help="write a folder of C2SP tiles for other tools")
@@ -57,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    report = audit(options.path, log_vkey=options.log_vkey)
+    kept = read_note(options.checkpoint) if options.checkpoint else None
+    report = audit(options.path, log_vkey=options.log_vkey, kept=kept)
     text = json.dumps(as_json(report), indent=2) if options.json else summary(report)
     sys.stdout.write(text + "\n")
     return EXIT_OK if report.ok else EXIT_PROBLEMS

@@ -66,11 +66,28 @@ def open_archive(path: Path) -> Archive:
     raise Unreadable(f"{path} is neither a ledger's database file nor an export folder")
 
 
-def audit(path: Path, *, log_vkey: str | None = None) -> Report:
-    """Return the full audit of a database file or an export folder; raise Unreadable, or Malformed for the key."""
+def audit(path: Path, *, log_vkey: str | None = None, kept: bytes | None = None) -> Report:
+    """Return the full audit of a database file or an export folder; raise Unreadable, or Malformed for the key.
+
+    ``kept`` is the note of a checkpoint that the auditor kept. Of a ledger in use: read before this is called.
+    """
     with contextlib.closing(open_archive(path)) as archive:
-        report = verify_rows(archive.rows(), archive.checkpoints, expected_vkey=log_vkey, expected_head=archive.head)
+        report = verify_rows(
+            archive.rows(), archive.checkpoints, expected_vkey=log_vkey, expected_head=archive.head, kept=kept
+        )
         return replace(report, problems=(*report.problems, *archive.problems()))
+
+
+def read_note(path: Path) -> bytes:
+    """Return what a checkpoint's file holds, verified by nobody; raise Unreadable."""
+    try:
+        with path.open("rb") as file:
+            note = file.read(limits.NOTE_BYTES_MAX + 1)
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
+    if len(note) > limits.NOTE_BYTES_MAX:
+        raise Unreadable(f"{path} is longer than a checkpoint, {limits.NOTE_BYTES_MAX} bytes")
+    return note
 
 
 # Database -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 For every entry: it decodes, follows from all before it (members' signatures on every change included), its request
 key is new, and its signature is the key's. For every checkpoint: the log key of entry 0 signed it, and its root is
 the root of the entries. What a checkpoint covers, nobody changes unnoticed; between the last two that agree and do
-not agree lies what was changed.
+not agree lies what was changed. A ledger with answers that no checkpoint covers is not genuine. What was cut off
+together with its checkpoints is found only by a checkpoint that was kept elsewhere.
 
 Not looked at: whether ``signing_input`` is what the payload means (that needs the decoders of keyvault.intents), and
 HMAC signatures (that needs the secret).
@@ -17,19 +18,21 @@ from dataclasses import dataclass
 
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed
-from keyvault.core.events import Event, Genesis, KeyCreated, SignatureIssued, SignatureRefused
+from keyvault.core.events import Event, Genesis, KeyCreated, SignatureIssued, SignatureRefused, TermStarted
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.state import State, apply, split_key_name
 from keyvault.ledger import checkpoint
 from keyvault.ledger.checkpoint import Checkpoint
 from keyvault.ledger.codec import decode, key_of
 from keyvault.ledger.errors import Unproven
+from keyvault.ledger.kept import KeptCheckpoint
 from keyvault.ledger.merkle import BLOCK_LEAVES, Tree, leaf_hash
 from keyvault.ledger.note import Verifier, parse_note, parse_vkey, verifier
 from keyvault.ledger.report import Problem, Report
 from keyvault.ledger.signatures import verify_signature
 
 PROGRESS_ENTRIES = 4_096
+_BEFORE_FIRST_CHECKPOINT = {Genesis.__name__, TermStarted.__name__}
 
 Progress = Callable[[int], None]
 """Called with the number of entries read so far."""
@@ -51,16 +54,19 @@ def verify(
     *,
     expected_vkey: str | None = None,
     expected_head: tuple[int, bytes] | None = None,
+    kept: bytes | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Return what an audit of these entries and of (size, note) checkpoints finds.
 
     ``expected_vkey`` is the log key that the auditor was given by another way than the ledger; ``expected_head`` is a
-    (size, root) that the entries must have. Raises Malformed if ``expected_vkey`` is no key; never for what is wrong
-    with the ledger.
+    (size, root) that the entries must have; ``kept`` is the note of a checkpoint that the auditor kept. Raises
+    Malformed if ``expected_vkey`` is no key; never for what is wrong with the ledger.
     """
     rows = (Row(index=index, body=body) for index, body in enumerate(entries))
-    return verify_rows(rows, checkpoints, expected_vkey=expected_vkey, expected_head=expected_head, progress=progress)
+    return verify_rows(
+        rows, checkpoints, expected_vkey=expected_vkey, expected_head=expected_head, kept=kept, progress=progress
+    )
 
 
 def verify_rows(
@@ -69,10 +75,15 @@ def verify_rows(
     *,
     expected_vkey: str | None = None,
     expected_head: tuple[int, bytes] | None = None,
+    kept: bytes | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Like ``verify`` for entries that know their place. Corrupt from ``rows`` is a problem, and the end of them."""
-    audit = _Audit(checkpoints, parse_vkey(expected_vkey) if expected_vkey else None)
+    audit = _Audit(
+        checkpoints,
+        parse_vkey(expected_vkey) if expected_vkey else None,
+        None if kept is None else KeptCheckpoint(kept),
+    )
     try:
         for row in rows:
             if not audit.take(row):
@@ -98,9 +109,12 @@ def _same_key_other_name(own: Verifier, note: bytes) -> Verifier | None:
 class _Audit:
     """An audit under way: a replay of the facts, and a tree that is compared with the checkpoints."""
 
-    def __init__(self, checkpoints: Iterable[tuple[int, bytes]], expected: Verifier | None) -> None:
+    def __init__(
+        self, checkpoints: Iterable[tuple[int, bytes]], expected: Verifier | None, kept: KeptCheckpoint | None
+    ) -> None:
         self.size = 0
         self._expected = expected
+        self._kept = kept
         self._key = expected
         self._state = State.empty()
         self._follows = True
@@ -236,6 +250,9 @@ class _Audit:
     # Checkpoints --------------------------------------------------------------------------------------------------
 
     def _checkpoints_at(self, size: int) -> None:
+        if self._kept and self._kept.size == size:
+            self._flush()
+            self._kept.saw(self._tree.root())
         while self._next is not None and self._next[0] <= size:
             stated, note = self._next
             self._next = next(self._checkpoints, None)
@@ -300,8 +317,21 @@ class _Audit:
                 self._cut_off(found)
         if self._disagreeing:
             self.add(None, f"{self._disagreeing} later checkpoints could not be compared: the entries differ before")
+        if self._kept and self._whole:
+            self._compare_kept(self._kept)
         if expected_head and self._whole:
             self._compare_head(*expected_head)
+        if not self._covered and not self._problems and set(self._facts) - _BEFORE_FIRST_CHECKPOINT:
+            self.add(
+                None,
+                "no checkpoint covers anything: nothing signed vouches for these entries. A server signs one before "
+                "its first answer, so checkpoints were deleted",
+            )
+
+    def _compare_kept(self, kept: KeptCheckpoint) -> None:
+        sentence = kept.problem(self._key, self.size)
+        if sentence:
+            self.add(None, sentence)
 
     def _rest(self) -> Iterator[tuple[int, bytes]]:
         while self._next is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from keyvault.ledger.merkle import Tree, leaf_hash
 from tests.deployment import Deployment, copy_of, new_deployment, served
 
 Run = Callable[..., Result]
@@ -60,6 +61,25 @@ def test_a_changed_entry_is_found_and_ends_with_1(offline: Run, own: Deployment)
     document = json.loads(result.stdout)
     assert document["ok"] is False
     assert document["problems"][0]["index"] <= 3 <= document["problems"][0]["last"]
+
+
+def test_a_kept_checkpoint_is_held_against_the_ledger(offline: Run, past: Deployment, own: Deployment) -> None:
+    """The file beside the ledger agrees with it; once ledger and checkpoints are cut, it ends with 1."""
+    arguments = ("audit", "verify", own.ledger, "--log-vkey", own.log_vkey)
+    kept = ("--checkpoint", past.dir / "ledger.db.checkpoint")
+    assert offline(*arguments, *kept).exit_code == 0
+    with sqlite3.connect(own.ledger) as connection:
+        connection.executescript(
+            "DROP TRIGGER entries_are_never_deleted; DROP TRIGGER checkpoints_are_never_deleted;"
+            "DELETE FROM entries WHERE idx > 2; DELETE FROM checkpoints WHERE size > 3"
+        )
+        leaves = [leaf_hash(body) for (body,) in connection.execute("SELECT body FROM entries ORDER BY idx")]
+        connection.execute("UPDATE head SET size = 3, root = ?", (Tree.of(leaves).root(),))
+    connection.close()
+    assert offline(*arguments).exit_code == 0
+    result = offline(*arguments, *kept)
+    assert result.exit_code == 1
+    assert "WRONG: the checkpoint that you kept covers 4 entries, the ledger has 3" in result.stdout
 
 
 def test_another_log_s_key_is_found(offline: Run, past: Deployment, desk: Deployment) -> None:

@@ -72,7 +72,39 @@ def test_a_genuine_ledger_has_nothing_wrong() -> None:
 def test_the_ledger_alone_is_enough() -> None:
     """Without anything that the auditor knows beforehand the ledger is consistent in itself."""
     assert verify(GOOD.entries, GOOD.checkpoints).ok
-    assert verify(GOOD.entries, []).ok
+
+
+def test_answers_without_any_checkpoint_are_not_genuine() -> None:
+    """Once anything was answered a checkpoint must stand; a genesis and terms that answered nothing need none."""
+    assert "no checkpoint covers" in _first(verify(GOOD.entries, [])).sentence
+    young = Ledger()
+    young.start()
+    young.start_term()
+    assert verify(young.entries, []).ok
+
+
+def test_a_kept_checkpoint_is_held_against_the_entries() -> None:
+    """Any checkpoint ever signed agrees; over a cut or another history, from another log, or garbled, it is named."""
+    for _, note in GOOD.checkpoints:
+        assert verify(GOOD.entries, GOOD.checkpoints, kept=note).ok
+    newest, other = GOOD.checkpoints[-1][1], sample(2)
+    cut = verify(GOOD.entries[: SIZES[-2]], GOOD.checkpoints[:-1], kept=newest)
+    wrong = (
+        (cut, "its end was cut"),
+        (verify(GOOD.entries, GOOD.checkpoints, kept=other.checkpoints[-1][1]), "is not what the log key"),
+        (verify(GOOD.entries, GOOD.checkpoints, kept=b"garbage"), "is not one"),
+        (verify(GOOD.entries, GOOD.checkpoints, kept=_forked(SIZES[-1])), "signed over other entries"),
+    )
+    for report, words in wrong:
+        assert len(report.problems) == 1
+        assert _first(report).sentence.startswith("the checkpoint that you kept")
+        assert words in _first(report).sentence
+
+
+def _forked(size: int) -> bytes:
+    """Return a note that the log key signed over a history that is not this one."""
+    text = checkpoint.signing_text(GOOD.key.name, size, bytes(32))
+    return checkpoint.assemble(text, GOOD.key, GOOD.log_key.sign(text))
 
 
 @given(st.integers(1, len(GOOD.entries) - 1), st.data())

@@ -1,0 +1,43 @@
+"""A checkpoint that an auditor kept, held against the ledger as it is now."""
+
+from keyvault.core.errors import Malformed
+from keyvault.ledger.checkpoint import open_checkpoint, parse_checkpoint
+from keyvault.ledger.errors import Unproven
+from keyvault.ledger.note import Verifier, parse_note
+
+_NAME = "the checkpoint that you kept"
+
+
+class KeptCheckpoint:
+    """The note, and the root that the entries give at its size once they were read so far."""
+
+    __slots__ = ("_complaint", "_note", "_root", "size")
+
+    def __init__(self, note: bytes) -> None:
+        self.size = -1
+        """Entries that the note speaks of; -1 if it is no checkpoint."""
+        self._note = note
+        self._root: bytes | None = None
+        self._complaint = ""
+        try:
+            self.size = parse_checkpoint(parse_note(note).text).size
+        except Malformed as error:
+            self._complaint = f"{_NAME} is not one: {error}"
+
+    def saw(self, root: bytes) -> None:
+        """Take the root of the first ``size`` entries."""
+        self._root = root
+
+    def problem(self, key: Verifier | None, entries: int) -> str | None:
+        """Return what is wrong, in a sentence, or None. ``entries`` is the number that the ledger has."""
+        if self._complaint or key is None:
+            return self._complaint or f"{_NAME} cannot be checked: entry 0 does not give the log key"
+        try:
+            found = open_checkpoint(self._note, key)
+        except (Malformed, Unproven) as error:
+            return f"{_NAME} is not what the log key {key.vkey} signed: {error}"
+        if self._root is None:
+            return f"{_NAME} covers {self.size} entries, the ledger has {entries}: its end was cut, or it is older"
+        if self._root != found.root:
+            return f"{_NAME} was signed over other entries up to {self.size}: the ledger was rewritten since"
+        return None
