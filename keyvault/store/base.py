@@ -22,7 +22,7 @@ EMPTY_HEAD = Head(size=0, root=hashlib.sha256(b"").digest())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry to append. ``request_key`` is unique in the ledger when given."""
+    """One entry. ``request_key`` is unique in the ledger when given."""
 
     body: bytes
     request_key: bytes | None = None
@@ -57,11 +57,14 @@ class Store(Protocol):
     def read(self, start: int, count: int) -> list[bytes]:
         """Return up to ``count`` bodies from index ``start``, in order; fewer only at the end of the ledger."""
 
+    def read_entries(self, start: int, count: int) -> list[Entry]:
+        """Like ``read``, with the request key that each entry is filed under."""
+
     def find(self, request_key: bytes) -> tuple[int, bytes] | None:
         """Return (index, body) of the entry with this request key, or None."""
 
     def put_checkpoint(self, *, epoch: int, size: int, note: bytes) -> None:
-        """Keep the signed note for this size, durably.
+        """Keep the signed note for this size, durably: first among the checkpoints, then as the anchor.
 
         Raises:
             Fenced: the epoch is not the newest, another note stands for this or a greater size, or the ledger is
@@ -74,6 +77,12 @@ class Store(Protocol):
 
     def checkpoints(self) -> list[tuple[int, bytes]]:
         """Return all checkpoints by growing size."""
+
+    def anchor(self) -> bytes | None:
+        """Return the note that was last kept, from another place than the ledger; None if nothing is there.
+
+        Never newer than ``checkpoint()`` unless the ledger was put back or changed. Raises Corrupt if unreadable.
+        """
 
     def close(self) -> None:
         """Release everything. A second call does nothing."""

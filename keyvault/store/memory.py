@@ -25,6 +25,7 @@ class MemoryMedium:
     epoch: int = 0
     holder: str = ""
     checkpoints: list[tuple[int, bytes]] = field(default_factory=list)
+    anchor: bytes | None = None
     fault: Fault | None = None
 
 
@@ -66,6 +67,13 @@ class MemoryStore:
         """See ``Store``."""
         return self._medium.bodies[start : start + count]
 
+    def read_entries(self, start: int, count: int) -> list[Entry]:
+        """See ``Store``."""
+        filed = {index: request_key for request_key, index in self._medium.index.items()}
+        return [
+            Entry(body=body, request_key=filed.get(index)) for index, body in enumerate(self.read(start, count), start)
+        ]
+
     def find(self, request_key: bytes) -> tuple[int, bytes] | None:
         """See ``Store``."""
         index = self._medium.index.get(request_key)
@@ -83,6 +91,7 @@ class MemoryStore:
         if newest is not None and newest[0] >= size:
             raise Fenced(f"a checkpoint of size {newest[0]} stands, so none of size {size} can follow")
         self._medium.checkpoints.append((size, note))
+        self._medium.anchor = note
 
     def checkpoint(self) -> tuple[int, bytes] | None:
         """See ``Store``."""
@@ -91,6 +100,10 @@ class MemoryStore:
     def checkpoints(self) -> list[tuple[int, bytes]]:
         """See ``Store``."""
         return list(self._medium.checkpoints)
+
+    def anchor(self) -> bytes | None:
+        """See ``Store``."""
+        return self._medium.anchor
 
     def close(self) -> None:
         """See ``Store``."""

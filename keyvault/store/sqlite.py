@@ -9,6 +9,8 @@ Laws:
 3. One append is one transaction: fence, order, rows and head together.
 4. After any error whose outcome is not known nothing more is written (I7): the process ends and opens the file anew,
    and SQLite's recovery says what is there.
+5. The newest checkpoint also stands in a file beside the database (``store.anchor``), written after its row: it is
+   never newer than an honest database.
 
 SQLite is apsw's own build: 3.7.0 to 3.51.2 can lose commits when a WAL is reset (sqlite.org/wal.html, "the WAL-reset
 bug").
@@ -25,6 +27,7 @@ from typing import Any
 import apsw
 
 from keyvault.core.errors import Conflict, Corrupt, DuplicateRequest, Fenced, NotFound, OutcomeUnknown, Unavailable
+from keyvault.store.anchor import Anchor, sync_directory
 from keyvault.store.base import EMPTY_HEAD, Entry, Head
 
 SQLITE_VERSION_MIN = (3, 51, 3)
@@ -63,7 +66,7 @@ def open_store(path: Path, *, create: bool) -> "SqliteStore":
 
     Raises:
         NotFound: there is no such file, and ``create`` is false.
-        Conflict: the file exists, and ``create`` is true.
+        Conflict: the file, or a checkpoint of an earlier ledger beside it, exists, and ``create`` is true.
         Fenced: another process has it open.
         Corrupt: the file is not a keyvault ledger of this version, or SQLite finds it damaged.
         Unavailable: the operating system refuses.
@@ -78,8 +81,10 @@ def open_store(path: Path, *, create: bool) -> "SqliteStore":
 
 
 def _open(path: Path, *, create: bool) -> "SqliteStore":
-    if create and path.exists():
-        raise Conflict(f"{path} exists; nothing was changed")
+    anchor = Anchor(path)
+    for each in (path, anchor.path):
+        if create and each.exists():
+            raise Conflict(f"{each} exists; nothing was changed")
     if not create and not path.is_file():
         raise NotFound(f"there is no ledger at {path}")
     with contextlib.ExitStack() as opened:
@@ -90,7 +95,7 @@ def _open(path: Path, *, create: bool) -> "SqliteStore":
         writer = opened.enter_context(contextlib.closing(_connect(path, apsw.SQLITE_OPEN_READWRITE)))
         _check_identity(writer, path)
         reader = opened.enter_context(contextlib.closing(_connect(path, apsw.SQLITE_OPEN_READONLY)))
-        return SqliteStore(writer=writer, reader=reader, release=opened.pop_all().close)
+        return SqliteStore(writer=writer, reader=reader, anchor=anchor, release=opened.pop_all().close)
 
 
 def _check_sqlite() -> None:
@@ -120,11 +125,7 @@ def _create(path: Path) -> None:
         connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", SCHEMA_VERSION)
         connection.execute("COMMIT")
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)
 
 
 def _connect(path: Path, flags: int) -> apsw.Connection:
@@ -154,10 +155,13 @@ def _check_identity(connection: apsw.Connection, path: Path) -> None:
 class SqliteStore:
     """A ledger in a file. Appends and checkpoints from one thread; reads from any."""
 
-    def __init__(self, *, writer: apsw.Connection, reader: apsw.Connection, release: Callable[[], None]) -> None:
+    def __init__(
+        self, *, writer: apsw.Connection, reader: apsw.Connection, anchor: Anchor, release: Callable[[], None]
+    ) -> None:
         self._writer = writer
         self._reader = reader
         self._reading = threading.Lock()  # apsw refuses two threads in one connection at once
+        self._anchor = anchor
         self._release = release
         self._in_doubt = False
 
@@ -194,11 +198,17 @@ class SqliteStore:
 
     def read(self, start: int, count: int) -> list[bytes]:
         """See ``Store``."""
-        rows = self._all("SELECT idx, body FROM entries WHERE idx >= ? ORDER BY idx LIMIT ?", (start, count))
-        for offset, (index, _) in enumerate(rows):
+        return [each.body for each in self.read_entries(start, count)]
+
+    def read_entries(self, start: int, count: int) -> list[Entry]:
+        """See ``Store``."""
+        rows = self._all(
+            "SELECT idx, body, request_key FROM entries WHERE idx >= ? ORDER BY idx LIMIT ?", (start, count)
+        )
+        for offset, (index, _, _) in enumerate(rows):
             if index != start + offset:
                 raise Corrupt(f"entry {start + offset} is missing", index=start + offset)
-        return [body for _, body in rows]
+        return [Entry(body=body, request_key=request_key) for _, body, request_key in rows]
 
     def find(self, request_key: bytes) -> tuple[int, bytes] | None:
         """See ``Store``."""
@@ -207,6 +217,14 @@ class SqliteStore:
 
     def put_checkpoint(self, *, epoch: int, size: int, note: bytes) -> None:
         """See ``Store``."""
+        self._add_checkpoint(epoch=epoch, size=size, note=note)
+        try:
+            self._anchor.write(note)
+        except OSError as error:
+            self._in_doubt = True
+            raise OutcomeUnknown(f"{self._anchor.path} cannot be written: {error.strerror}") from error
+
+    def _add_checkpoint(self, *, epoch: int, size: int, note: bytes) -> None:
         with self._transaction() as execute:
             length, current, holder = execute("SELECT size, epoch, holder FROM head").get
             if epoch != current:
@@ -228,6 +246,10 @@ class SqliteStore:
     def checkpoints(self) -> list[tuple[int, bytes]]:
         """See ``Store``."""
         return [(size, note) for size, note in self._all("SELECT size, note FROM checkpoints ORDER BY size")]
+
+    def anchor(self) -> bytes | None:
+        """See ``Store``."""
+        return self._anchor.read()
 
     def close(self) -> None:
         """See ``Store``."""

@@ -176,6 +176,31 @@ def test_checkpoints_grow(world: World) -> None:
     assert store.checkpoint() == (3, b"note 3")
 
 
+def test_the_anchor_is_the_last_checkpoint_kept(world: World) -> None:
+    """The note that was kept last stands outside the ledger too, over restarts; a refused one does not replace it."""
+    store = world.open()
+    assert store.anchor() is None
+    epoch = store.acquire_term("one")
+    append(store, epoch, "a", "b")
+    store.put_checkpoint(epoch=epoch, size=1, note=b"note 1")
+    store.put_checkpoint(epoch=epoch, size=2, note=b"note 2")
+    for size, note in ((2, b"other"), (3, b"note 3")):
+        with pytest.raises(Fenced):
+            store.put_checkpoint(epoch=epoch, size=size, note=note)
+    assert store.anchor() == b"note 2"
+    assert world.open().anchor() == b"note 2"
+
+
+def test_entries_are_read_with_the_keys_they_are_filed_under(world: World) -> None:
+    """``read_entries`` gives what was appended, request keys included, from any index."""
+    store = world.open()
+    entries = [Entry(body=b"a", request_key=b"key:a"), Entry(body=b"no key"), Entry(body=b"b", request_key=b"key:b")]
+    store.append(epoch=store.acquire_term("one"), expected=EMPTY_HEAD, entries=entries, new=after(EMPTY_HEAD, entries))
+    assert store.read_entries(0, 10) == entries
+    assert store.read_entries(1, 1) == entries[1:2]
+    assert store.read_entries(3, 1) == []
+
+
 def test_a_checkpoint_covers_only_what_is_there(world: World) -> None:
     """A checkpoint beyond the end of the ledger is refused."""
     store = world.open()

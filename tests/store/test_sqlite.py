@@ -9,7 +9,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from keyvault.core.errors import Conflict, Corrupt, Fenced, NotFound, Unavailable
+from keyvault.core import limits
+from keyvault.core.errors import Conflict, Corrupt, Fenced, NotFound, OutcomeUnknown, Unavailable
 from keyvault.store.base import EMPTY_HEAD, Head
 from keyvault.store.sqlite import SqliteStore, open_store
 from tests.store.worlds import after, append, entry
@@ -99,21 +100,30 @@ def test_nothing_is_overwritten_and_nothing_is_invented(tmp_path: Path) -> None:
     with pytest.raises(Conflict):
         open_store(path, create=True)
     assert path.read_bytes() == b"precious"
+    left = tmp_path / "left.db.checkpoint"
+    left.write_bytes(b"an earlier ledger's")
+    with pytest.raises(Conflict, match=r"left\.db\.checkpoint exists"):
+        open_store(tmp_path / "left.db", create=True)
+    assert left.read_bytes() == b"an earlier ledger's"
+    assert not (tmp_path / "left.db").exists()
     with pytest.raises(Unavailable):
         open_store(tmp_path / "missing" / "ledger.db", create=True)
 
 
 def test_only_the_owner_reads_the_files(tmp_path: Path) -> None:
-    """Database, WAL, shared memory and lock have mode 0600 whatever the umask."""
+    """Database, WAL, shared memory, lock and anchor have mode 0600 whatever the umask."""
     before = os.umask(0)
     try:
         store = open_store(tmp_path / "ledger.db", create=True)
-        append(store, store.acquire_term("one"), "a")
+        epoch = store.acquire_term("one")
+        append(store, epoch, "a")
+        store.put_checkpoint(epoch=epoch, size=1, note=b"note")
         modes = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()}
         store.close()
     finally:
         os.umask(before)
-    assert modes == dict.fromkeys(("ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.lock"), 0o600)
+    suffixes = ("", "-wal", "-shm", ".lock", ".checkpoint")
+    assert modes == {f"ledger.db{suffix}": 0o600 for suffix in suffixes}
 
 
 def test_a_file_of_another_kind_is_not_a_ledger(tmp_path: Path) -> None:
@@ -171,3 +181,34 @@ def test_the_wal_stays_small(tmp_path: Path) -> None:
             append(store, epoch, *(f"{batch}-{i}" + "x" * 3_000 for i in range(50)))
         assert (tmp_path / "ledger.db").stat().st_size > 15_000_000
         assert (tmp_path / "ledger.db-wal").stat().st_size < 8_000_000
+
+
+def test_an_anchor_that_cannot_be_written_ends_all_writing(tmp_path: Path) -> None:
+    """The checkpoint stands in the ledger, the store writes no more, and opened again it goes on."""
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(open_store(path, create=True)) as store:
+        epoch = store.acquire_term("one")
+        head = append(store, epoch, "a")
+        (tmp_path / "ledger.db.checkpoint.new").mkdir()
+        with pytest.raises(OutcomeUnknown, match="checkpoint"):
+            store.put_checkpoint(epoch=epoch, size=1, note=b"note")
+        with pytest.raises(OutcomeUnknown):
+            append(store, epoch, "b", expected=head)
+    (tmp_path / "ledger.db.checkpoint.new").rmdir()
+    with contextlib.closing(open_store(path, create=False)) as store:
+        assert (store.checkpoint(), store.anchor()) == ((1, b"note"), None)
+        store.put_checkpoint(epoch=store.acquire_term("two"), size=1, note=b"note")
+        assert store.anchor() == b"note"
+
+
+def test_an_anchor_is_a_short_file_and_no_link(tmp_path: Path) -> None:
+    """What cannot be a checkpoint is not taken into memory, and a link is not followed."""
+    path, anchor = tmp_path / "ledger.db", tmp_path / "ledger.db.checkpoint"
+    with contextlib.closing(open_store(path, create=True)) as store:
+        anchor.write_bytes(bytes(limits.NOTE_BYTES_MAX + 1))
+        with pytest.raises(Corrupt, match="longer"):
+            store.anchor()
+        anchor.unlink()
+        anchor.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(Corrupt, match="cannot be read"):
+            store.anchor()

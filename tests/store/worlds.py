@@ -103,8 +103,10 @@ def sqlite_world(folder: Path) -> Iterator[World]:
 def _crash_image(path: Path, folder: Path) -> Path:
     """Copy what the files hold now: what a process that dies here leaves, for closing them would tidy up."""
     folder.mkdir()
-    for each in (path, path.with_name(path.name + "-wal")):
-        shutil.copyfile(each, folder / each.name)
+    for suffix in ("", "-wal", ".checkpoint"):
+        each = path.with_name(path.name + suffix)
+        if each.exists():
+            shutil.copyfile(each, folder / each.name)
     return folder / path.name
 
 
