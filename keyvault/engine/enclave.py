@@ -44,6 +44,7 @@ class Enclave:
         self, *, store: Store, token: Token, appender: Appender, clock: Clock, recovered: Recovered, observer: Observer
     ) -> None:
         self.origin = recovered.origin
+        self.uncovered_at_start = recovered.uncovered
         self._store = store
         self._token = token
         self._appender = appender
@@ -77,14 +78,15 @@ class Enclave:
     ) -> "Enclave":
         """Return the serving enclave.
 
-        Raises Corrupt if the ledger is not what was written, Conflict or Broken if the term cannot be had.
+        Raises Corrupt if the ledger is not what was written, Conflict or Broken if the term cannot be had, Unavailable
+        if the token does not sign the first checkpoint of a new ledger.
         """
         recovered = recover(store)
         epoch = Epoch(store.acquire_term(identity.holder))
         appender = Appender(store=store, state=recovered.state, tree=recovered.tree, epoch=epoch)
         started = TermStarted(at=clock.now(), epoch=epoch, holder=identity.holder, software=identity.software)
         await appender.append([draft(started)])
-        return cls(
+        enclave = cls(
             store=store,
             token=token,
             appender=appender,
@@ -92,6 +94,17 @@ class Enclave:
             recovered=recovered,
             observer=observer or NoObserver(),
         )
+        if store.checkpoint() is None:
+            await enclave._checkpoint_first()
+        return enclave
+
+    async def _checkpoint_first(self) -> None:
+        """Sign a checkpoint before the first answer, so that a ledger with answers and no checkpoint is never ours."""
+        try:
+            await self.checkpoint()
+        except BaseException:  # nobody gets this enclave, so nobody else would close it
+            await self.close()
+            raise
 
     @property
     def state(self) -> State:
