@@ -87,6 +87,7 @@ async def _serve_enclave(
         enclave=enclave.state.enclave,
         epoch=enclave.state.epoch,
         ledger_size=enclave.size,
+        uncovered_entries=enclave.uncovered_at_start,
         recovery_s=round(time.monotonic() - began, 3),
     )
     server = Server(
