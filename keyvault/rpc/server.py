@@ -75,7 +75,8 @@ class Server:
         door = Door(trust_domain)
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=limits.CALLS_MAX)
         self._health = health.aio.HealthServicer()
-        signing_pb2_grpc.add_SigningServiceServicer_to_server(SigningService(enclave, door, clock), self._server)
+        self._signing = SigningService(enclave, door, clock)
+        signing_pb2_grpc.add_SigningServiceServicer_to_server(self._signing, self._server)
         keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyService(enclave, door), self._server)
         governance_pb2_grpc.add_GovernanceServiceServicer_to_server(GovernanceService(enclave, door), self._server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(enclave, door), self._server)
@@ -109,4 +110,5 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Say NOT_SERVING, take no new calls, give those in flight ``grace_s`` seconds, then cut them."""
         await self._health.enter_graceful_shutdown()
+        self._signing.drain()
         await self._server.stop(grace_s)

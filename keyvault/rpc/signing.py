@@ -8,7 +8,7 @@ import grpc
 from keyvault import intents
 from keyvault.core import limits
 from keyvault.core.commands import RequestSignature
-from keyvault.core.errors import KeyvaultError, Malformed, NotFound, Overloaded
+from keyvault.core.errors import KeyvaultError, Malformed, NotFound, Overloaded, Unavailable
 from keyvault.core.events import SignatureIssued, SignatureRefused, SignatureRequest
 from keyvault.core.ids import Principal, parse_request_id
 from keyvault.core.intent import Output, PayloadKind
@@ -33,6 +33,7 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
         self._door = door
         self._clock = clock
         self._streams: Counter[Principal] = Counter()
+        self._open_streams: set[_Stream] = set()
 
     async def Sign(self, request: signing_pb2.SignRequest, context: Context) -> signing_pb2.SignResponse:
         """See signing.proto."""
@@ -56,11 +57,14 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
         if self._streams[principal] >= limits.PRINCIPAL_STREAMS_MAX:
             too_many = Overloaded(f"{principal} has {limits.PRINCIPAL_STREAMS_MAX} streams open", retry_after_ms=1_000)
             await abort(context, failure_of(too_many))
+        stream = _Stream(self, self._enclave, principal, context)
         self._streams[principal] += 1
+        self._open_streams.add(stream)
         try:
-            await _Stream(self, self._enclave, principal, context).run()
+            await stream.run()
         finally:
             self._streams[principal] -= 1
+            self._open_streams.discard(stream)
 
     async def GetPublicKey(self, request: signing_pb2.GetPublicKeyRequest, context: Context) -> types_pb2.Key:
         """See signing.proto."""
@@ -73,6 +77,11 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
         except KeyvaultError as error:
             await abort(context, failure_of(error))
             raise
+
+    def drain(self) -> None:
+        """Let every stream answer what it has read, read nothing more, and end with UNAVAILABLE."""
+        for stream in self._open_streams:
+            stream.drain()
 
     def begin(self, request: signing_pb2.SignRequest, principal: Principal, remaining_s: float | None) -> Waiter:
         """Parse and decide; return a future of the durable answer. Raises KeyvaultError. Call while open."""
@@ -153,13 +162,18 @@ class _Stream:
         self._results: deque[signing_pb2.SignResult] = deque()
         self._in_flight = 0
         self._changed = asyncio.Event()
-        self._read_all = False
+        self._draining = False
+
+    def drain(self) -> None:
+        """Read nothing more; end when everything that was read is answered."""
+        self._draining = True
+        self._changed.set()
 
     async def run(self) -> None:
         reader = asyncio.create_task(self._read())
         reader.add_done_callback(lambda _: self._changed.set())
         try:
-            while self._in_flight or self._results or not reader.done():
+            while self._in_flight or self._results or not (reader.done() or self._draining):
                 if not self._results:
                     self._changed.clear()
                     await self._changed.wait()
@@ -168,6 +182,8 @@ class _Stream:
                 self._in_flight -= len(batch)
                 self._changed.set()
                 await self._context.write(signing_pb2.SignStreamResponse(results=batch))
+            if not reader.done():
+                raise Unavailable("the server is stopping; ask again", retry_after_ms=1_000)
             await reader  # its error, if it ended by one, ends the call
         except KeyvaultError as error:
             await abort(self._context, failure_of(error))
@@ -189,6 +205,8 @@ class _Stream:
         while (message := await self._context.read()) is not grpc.aio.EOF:
             if not 0 < len(message.requests) <= limits.STREAM_BATCH_MAX:
                 raise Malformed("requests", f"a message carries 1 to {limits.STREAM_BATCH_MAX} requests")
+            if self._draining:
+                return  # not begun: the end of the stream says so
             for request in message.requests:
                 await self._room()
                 self._begin(request)

@@ -47,6 +47,7 @@ class World:
     enclave: Enclave
     token: SoftwareToken
     medium: MemoryMedium
+    server: Server
     port: int
     bot: Credentials
     admin: Credentials
@@ -87,7 +88,16 @@ async def world(folder: Path) -> AsyncIterator[World]:
     server = Server(enclave=enclave, clock=clock, identity=identity, listen="localhost:0", trust_domain="test.local")
     await server.start()
     member = MemberKey("alice", alice.key)
-    made = World(enclave=enclave, token=token, medium=medium, port=server.port, bot=bot, admin=admin, member=member)
+    made = World(
+        enclave=enclave,
+        token=token,
+        medium=medium,
+        server=server,
+        port=server.port,
+        bot=bot,
+        admin=admin,
+        member=member,
+    )
     try:
         async with AsyncClient(f"localhost:{server.port}", admin, enclave="hot") as client:
             await client.create_key("signer", KeyAlgorithm.SECP256K1, signer=member)
@@ -202,6 +212,17 @@ async def test_a_stream_that_is_cut_leaves_facts_and_no_trouble(tmp_path: Path) 
         first, second = await asyncio.gather(stub.Sign(_ask("r1")), stub.Sign(_ask("r2")))
         assert {first.request_id, second.request_id} == {"r1", "r2"}
         assert len(here.token.signed) == 2
+
+
+async def test_an_idle_stream_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    """A stop ends a stream that waits for its bot with UNAVAILABLE, after everything that was read is answered."""
+    async with world(tmp_path) as here, here.channel(here.bot) as channel:
+        stream = signing_pb2_grpc.SigningServiceStub(channel).SignStream()
+        await stream.write(signing_pb2.SignStreamRequest(requests=[_ask("r1")]))
+        assert (await _next(stream)).results[0].request_id == "r1"
+        async with asyncio.timeout(limits.DRAIN_MS_MAX / 2_000):
+            await here.server.stop(limits.DRAIN_MS_MAX / 1_000)
+        assert await _code(stream.read()) is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_bot_has_so_many_streams_at_most(tmp_path: Path) -> None:
