@@ -1,13 +1,15 @@
 """The auditor's verifier: everything about a ledger that can be recomputed is recomputed.
 
 For every entry: it decodes, follows from all before it (members' signatures on every change included), its request
-key is new, and its signature is the key's. For every checkpoint: the log key of entry 0 signed it, and its root is
-the root of the entries. What a checkpoint covers, nobody changes unnoticed; between the last two that agree and do
-not agree lies what was changed. A ledger with answers that no checkpoint covers is not genuine. What was cut off
-together with its checkpoints is found only by a checkpoint that was kept elsewhere.
+key is new, its signature is the key's, and the policy in force allows its effects by the rules that it names. For
+every checkpoint: the log key of entry 0 signed it, and its root is the root of the entries. What a checkpoint covers,
+nobody changes unnoticed; between the last two that agree and do not agree lies what was changed. A ledger with answers
+that no checkpoint covers is not genuine. What was cut off together with its checkpoints is found only by a checkpoint
+that was kept elsewhere.
 
-Not looked at: whether ``signing_input`` is what the payload means (that needs the decoders of keyvault.intents), and
-HMAC signatures (that needs the secret).
+Not looked at: whether ``signing_input`` and the effects are what the payload means (that needs the decoders of
+keyvault.intents; a raw digest is compared), limits over windows (what else was under way at the decision is not
+recorded), and HMAC signatures (that needs the secret).
 
 Memory: a request key for each entry, about 120 bytes.
 """
@@ -25,6 +27,7 @@ from keyvault.ledger import checkpoint
 from keyvault.ledger.checkpoint import Checkpoint
 from keyvault.ledger.codec import decode, key_of
 from keyvault.ledger.errors import Unproven
+from keyvault.ledger.judge import misjudged
 from keyvault.ledger.kept import KeptCheckpoint
 from keyvault.ledger.merkle import BLOCK_LEAVES, Tree, leaf_hash
 from keyvault.ledger.note import Verifier, parse_note, parse_vkey, verifier
@@ -220,6 +223,9 @@ class _Audit:
     def _check_signature(self, index: int, event: SignatureIssued) -> None:
         key, _ = split_key_name(event.request.key)
         algorithm, public_key = self._keys[key, event.key_version]
+        wrong = misjudged(self._state.rules, key, algorithm, event)
+        if wrong:
+            self.add(index, f"entry {index}: {wrong}")
         try:
             known = verify_signature(algorithm, public_key, event.signing_input, event.signature)
         except Unproven as error:

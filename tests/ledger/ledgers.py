@@ -27,6 +27,7 @@ from keyvault.core.events import (
 from keyvault.core.ids import Epoch, KeyId, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
+from keyvault.core.policy import Rule, Verdict
 from keyvault.core.state import State, apply
 from keyvault.ledger import checkpoint
 from keyvault.ledger.codec import encode, encode_policy, key_of, policy_sha256
@@ -37,6 +38,16 @@ from keyvault.store.base import EMPTY_HEAD, Entry, Head, Store
 from tests.worlds import BOT, NOW, Person, genesis, policy, signed, statement
 
 Signer = Callable[[bytes], Signature]
+
+RULE = Rule(
+    id="digests",
+    verdict=Verdict.ALLOW,
+    keys=frozenset({"k1", "p1", "e1", "h1"}),
+    principals=frozenset({BOT}),
+    kinds=frozenset({PayloadKind.RAW_DIGEST, PayloadKind.BINANCE_REST}),
+    operations=frozenset({Operation.OPAQUE}),
+)
+"""What lets every key of these ledgers sign: digests, or requests that nobody could read."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,8 @@ class Ledger:
 
     def start(self) -> None:
         """Genesis and first term."""
-        self.add(genesis(self.admin, log_public_key=self.log_key.public_key().public_bytes_raw()))
+        first = policy(RULE)
+        self.add(genesis(self.admin, rules=first, log_public_key=self.log_key.public_key().public_bytes_raw()))
         self.start_term()
 
     def start_term(self) -> int:
@@ -182,9 +194,9 @@ class Ledger:
             )
         )
 
-    def publish_policy(self) -> int:
-        """Publish a policy that is the next version."""
-        new = policy(version=self.state.policy.version + 1)
+    def publish_policy(self, *rules: Rule) -> int:
+        """Publish a policy that is the next version, of these rules or of the same."""
+        new = policy(*(rules or (RULE,)), version=self.state.policy.version + 1)
         document = encode_policy(new)
         parameters = {"policy_sha256": policy_sha256(document).hex(), "version": str(new.version)}
         envelope = self.authorization(Action.POLICY_PUBLISH, parameters)
@@ -227,8 +239,13 @@ class Ledger:
             request_id=RequestId(request_id or f"request-{len(self.entries)}"),
             principal=BOT,
             key=name,
-            payload=Payload(kind=PayloadKind.RAW_DIGEST, parts=(digest,)),
+            payload=self._payload(name, digest),
         )
+
+    def _payload(self, name: str, digest: bytes) -> Payload:
+        if name in self.token and self.token[name].algorithm in {KeyAlgorithm.ED25519, KeyAlgorithm.HMAC_SHA256}:
+            return Payload(kind=PayloadKind.BINANCE_REST, parts=(digest.hex().encode(), b""))
+        return Payload(kind=PayloadKind.RAW_DIGEST, parts=(digest,))
 
     def sign_checkpoint(self) -> bytes:
         """Sign the ledger as it is and return the note."""

@@ -8,17 +8,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyvault import intents
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import SignatureIssued
+from keyvault.core.intent import Payload, PayloadKind
 from keyvault.core.keys import Signature
 from keyvault.ledger import checkpoint
 from keyvault.ledger.checkpoint import parse_checkpoint
+from keyvault.ledger.codec import encode
+from keyvault.ledger.judge import ALGORITHMS
 from keyvault.ledger.merkle import leaf_hash
 from keyvault.ledger.note import parse_note, verifier
 from keyvault.ledger.report import Problem, Report
 from keyvault.ledger.signatures import P256_ORDER, SECP256K1_ORDER
 from keyvault.ledger.verify import Row, verify, verify_rows
-from tests.ledger.ledgers import Ledger, sample
+from tests.intents.building import TIME, dynamic_fee, mail, request, transaction, typed_data
+from tests.ledger.ledgers import RULE, Ledger, sample, secp256k1_key
+from tests.worlds import OTHER_BOT
 
 GOOD = sample()
 SIZES = [size for size, _ in GOOD.checkpoints]
@@ -335,3 +341,59 @@ def test_checkpoints_carry_the_genesis_in_their_origin() -> None:
     for _, note in GOOD.checkpoints:
         found = parse_checkpoint(parse_note(note).text)
         assert found.origin == f"keyvault/hot/{leaf_hash(GOOD.entries[0]).hex()[:16]}"
+
+
+def _misjudged(**changes: object) -> SignatureIssued:
+    """Return a good last signature, decided as the changes say."""
+    return replace(GOOD.issued("k1"), **changes)  # type: ignore[arg-type]  # test glue
+
+
+MISJUDGED = {
+    "another rule": (_misjudged(rules=("transfers",)), "allows it by digests, the entry says by transfers"),
+    "a rule too many": (_misjudged(rules=("digests", "digests")), "allows it by digests, the entry says by"),
+    "no effect": (_misjudged(effects=(), rules=()), "refuses its effects"),
+    "another principal": (
+        _misjudged(request=replace(GOOD.issued("k1").request, principal=OTHER_BOT)),
+        "refuses its effects",
+    ),
+    "another digest": (
+        _misjudged(request=replace(GOOD.issued("k1").request, payload=GOOD.refused().request.payload)),
+        "not the digest that was asked for",
+    ),
+    "another kind of key": (
+        replace(GOOD.issued("e1"), request=replace(GOOD.issued("k1").request, key="e1")),
+        "cannot be signed by a key with algorithm ED25519",
+    ),
+}
+
+
+@pytest.mark.parametrize(("event", "words"), MISJUDGED.values(), ids=MISJUDGED.keys())
+def test_a_decision_that_policy_does_not_give_is_named(event: SignatureIssued, words: str) -> None:
+    """A genuine signature under a checkpoint, which the policy in force did not allow so, is named by index."""
+    problem = _first(verify([*GOOD.entries, encode(event)], GOOD.checkpoints))
+    assert problem.index == len(GOOD.entries)
+    assert words in problem.sentence
+
+
+def test_a_decision_is_judged_by_the_policy_of_its_time() -> None:
+    """What an older policy allowed stays right under a narrower one; what comes after that is judged by the new."""
+    ledger = Ledger()
+    ledger.start()
+    ledger.create_key("k1", secp256k1_key())
+    ledger.add(ledger.issued("k1"))
+    ledger.publish_policy(replace(RULE, keys=frozenset({"another"})))
+    ledger.sign_checkpoint()
+    assert verify(ledger.entries, ledger.checkpoints).ok
+    index = ledger.add(ledger.issued("k1"))
+    assert _first(verify(ledger.entries, ledger.checkpoints)).index == index
+
+
+def test_the_auditor_knows_which_keys_fit_which_payload() -> None:
+    """The auditor's own table says what keyvault.intents says, which an audit does not import."""
+    payloads = (transaction(dynamic_fee()), typed_data(mail()), request(TIME), raw_digest(bytes(32)))
+    assert {each.kind: intents.parse(each).algorithms for each in payloads} == ALGORITHMS
+
+
+def raw_digest(digest: bytes) -> Payload:
+    """Return a digest to sign."""
+    return Payload(kind=PayloadKind.RAW_DIGEST, parts=(digest,))

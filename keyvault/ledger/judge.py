@@ -1,0 +1,44 @@
+"""Judge a recorded signature again: would the policy in force have allowed what the fact says was decided?"""
+
+from keyvault.core.errors import Refused
+from keyvault.core.events import SignatureIssued
+from keyvault.core.ids import KeyId
+from keyvault.core.intent import Intent, PayloadKind
+from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.policy import CompiledPolicy
+
+ALGORITHMS = {
+    PayloadKind.EVM_TRANSACTION: frozenset({KeyAlgorithm.SECP256K1}),
+    PayloadKind.TYPED_DATA: frozenset({KeyAlgorithm.SECP256K1}),
+    PayloadKind.BINANCE_REST: frozenset({KeyAlgorithm.HMAC_SHA256, KeyAlgorithm.ED25519}),
+    PayloadKind.RAW_DIGEST: frozenset({KeyAlgorithm.SECP256K1, KeyAlgorithm.P256}),
+}
+"""Keys that make a useful signature, as keyvault.intents says, which an auditor does not need to have."""
+
+
+def misjudged(rules: CompiledPolicy, key: KeyId, algorithm: KeyAlgorithm, event: SignatureIssued) -> str | None:
+    """Return what is wrong with the decision, in words, or None. ``rules`` is the policy in force at the fact."""
+    payload = event.request.payload
+    fitting = ALGORITHMS[payload.kind]
+    if algorithm not in fitting:
+        return f"{payload.kind} cannot be signed by a key with algorithm {algorithm}"
+    if payload.kind is PayloadKind.RAW_DIGEST and payload.parts != (event.signing_input,):
+        return "what was signed is not the digest that was asked for"
+    intent = Intent(
+        kind=payload.kind,
+        algorithms=fitting,
+        signing_input=event.signing_input,
+        effects=event.effects,
+        completeness=event.completeness,
+    )
+    try:
+        allowing = rules.evaluate(key=key, principal=event.request.principal, intent=intent)
+    except Refused as error:
+        return f"the policy in force refuses its effects: {error}"
+    if allowing != event.rules:
+        return f"the policy in force allows it by {_named(allowing)}, the entry says by {_named(event.rules)}"
+    return None
+
+
+def _named(rules: tuple[str, ...]) -> str:
+    return ", ".join(rules) or "no rule"
