@@ -124,6 +124,8 @@ WINDOW_CHAINS_MAX = 64
 """Chains that a key is counted on apart; all further ones share a window, which counts too much, never too little."""
 TOKEN_DEADLINE_MS = 3_000
 """One message to a token worker. Slower means hung: the worker is killed."""
+TOKEN_EXPIRY_MS = 250
+"""How often requests that wait for the token are held against their deadlines."""
 TOKEN_START_MS = 15_000
 """A new worker: load the module, log in, resolve objects, pass its self-test."""
 TOKEN_RESPAWN_MS_MIN = 100

@@ -35,7 +35,6 @@ class Checkpointer:
         """Sign whenever the ledger has grown, once an interval, for ever. Raises Broken when the term is over."""
         while True:
             await asyncio.sleep(limits.CHECKPOINT_INTERVAL_MS / 1000)
-            self._stage.expire()
             try:
                 await self.sign_head()
             except Unavailable:

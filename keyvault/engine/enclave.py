@@ -176,10 +176,6 @@ class Enclave:
 
         return created
 
-    def expire(self) -> None:
-        """End what waits for the token beyond its deadline; happens by itself once an interval."""
-        self._stage.expire()
-
     def entries(self, start: int, count: int) -> list[bytes]:
         """Return up to ``count`` entries verbatim."""
         return self._store.read(start, count)

@@ -47,6 +47,7 @@ class SigningStage:
         """
         self._under_way = under_way
         self._tasks = [asyncio.create_task(self._serve(lane, on_broken)) for lane in self._token.lanes]
+        self._tasks.append(asyncio.create_task(self._expire_forever(on_broken)))
 
     def has_room(self) -> bool:
         """Say whether ``submit`` would take a job."""
@@ -70,8 +71,16 @@ class SigningStage:
         while self._jobs:
             self._jobs.popleft().done(Unavailable("the enclave is stopping"))
 
-    def expire(self) -> None:
-        """End queued jobs whose deadline has passed: with every lane down, nobody else would."""
+    async def _expire_forever(self, on_broken: Callable[[Broken], None]) -> None:
+        """End late jobs whatever the lanes do: with every lane down, nobody else would, and a stop waits for them."""
+        try:
+            while True:
+                await asyncio.sleep(limits.TOKEN_EXPIRY_MS / 1000)
+                self._expire()
+        except Exception as error:  # noqa: BLE001 (as below)
+            on_broken(Broken(f"waiting requests cannot be ended: {error!r}"))
+
+    def _expire(self) -> None:
         now = self._clock.monotonic()
         late = [job for job in self._jobs if job.deadline <= now]
         if late:
@@ -111,7 +120,7 @@ class SigningStage:
         self._wanted = 0
 
     def _take(self) -> Sequence[SignJob]:
-        self.expire()
+        self._expire()
         # A fair share, so that one lane does not take what another could sign at the same time; short queues are not
         # worth splitting.
         share = max(-(-len(self._jobs) // max(1, len(self._token.lanes))), limits.TOKEN_BATCH_MIN)

@@ -99,9 +99,20 @@ async def test_a_deadline_ends_the_wait_for_the_token() -> None:
         first = world.ask("first")
         await settle()
         late = world.enclave.request(digest_request("late"), 0.0)
-        world.enclave.expire()
         with pytest.raises(DeadlinePassed):
             await late
         lane.gate.set()
         assert isinstance((await first).event, SignatureIssued)
         assert isinstance((await world.sign("late")).event, SignatureIssued)
+
+
+async def test_with_every_lane_down_waiting_ends_by_itself() -> None:
+    """I9: while a checkpoint waits for the token too, a late request ends at its deadline, and a stop can follow."""
+    async with opened_world(lanes=1) as world:
+        world.token.lanes[0].up.clear()
+        checkpoint = asyncio.create_task(world.enclave.checkpoint())
+        late = world.enclave.request(digest_request("late"), 0.0)
+        with pytest.raises(DeadlinePassed):
+            await late
+        assert world.issued() == []
+        checkpoint.cancel()
