@@ -167,3 +167,14 @@ def test_a_certificate_for_no_identity_is_refused(
     result = offline("cert", "issue", identity, "--deployment", deployment.dir)
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+def test_the_bot_that_init_made_stays_the_default(offline: Run, made: tuple[Deployment, Result]) -> None:
+    """With a second bot's certificate in the folder a plain `sign` still knows who asks: it gets as far as calling."""
+    folder = made[0].dir
+    if not (folder / "certs" / "bot-second.crt").exists():
+        assert offline("cert", "issue", "bot/second", "--deployment", folder).exit_code == 0
+    nobody = ("--target", "127.0.0.1:1", "--timeout", "0.2")  # loopback, where nothing listens
+    asked = offline("sign", "digest", "--key", "k", "0x" + "ab" * 32, "--deployment", folder, *nobody)
+    assert asked.exit_code == 4
+    assert "say which one" not in asked.output
