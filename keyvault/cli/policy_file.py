@@ -27,6 +27,7 @@ from keyvault.core.policy_lint import (
     check_venue,
     lint,
 )
+from keyvault.core.quorum import parse_quorum, quorum_text
 from keyvault.intents.address import parse_address
 
 T = TypeVar("T", bound=Hashable)
@@ -35,6 +36,7 @@ _POLICY_FIELDS = ("version", "rules", "limits")
 _RULE_FIELDS = (
     "id",
     "verdict",
+    "quorum",
     "keys",
     "principals",
     "kinds",
@@ -44,6 +46,7 @@ _RULE_FIELDS = (
     "selectors",
     "primary_types",
     "venues",
+    "above",
     "amount",
     "fee",
 )
@@ -51,6 +54,7 @@ _LIMIT_FIELDS = ("id", "keys", "window", "count", "amount", "chain")
 _FILE_FIELDS = {
     "amount_max": "amount",
     "fee_max": "fee",
+    "amount_above": "above",
     "window_ms": "window",
     "count_max": "count",
     "chain_id": "chain",
@@ -296,8 +300,9 @@ def _rule(node: yaml.Node, problems: _Problems) -> tuple[Rule, _Table]:
     table = _table("a rule", node, _RULE_FIELDS, problems)
     rule = Rule(
         id=table.read("id", ids.parse_key_id, needed="id: name-of-the-rule") or "",
-        verdict=table.read("verdict", _word("verdict", Verdict), needed="verdict: allow, or verdict: deny")
+        verdict=table.read("verdict", _word("verdict", Verdict), needed="verdict: allow, deny or escalate")
         or Verdict.DENY,
+        quorum=table.read("quorum", _quorum) or "",
         keys=table.condition("keys", ids.parse_key_id),
         principals=table.condition("principals", ids.parse_principal),
         kinds=table.words("kinds", _word("kind", PayloadKind)),
@@ -307,6 +312,7 @@ def _rule(node: yaml.Node, problems: _Problems) -> tuple[Rule, _Table]:
         destinations=table.condition("destinations", _destination),
         selectors=table.condition("selectors", check_selector),
         primary_types=table.condition("primary_types", check_primary_type),
+        amount_above=table.read("above", parse_amount),
         amount_max=table.read("amount", _cap),
         fee_max=table.read("fee", _cap),
     )
@@ -347,6 +353,11 @@ def _word(what: str, words: type[_E]) -> Callable[[str], _E]:
 
 def _cap(text: str) -> int | Anything:
     return ANY if text == ANY.value else parse_amount(text)
+
+
+def _quorum(text: str) -> str:
+    """Return the quorum in its one text, however it was spaced and parenthesised."""
+    return quorum_text(parse_quorum(text))
 
 
 def _destination(text: str) -> str:

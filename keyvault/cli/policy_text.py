@@ -89,6 +89,8 @@ def format_policy(policy: Policy) -> str:
 def _rule_lines(rule: Rule) -> Iterator[str]:
     yield f"id: {_word(rule.id)}"
     yield f"verdict: {rule.verdict}"
+    if rule.quorum:
+        yield f"quorum: {rule.quorum}"
     yield from _values("keys", rule.keys)
     yield from _values("principals", rule.principals)
     yield from _values("kinds", rule.kinds or None)
@@ -98,6 +100,7 @@ def _rule_lines(rule: Rule) -> Iterator[str]:
     yield from _values("destinations", rule.destinations)
     yield from _values("selectors", rule.selectors)
     yield from _values("primary_types", rule.primary_types)
+    yield from _cap("above", rule.amount_above)
     yield from _cap("amount", rule.amount_max)
     yield from _cap("fee", rule.fee_max)
 

@@ -13,6 +13,7 @@ from keyvault.core import ids, limits
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy import ANY, ASKED_FIELDS, PLAIN_OPERATIONS, Limit, Policy, Rule, Verdict, normal_destination
+from keyvault.core.quorum import parse_quorum, quorum_text
 from keyvault.core.windows import window_text
 
 VENUES = frozenset({"binance"})
@@ -21,7 +22,7 @@ VENUES = frozenset({"binance"})
 AMOUNT_MAX = 2**256 - 1
 """Highest native amount that an EVM can hold."""
 
-FIELD_WORDS = {"amount_max": "amount", "fee_max": "fee"}
+FIELD_WORDS = {"amount_max": "amount", "fee_max": "fee", "amount_above": "above"}
 """Fields that have another word in policy files."""
 
 _KIND_OPERATIONS = {
@@ -139,11 +140,14 @@ def _lint_rule(rule: Rule) -> _Problems:
     yield from _lint_id(rule.id)
     yield from _lint_values(rule)
     yield from _lint_operations(rule)
-    if rule.verdict is Verdict.DENY:
-        yield from _lint_deny(rule)
+    yield from _lint_quorum(rule)
+    if rule.verdict is Verdict.ALLOW:
+        yield from _lint_above(rule)
+        yield from _lint_scope(rule)
+        yield from _lint_effect_fields(rule)
         return
-    yield from _lint_scope(rule)
-    yield from _lint_effect_fields(rule)
+    yield from _lint_caps_that_restrict(rule)
+    yield from _lint_restriction(rule)
 
 
 def _lint_id(text: str) -> _Problems:
@@ -160,7 +164,8 @@ def _lint_values(rule: Rule) -> _Problems:
             yield from ((field, problem) for problem in _value_problems(values, check))
     if isinstance(rule.chains, frozenset):
         yield from (("chains", problem) for problem in _number_problems(rule.chains))
-    for field, cap in (("amount_max", rule.amount_max), ("fee_max", rule.fee_max)):
+    amounts = (("amount_max", rule.amount_max), ("fee_max", rule.fee_max), ("amount_above", rule.amount_above))
+    for field, cap in amounts:
         if isinstance(cap, int) and not 0 <= cap <= AMOUNT_MAX:
             yield field, "must be 0 to 2^256-1 wei"
 
@@ -195,19 +200,56 @@ def _lint_operations(rule: Rule) -> _Problems:
         yield "operations", f"{operation} does not occur in {_listed(rule.kinds)}, which has {_listed(possible)}"
 
 
-def _lint_deny(rule: Rule) -> _Problems:
+def _lint_quorum(rule: Rule) -> _Problems:
+    if rule.verdict is not Verdict.ESCALATE:
+        if rule.quorum:
+            yield "quorum", f"only an escalate rule asks a quorum: leave it out of {rule.verdict} rules"
+        return
+    if not rule.quorum:
+        yield "quorum", "an escalate rule must say who approves: add quorum: 2 of risk"
+        return
+    try:
+        canonical = quorum_text(parse_quorum(rule.quorum))
+    except Malformed as malformed:
+        yield "quorum", malformed.problem
+    else:
+        if rule.quorum != canonical:
+            yield "quorum", f"must be written {canonical}"
+
+
+def _lint_above(rule: Rule) -> _Problems:
+    if rule.amount_above is not None:
+        yield "amount_above", "an allow rule with above would allow only what is large: use amount, or escalate"
+
+
+def _lint_caps_that_restrict(rule: Rule) -> _Problems:
+    """Say which caps restrict what is small. An escalate rule permits too, so ``any`` says something there."""
     for field, cap in (("amount_max", rule.amount_max), ("fee_max", rule.fee_max)):
-        if cap is not None:
-            word = FIELD_WORDS[field]
+        if cap is None or (cap is ANY and rule.verdict is Verdict.ESCALATE):
+            continue
+        word = FIELD_WORDS[field]
+        if rule.verdict is Verdict.DENY:
             yield field, f"a deny rule with {word} would deny what is small: put the cap into the allow rules instead"
+        elif field == "amount_max":
+            yield field, "an escalate rule with amount would escalate what is small: use above"
+        else:
+            yield field, "an escalate rule with fee would escalate what is small: write fee: any"
+
+
+def _lint_restriction(rule: Rule) -> _Problems:
+    """Say which conditions never hold for what the rule is about, so that it does not restrict it."""
+    if rule.verdict is Verdict.ESCALATE and rule.kinds:
+        yield from _lint_destinations(rule)
     kinds = rule.kinds or frozenset(PayloadKind)
     about = {op for kind in kinds for op in (rule.operations or _KIND_OPERATIONS[kind]) & _KIND_OPERATIONS[kind]}
     stated = about - {Operation.OPAQUE}
-    present = [field for field in _EFFECT_FIELDS if getattr(rule, field) not in (None, ANY)]
+    verb = "denies" if rule.verdict is Verdict.DENY else "escalates"
+    present = [field for field in (*_EFFECT_FIELDS, "amount_above") if getattr(rule, field) not in (None, ANY)]
     for field in present:
-        if stated and not any(field in ASKED_FIELDS[operation] for operation in stated):
-            word = FIELD_WORDS.get(field, field)
-            yield field, f"{_listed(stated)} has no {word}, so the rule never denies it: leave {word} out"
+        asking = "amount_max" if field == "amount_above" else field
+        if stated and not any(asking in ASKED_FIELDS[operation] for operation in stated):
+            word, shown = FIELD_WORDS.get(field, field), FIELD_WORDS.get(asking, asking)
+            yield field, f"{_listed(stated)} has no {shown}, so the rule never {verb} it: leave {word} out"
 
 
 def _lint_scope(rule: Rule) -> _Problems:

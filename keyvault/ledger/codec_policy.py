@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.policy import ANY, Anything, Limit, Policy, Rule
+from keyvault.core.policy import ANY, Anything, Limit, Policy, Rule, Verdict
+from keyvault.core.quorum import parse_quorum, quorum_text
 from keyvault.ledger.wire import KINDS, OPERATIONS, VERDICTS, integer_from_wire, integer_to_wire, parse_exact
 from keyvault.v1 import policy_pb2
 
@@ -61,9 +62,10 @@ def _rule(message: policy_pb2.Rule) -> Rule:
     at = f"rules[{message.id}]"
     kinds = [KINDS.word(f"{at}.kinds", number) for number in message.kinds]
     operations = [OPERATIONS.word(f"{at}.operations", number) for number in message.operations]
+    verdict = VERDICTS.word(f"{at}.verdict", message.verdict)
     return Rule(
         id=message.id,
-        verdict=VERDICTS.word(f"{at}.verdict", message.verdict),
+        verdict=verdict,
         kinds=_distinct(f"{at}.kinds", kinds),
         operations=_distinct(f"{at}.operations", operations),
         keys=_strings(message, at, "keys", message.keys),
@@ -75,6 +77,8 @@ def _rule(message: policy_pb2.Rule) -> Rule:
         primary_types=_strings(message, at, "primary_types", message.primary_types),
         amount_max=_amount(message, at, "amount", message.amount),
         fee_max=_amount(message, at, "fee", message.fee),
+        quorum=_quorum(f"{at}.quorum", verdict, message.quorum),
+        amount_above=_amount_above(f"{at}.amount_above", verdict, message),
     )
 
 
@@ -133,6 +137,28 @@ def _amount(rule: policy_pb2.Rule, at: str, field: str, condition: policy_pb2.Am
     return ANY if condition.any else integer_from_wire(f"{at}.{field}", condition.max)
 
 
+def _quorum(field: str, verdict: Verdict, text: str) -> str:
+    if (verdict is Verdict.ESCALATE) != bool(text):
+        raise Malformed(field, "is needed in escalate rules, and permitted in no other")
+    if not text:
+        return ""
+    try:
+        canonical = quorum_text(parse_quorum(text))
+    except Malformed as malformed:
+        raise Malformed(field, malformed.problem) from None
+    if text != canonical:
+        raise Malformed(field, f"must be written {canonical}")
+    return text
+
+
+def _amount_above(field: str, verdict: Verdict, message: policy_pb2.Rule) -> int | None:
+    if not message.HasField("amount_above"):
+        return None
+    if verdict is Verdict.ALLOW:
+        raise Malformed(field, "is permitted in escalate and deny rules only")
+    return integer_from_wire(field, message.amount_above)
+
+
 def _says_any(field: str, any_value: bool, values: Sequence[object]) -> bool:  # noqa: FBT001 (a field's value)
     if any_value == bool(values):
         raise Malformed(field, "needs either any or values")
@@ -180,6 +206,8 @@ def _rule_to_proto(rule: Rule) -> policy_pb2.Rule:
         primary_types=_strings_to_proto(rule.primary_types),
         amount=_amount_to_proto(rule.amount_max),
         fee=_amount_to_proto(rule.fee_max),
+        quorum=rule.quorum,
+        amount_above=None if rule.amount_above is None else integer_to_wire(rule.amount_above),
     )
 
 

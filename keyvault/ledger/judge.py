@@ -17,7 +17,10 @@ ALGORITHMS = {
 
 
 def misjudged(rules: CompiledPolicy, key: KeyId, algorithm: KeyAlgorithm, event: SignatureIssued) -> str | None:
-    """Return what is wrong with the decision, in words, or None. ``rules`` is the policy in force at the fact."""
+    """Return what is wrong with the decision, in words, or None. ``rules`` is the policy in force at the fact.
+
+    Of an escalated signature: only that it names a proposal. Whether that was approved is not judged here.
+    """
     payload = event.request.payload
     fitting = ALGORITHMS[payload.kind]
     if algorithm not in fitting:
@@ -32,11 +35,15 @@ def misjudged(rules: CompiledPolicy, key: KeyId, algorithm: KeyAlgorithm, event:
         completeness=event.completeness,
     )
     try:
-        allowing = rules.evaluate(key=key, principal=event.request.principal, intent=intent)
+        permission = rules.evaluate(key=key, principal=event.request.principal, intent=intent)
     except Refused as error:
         return f"the policy in force refuses its effects: {error}"
-    if allowing != event.rules:
-        return f"the policy in force allows it by {_named(allowing)}, the entry says by {_named(event.rules)}"
+    if permission.rules != event.rules:
+        return f"the policy in force allows it by {_named(permission.rules)}, the entry says by {_named(event.rules)}"
+    if permission.quorums and not event.proposal:
+        return "the policy in force escalates it, and no proposal is named"
+    if event.proposal and not permission.quorums:
+        return "it names a proposal, but the policy in force does not escalate it"
     return None
 
 

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from keyvault.v1 import types_pb2 as keyvault_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18keyvault/v1/policy.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"_\n\x06Policy\x12\x0f\n\x07version\x18\x01 \x01(\r\x12 \n\x05rules\x18\x02 \x03(\x0b\x32\x11.keyvault.v1.Rule\x12\"\n\x06limits\x18\x03 \x03(\x0b\x32\x12.keyvault.v1.Limit\".\n\x0fStringCondition\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x0e\n\x06values\x18\x02 \x03(\t\"/\n\x10IntegerCondition\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x0e\n\x06values\x18\x02 \x03(\x0c\"8\n\x0f\x41mountCondition\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x10\n\x03max\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\x06\n\x04_max\"\xbc\x04\n\x04Rule\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x07verdict\x18\x02 \x01(\x0e\x32\x14.keyvault.v1.Verdict\x12*\n\x04keys\x18\x03 \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\x30\n\nprincipals\x18\x04 \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\'\n\x05kinds\x18\x05 \x03(\x0e\x32\x18.keyvault.v1.PayloadKind\x12*\n\noperations\x18\x06 \x03(\x0e\x32\x16.keyvault.v1.Operation\x12-\n\x06\x63hains\x18\x07 \x01(\x0b\x32\x1d.keyvault.v1.IntegerCondition\x12,\n\x06venues\x18\x08 \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\x32\n\x0c\x64\x65stinations\x18\t \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12/\n\tselectors\x18\n \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\x33\n\rprimary_types\x18\x0b \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12,\n\x06\x61mount\x18\x0c \x01(\x0b\x32\x1c.keyvault.v1.AmountCondition\x12)\n\x03\x66\x65\x65\x18\r \x01(\x0b\x32\x1c.keyvault.v1.AmountCondition\"\xc4\x01\n\x05Limit\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x04keys\x18\x02 \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\x11\n\twindow_ms\x18\x03 \x01(\x03\x12\x16\n\tmax_count\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x17\n\nmax_amount\x18\x05 \x01(\x0cH\x01\x88\x01\x01\x12\x15\n\x08\x63hain_id\x18\x06 \x01(\x0cH\x02\x88\x01\x01\x42\x0c\n\n_max_countB\r\n\x0b_max_amountB\x0b\n\t_chain_id*G\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_ALLOW\x10\x01\x12\x10\n\x0cVERDICT_DENY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18keyvault/v1/policy.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"_\n\x06Policy\x12\x0f\n\x07version\x18\x01 \x01(\r\x12 \n\x05rules\x18\x02 \x03(\x0b\x32\x11.keyvault.v1.Rule\x12\"\n\x06limits\x18\x03 \x03(\x0b\x32\x12.keyvault.v1.Limit\".\n\x0fStringCondition\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x0e\n\x06values\x18\x02 \x03(\t\"/\n\x10IntegerCondition\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x0e\n\x06values\x18\x02 \x03(\x0c\"8\n\x0f\x41mountCondition\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x10\n\x03max\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\x06\n\x04_max\"\xf8\x04\n\x04Rule\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x07verdict\x18\x02 \x01(\x0e\x32\x14.keyvault.v1.Verdict\x12*\n\x04keys\x18\x03 \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\x30\n\nprincipals\x18\x04 \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\'\n\x05kinds\x18\x05 \x03(\x0e\x32\x18.keyvault.v1.PayloadKind\x12*\n\noperations\x18\x06 \x03(\x0e\x32\x16.keyvault.v1.Operation\x12-\n\x06\x63hains\x18\x07 \x01(\x0b\x32\x1d.keyvault.v1.IntegerCondition\x12,\n\x06venues\x18\x08 \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\x32\n\x0c\x64\x65stinations\x18\t \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12/\n\tselectors\x18\n \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\x33\n\rprimary_types\x18\x0b \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12,\n\x06\x61mount\x18\x0c \x01(\x0b\x32\x1c.keyvault.v1.AmountCondition\x12)\n\x03\x66\x65\x65\x18\r \x01(\x0b\x32\x1c.keyvault.v1.AmountCondition\x12\x0e\n\x06quorum\x18\x0e \x01(\t\x12\x19\n\x0c\x61mount_above\x18\x0f \x01(\x0cH\x00\x88\x01\x01\x42\x0f\n\r_amount_above\"\xc4\x01\n\x05Limit\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x04keys\x18\x02 \x01(\x0b\x32\x1c.keyvault.v1.StringCondition\x12\x11\n\twindow_ms\x18\x03 \x01(\x03\x12\x16\n\tmax_count\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x17\n\nmax_amount\x18\x05 \x01(\x0cH\x01\x88\x01\x01\x12\x15\n\x08\x63hain_id\x18\x06 \x01(\x0cH\x02\x88\x01\x01\x42\x0c\n\n_max_countB\r\n\x0b_max_amountB\x0b\n\t_chain_id*]\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_ALLOW\x10\x01\x12\x10\n\x0cVERDICT_DENY\x10\x02\x12\x14\n\x10VERDICT_ESCALATE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keyvault.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=1092
-  _globals['_VERDICT']._serialized_end=1163
+  _globals['_VERDICT']._serialized_start=1152
+  _globals['_VERDICT']._serialized_end=1245
   _globals['_POLICY']._serialized_start=66
   _globals['_POLICY']._serialized_end=161
   _globals['_STRINGCONDITION']._serialized_start=163
@@ -43,7 +43,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AMOUNTCONDITION']._serialized_start=260
   _globals['_AMOUNTCONDITION']._serialized_end=316
   _globals['_RULE']._serialized_start=319
-  _globals['_RULE']._serialized_end=891
-  _globals['_LIMIT']._serialized_start=894
-  _globals['_LIMIT']._serialized_end=1090
+  _globals['_RULE']._serialized_end=951
+  _globals['_LIMIT']._serialized_start=954
+  _globals['_LIMIT']._serialized_end=1150
 # @@protoc_insertion_point(module_scope)

@@ -29,17 +29,23 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
     VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
     VERDICT_ALLOW: _Verdict.ValueType  # 1
     VERDICT_DENY: _Verdict.ValueType  # 2
+    VERDICT_ESCALATE: _Verdict.ValueType  # 3
+    """Restricts as a deny rule is read: what it matches needs its quorum. Permits as an allow rule is read."""
 
 class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper): ...
 
 VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
 VERDICT_ALLOW: Verdict.ValueType  # 1
 VERDICT_DENY: Verdict.ValueType  # 2
+VERDICT_ESCALATE: Verdict.ValueType  # 3
+"""Restricts as a deny rule is read: what it matches needs its quorum. Permits as an allow rule is read."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
 class Policy(_message.Message):
-    """Rules have no order. A matching deny refuses; else every effect needs a matching allow; else refused."""
+    """Rules have no order. A matching deny refuses; else every effect needs a rule that permits it; else refused. Every
+    matching escalate asks its quorum first.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -165,8 +171,16 @@ class Rule(_message.Message):
     PRIMARY_TYPES_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     FEE_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
+    AMOUNT_ABOVE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     verdict: Global___Verdict.ValueType
+    quorum: _builtins.str
+    """Whom an escalate rule asks, in its one text: `2 of risk and (1 of treasury or 3 of owners)`. Only there."""
+    amount_above: _builtins.bytes
+    """The native amount must be strictly more than this. Big-endian without leading zeros; zero is the empty string.
+    Not in allow rules.
+    """
     @_builtins.property
     def keys(self) -> Global___StringCondition: ...
     @_builtins.property
@@ -205,12 +219,16 @@ class Rule(_message.Message):
         primary_types: Global___StringCondition | None = ...,
         amount: Global___AmountCondition | None = ...,
         fee: Global___AmountCondition | None = ...,
+        quorum: _builtins.str = ...,
+        amount_above: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "chains", b"chains", "destinations", b"destinations", "fee", b"fee", "keys", b"keys", "primary_types", b"primary_types", "principals", b"principals", "selectors", b"selectors", "venues", b"venues"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_above", b"_amount_above", "amount", b"amount", "amount_above", b"amount_above", "chains", b"chains", "destinations", b"destinations", "fee", b"fee", "keys", b"keys", "primary_types", b"primary_types", "principals", b"principals", "selectors", b"selectors", "venues", b"venues"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "chains", b"chains", "destinations", b"destinations", "fee", b"fee", "id", b"id", "keys", b"keys", "kinds", b"kinds", "operations", b"operations", "primary_types", b"primary_types", "principals", b"principals", "selectors", b"selectors", "venues", b"venues", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_above", b"_amount_above", "amount", b"amount", "amount_above", b"amount_above", "chains", b"chains", "destinations", b"destinations", "fee", b"fee", "id", b"id", "keys", b"keys", "kinds", b"kinds", "operations", b"operations", "primary_types", b"primary_types", "principals", b"principals", "quorum", b"quorum", "selectors", b"selectors", "venues", b"venues", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__amount_above: _TypeAlias = _typing.Literal["amount_above"]  # noqa: Y015
+    _WhichOneofArgType__amount_above: _TypeAlias = _typing.Literal["_amount_above", b"_amount_above"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_above) -> _WhichOneofReturnType__amount_above | None: ...
 
 Global___Rule: _TypeAlias = Rule  # noqa: Y015
 

@@ -143,14 +143,14 @@ def test_all_problems_are_told_at_once_with_their_places() -> None:
         "p.yaml:11:13: amount: 1.5 has no unit: write 1.5 ether, or a whole number of wei",
         "p.yaml:12:10: fee: 0.0000000001 gwei is not a whole number of wei: gwei has 9 digits after the point",
         "p.yaml:14:5: id stands twice in a rule",
-        "p.yaml:16:18: principals: 'maker' is not spiffe://<trust-domain>/<server|bot|admin|auditor|node>/<name>",
+        "p.yaml:16:18: principals: 'maker' is not spiffe://<trust-domain>/<server|bot|admin|approver|auditor|node>/<name>",
         "p.yaml:17:12: amount has no value",
         (
-            "p.yaml:18:5: a rule must be a table of id, verdict, keys, principals, kinds, operations, chains,"
-            " destinations, selectors, primary_types, venues, amount, fee"
+            "p.yaml:18:5: a rule must be a table of id, verdict, quorum, keys, principals, kinds, operations, chains,"
+            " destinations, selectors, primary_types, venues, above, amount, fee"
         ),
         "p.yaml:18:5: id is missing: add id: name-of-the-rule",
-        "p.yaml:18:5: verdict is missing: add verdict: allow, or verdict: deny",
+        "p.yaml:18:5: verdict is missing: add verdict: allow, deny or escalate",
         "p.yaml:20:5: keys is missing: add keys: [name], or keys: any",
         "p.yaml:21:13: window: 8d is not from 1s to 7d",
     )

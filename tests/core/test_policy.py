@@ -70,7 +70,7 @@ def policy(*rules: Rule) -> Policy:
 
 
 def judge(rules: tuple[Rule, ...], asked: Intent, key: KeyId = KEY, principal: Principal = BOT) -> tuple[str, ...]:
-    return evaluate(policy(*rules), key=key, principal=principal, intent=asked)
+    return evaluate(policy(*rules), key=key, principal=principal, intent=asked).rules
 
 
 def refusal(rules: tuple[Rule, ...], asked: Intent, key: KeyId = KEY, principal: Principal = BOT) -> Refused:
@@ -339,7 +339,7 @@ RULES = st.builds(
     dataclasses.replace,
     st.just(PAY),
     id=st.sampled_from(["a", "b", "c"]),
-    verdict=st.sampled_from(Verdict),
+    verdict=st.sampled_from([Verdict.ALLOW, Verdict.DENY]),
     keys=st.sampled_from([None, ANY, frozenset({KEY})]),
     kinds=st.sampled_from([frozenset[PayloadKind](), frozenset({PayloadKind.EVM_TRANSACTION})]),
     destinations=CONDITIONS,

@@ -27,6 +27,7 @@ PAY = Rule(
     fee_max=10,
 )
 DENY = Rule(id="deny", verdict=Verdict.DENY)
+ASK = Rule(id="ask", verdict=Verdict.ESCALATE, quorum="2 of risk")
 DAY = Limit(id="day", keys=ANY, window_ms=86_400_000, count_max=5)
 
 
@@ -35,8 +36,12 @@ def fields(*rules: Rule, limits: tuple[Limit, ...] = (), version: int = 1) -> se
 
 
 def test_sound_rules_have_no_findings() -> None:
-    """Sound rules, a rule that denies everything, and an empty policy may be published."""
-    assert fields(PAY, DENY, limits=(DAY,)) == set()
+    """Sound rules, rules that deny or escalate everything, and an empty policy may be published."""
+    assert fields(PAY, DENY, ASK, limits=(DAY,)) == set()
+    assert fields(dataclasses.replace(DENY, amount_above=0), dataclasses.replace(ASK, amount_above=2**256 - 1)) == set()
+    permits = dataclasses.replace(PAY, id="large", verdict=Verdict.ESCALATE, quorum="1 of a or 2 of b")
+    assert fields(dataclasses.replace(permits, amount_max=None, amount_above=5, fee_max=ANY)) == set()
+    assert fields(dataclasses.replace(permits, amount_max=ANY, fee_max=ANY)) == set()
     assert fields() == set()
 
 
@@ -67,6 +72,8 @@ def test_sound_rules_have_no_findings() -> None:
         ({"amount_max": None}, "amount_max"),
         ({"amount_max": 2**256}, "amount_max"),
         ({"fee_max": None}, "fee_max"),
+        ({"quorum": "2 of risk"}, "quorum"),
+        ({"amount_above": 5}, "amount_above"),
     ],
 )
 def test_a_flaw_of_an_allow_rule_is_found_at_its_field(change: dict[str, object], field: str) -> None:
@@ -82,11 +89,50 @@ def test_a_flaw_of_an_allow_rule_is_found_at_its_field(change: dict[str, object]
         ({"destinations": frozenset()}, "destinations"),
         ({"kinds": frozenset({PayloadKind.BINANCE_REST}), "chains": frozenset({1})}, "chains"),
         ({"venues": frozenset({"binanse"})}, "venues"),
+        ({"quorum": "2 of risk"}, "quorum"),
+        ({"amount_above": -1}, "amount_above"),
+        ({"amount_above": 2**256}, "amount_above"),
+        ({"kinds": frozenset({PayloadKind.BINANCE_REST}), "amount_above": 1}, "amount_above"),
+        ({"operations": frozenset({Operation.TYPED_DATA, Operation.ORDER}), "amount_above": 1}, "amount_above"),
     ],
 )
 def test_a_deny_rule_that_does_not_deny_what_it_says_is_found(change: dict[str, object], field: str) -> None:
     """Caps in a deny rule deny what is small; conditions that cannot hold deny nothing."""
     assert fields(dataclasses.replace(DENY, **change)) == {field}  # type: ignore[arg-type]  # names of fields
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "problem"),
+    [
+        ({"quorum": ""}, "quorum", "an escalate rule must say who approves: add quorum: 2 of risk"),
+        ({"quorum": "2  of risk"}, "quorum", "must be written 2 of risk"),
+        ({"quorum": "2 of"}, "quorum", "character 5: nothing stands where the name of a group should"),
+        ({"amount_max": 5}, "amount_max", "an escalate rule with amount would escalate what is small: use above"),
+        ({"fee_max": 5}, "fee_max", "an escalate rule with fee would escalate what is small: write fee: any"),
+        ({"amount_above": 2**256}, "amount_above", "must be 0 to 2^256-1 wei"),
+        (
+            {"operations": frozenset({Operation.ORDER}), "amount_above": 5},
+            "amount_above",
+            "order has no amount, so the rule never escalates it: leave above out",
+        ),
+        (
+            {"kinds": frozenset({PayloadKind.TYPED_DATA}), "venues": frozenset({"binance"})},
+            "venues",
+            "typed-data has no venues, so the rule never escalates it: leave venues out",
+        ),
+        (
+            {"kinds": frozenset({PayloadKind.EVM_TRANSACTION}), "destinations": frozenset({"bc1qhome"})},
+            "destinations",
+            "bc1qhome is not an EVM address: 0x and 40 hex digits",
+        ),
+    ],
+)
+def test_a_flaw_of_an_escalate_rule_is_found_at_its_field(change: dict[str, object], field: str, problem: str) -> None:
+    """It says whom it asks in the one text of a quorum, has no caps, and asks nothing that never holds."""
+    rule = dataclasses.replace(ASK, **change)  # type: ignore[arg-type]  # names of fields
+    assert [(each.field, each.problem) for each in lint(Policy(version=1, rules=(rule,), limits=()))] == [
+        (field, problem)
+    ]
 
 
 def test_raw_digests_need_their_operation_and_key_names() -> None:

@@ -4,7 +4,8 @@ A story is a text of blocks, separated by empty lines: lines of a command, ``---
 with ``#`` are for the reader. Commands:
 
 - ``policy`` and YAML lines: from now on this policy decides; what was used stays used
-- ``ask KEY KIND at=SECONDS`` and one line for each effect, ``OPERATION field=value ...``: judge, and count a yes
+- ``ask KEY KIND at=SECONDS`` and one line for each effect, ``OPERATION field=value ...``: judge, and count a yes.
+  What is escalated is told with the rules that ask and their quorums, and is not counted
 
 ``at`` is 0 unless said. The caller is always spiffe://demo/bot/maker.
 """
@@ -61,12 +62,16 @@ class World:
         )
         flow = outflow(effects)
         try:
-            rules = self.rules.evaluate(key=key, principal=Principal("spiffe://demo/bot/maker"), intent=intent)
+            permission = self.rules.evaluate(key=key, principal=Principal("spiffe://demo/bot/maker"), intent=intent)
             check_limits(self.rules.policy.limits, self.windows, Reservations(), key=key, outflow=flow, now=now)
         except Refused as refused:
             return f"{refused.reason}\n{refused}"
+        rules = f"yes: {' '.join(permission.rules)}"
+        if permission.quorums:
+            asked = "\n".join(f"needs {quorum}" for quorum in permission.quorums)
+            return f"escalated by {' '.join(permission.escalated_by)}\n{asked}\nthen {rules}"
         self.windows.charge(key, now, flow)
-        return f"yes: {' '.join(rules)}"
+        return rules
 
 
 def effect(line: str) -> Effect:
@@ -105,6 +110,9 @@ def test_there_is_a_story_for_every_law() -> None:
         "amounts_are_exact",
         "default_deny",
         "deny_wins",
+        "escalate",
+        "escalate_permits",
+        "escalate_unknown",
         "every_effect",
         "limits",
         "raw_digest",

@@ -1,0 +1,155 @@
+"""Rules, policies and requests in a world so small that they meet often."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from keyvault.core.ids import KeyId, Principal
+from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
+from keyvault.core.policy import ANY, ASKED_FIELDS, Anything, Limit, Policy, Rule, Verdict
+
+KEYS = [KeyId("eth-hot"), KeyId("eth-cold")]
+PRINCIPALS = [Principal("spiffe://demo/bot/maker"), Principal("spiffe://demo/bot/taker")]
+CHAINS = [1, 5]
+VENUES = ["binance"]
+DESTINATIONS = ["0x" + "ab" * 20, "0x" + "cd" * 20]
+SELECTORS = ["0xa9059cbb", "0x095ea7b3"]
+PRIMARY_TYPES = ["Order", "Permit"]
+AMOUNTS = [0, 1, 2, 3]
+QUORUMS = ["1 of risk", "2 of risk", "1 of risk and 1 of treasury"]
+
+OPERATIONS = {
+    PayloadKind.EVM_TRANSACTION: [Operation.TRANSFER, Operation.CALL, Operation.CREATE],
+    PayloadKind.TYPED_DATA: [Operation.TYPED_DATA],
+    PayloadKind.BINANCE_REST: [Operation.ORDER, Operation.WITHDRAW, Operation.OPAQUE],
+    PayloadKind.RAW_DIGEST: [Operation.OPAQUE],
+}
+FACTS: dict[str, tuple[str, Sequence[str | int]]] = {
+    "chains": ("chain_id", CHAINS),
+    "venues": ("venue", VENUES),
+    "destinations": ("destination", DESTINATIONS),
+    "selectors": ("selector", SELECTORS),
+    "primary_types": ("primary_type", PRIMARY_TYPES),
+    "amount_max": ("amount", AMOUNTS),
+    "fee_max": ("fee_max", AMOUNTS),
+}
+
+
+def condition(values: Sequence[str | int]) -> st.SearchStrategy[frozenset[str | int] | Anything | None]:
+    return st.sampled_from([None, ANY, ANY, *(frozenset({value}) for value in values), frozenset(values)])
+
+
+CAPS = st.sampled_from([None, ANY, ANY, 1, 2])
+ABOVE = st.sampled_from([None, None, 0, 1, 2])
+CONDITIONS = {
+    "keys": condition(KEYS),
+    "principals": condition(PRINCIPALS),
+    "kinds": st.frozensets(st.sampled_from(PayloadKind), max_size=3),
+    "operations": st.sampled_from([frozenset[Operation](), frozenset(Operation)])
+    | st.frozensets(st.sampled_from(Operation), max_size=3),
+    "chains": condition(CHAINS),
+    "venues": condition(VENUES),
+    "destinations": condition(DESTINATIONS),
+    "selectors": condition(SELECTORS),
+    "primary_types": condition(PRIMARY_TYPES),
+    "amount_max": CAPS,
+    "fee_max": CAPS,
+}
+IDS = st.sampled_from("abcdefgh")
+
+ALLOWS: st.SearchStrategy[Rule] = st.builds(Rule, id=IDS, verdict=st.just(Verdict.ALLOW), **CONDITIONS)
+DENIES: st.SearchStrategy[Rule] = st.builds(
+    Rule, id=IDS, verdict=st.just(Verdict.DENY), amount_above=ABOVE, **CONDITIONS
+)
+ESCALATES: st.SearchStrategy[Rule] = st.builds(
+    Rule,
+    id=IDS,
+    verdict=st.just(Verdict.ESCALATE),
+    quorum=st.sampled_from(QUORUMS),
+    amount_above=ABOVE,
+    **CONDITIONS,
+)
+
+EVERYTHING = Rule(
+    id="everything",
+    verdict=Verdict.ALLOW,
+    keys=ANY,
+    principals=ANY,
+    kinds=frozenset(PayloadKind),
+    operations=frozenset(Operation),
+    chains=ANY,
+    venues=ANY,
+    destinations=ANY,
+    selectors=ANY,
+    primary_types=ANY,
+    amount_max=ANY,
+    fee_max=ANY,
+)
+
+
+@st.composite
+def wide(draw: st.DrawFn) -> Rule:
+    """Return an allow rule that holds often: at most two conditions are narrow."""
+    narrow = draw(st.lists(st.sampled_from(sorted(CONDITIONS)), max_size=2, unique=True))
+    return dataclasses.replace(EVERYTHING, **{field: draw(CONDITIONS[field]) for field in narrow})  # type: ignore[arg-type]  # names of fields
+
+
+WIDE = wide()
+WIDE_ESCALATES: st.SearchStrategy[Rule] = st.builds(
+    lambda rule, quorum, above: dataclasses.replace(
+        rule, verdict=Verdict.ESCALATE, quorum=quorum, amount_above=above, id="wide"
+    ),
+    WIDE,
+    st.sampled_from(QUORUMS),
+    ABOVE,
+)
+RULES = st.one_of(WIDE, WIDE, WIDE_ESCALATES, ALLOWS, DENIES, ESCALATES)
+
+LIMITS = st.builds(
+    Limit,
+    id=IDS,
+    keys=st.sampled_from([ANY, frozenset(KEYS), frozenset(KEYS[:1])]),
+    window_ms=st.sampled_from([60_000, 3_600_000]),
+    count_max=st.sampled_from([None, 0, 2, 3]),
+    amount_max=st.sampled_from([0, 5, 6]),
+    chain_id=st.sampled_from(CHAINS),
+)
+
+
+def policy_of(rules: list[Rule], limited: list[Limit] | None = None) -> Policy:
+    return Policy(version=1, rules=tuple(rules), limits=tuple(limited or ()))
+
+
+@st.composite
+def effects(draw: st.DrawFn, kind: PayloadKind) -> Effect:
+    """Return an effect of the kind whose fields are stated, or now and then left out."""
+    operation = draw(st.sampled_from(OPERATIONS[kind]))
+    stated = {
+        FACTS[field][0]: draw(st.none() | st.sampled_from(FACTS[field][1])) for field in sorted(ASKED_FIELDS[operation])
+    }
+    return Effect(operation=operation, **stated)  # type: ignore[arg-type]  # names of fields
+
+
+@st.composite
+def intents(draw: st.DrawFn) -> Intent:
+    kind = draw(st.sampled_from(PayloadKind))
+    return Intent(
+        kind=kind,
+        algorithms=frozenset(),
+        signing_input=bytes(32),
+        effects=tuple(draw(st.lists(effects(kind), min_size=1, max_size=2))),
+        completeness=draw(st.sampled_from([Completeness.FULL, Completeness.PARTIAL, Completeness.OPAQUE])),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """One request."""
+
+    key: KeyId
+    principal: Principal
+    intent: Intent
+
+
+ASKED = st.builds(Asked, st.sampled_from(KEYS), st.sampled_from(PRINCIPALS), intents())

@@ -1,0 +1,270 @@
+"""Which changes of a policy only take away."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keyvault.core.errors import Refused
+from keyvault.core.intent import Operation, PayloadKind
+from keyvault.core.policy import ANY, Limit, Permission, Policy, Rule, Verdict, evaluate
+from keyvault.core.policy_change import is_tightening, quorum_groups
+from keyvault.core.windows import Reservations, Windows, check_limits
+from tests.core.rule_strategies import ASKED, CONDITIONS, KEYS, LIMITS, RULES, Asked, policy_of
+
+HOME = "0x" + "ab" * 20
+AWAY = "0x" + "cd" * 20
+PAY = Rule(
+    id="pay",
+    verdict=Verdict.ALLOW,
+    keys=frozenset({"eth-hot", "eth-cold"}),
+    principals=ANY,
+    kinds=frozenset({PayloadKind.EVM_TRANSACTION}),
+    operations=frozenset({Operation.TRANSFER, Operation.CREATE}),
+    chains=frozenset({1, 5}),
+    destinations=frozenset({HOME, AWAY}),
+    amount_max=100,
+    fee_max=ANY,
+)
+RAW = Rule(
+    id="raw",
+    verdict=Verdict.ALLOW,
+    keys=frozenset({"bridge"}),
+    principals=ANY,
+    kinds=frozenset({PayloadKind.RAW_DIGEST}),
+    operations=frozenset({Operation.OPAQUE}),
+)
+LARGE = Rule(id="large", verdict=Verdict.ESCALATE, quorum="2 of risk", amount_above=50, chains=frozenset({1}))
+PAY_LARGE = dataclasses.replace(
+    PAY, id="pay-large", verdict=Verdict.ESCALATE, quorum="1 of risk", amount_max=None, amount_above=100
+)
+DENY = Rule(id="deny", verdict=Verdict.DENY, destinations=frozenset({AWAY}), chains=frozenset({1}))
+DAY = Limit(id="day", keys=frozenset({"eth-hot"}), window_ms=86_400_000, count_max=5, amount_max=100, chain_id=1)
+OLD = Policy(version=3, rules=(PAY, RAW, LARGE, PAY_LARGE, DENY), limits=(DAY,))
+
+
+def changed(rule: Rule, **change: object) -> Policy:
+    """Return the old policy with this rule changed."""
+    new = dataclasses.replace(rule, **change)  # type: ignore[arg-type]  # names of fields
+    return dataclasses.replace(OLD, rules=tuple(new if each is rule else each for each in OLD.rules))
+
+
+def without(rule: Rule) -> Policy:
+    return dataclasses.replace(OLD, rules=tuple(each for each in OLD.rules if each is not rule))
+
+
+def with_rules(*rules: Rule) -> Policy:
+    return dataclasses.replace(OLD, rules=(*rules, *OLD.rules))
+
+
+def with_limits(*limits: Limit) -> Policy:
+    return dataclasses.replace(OLD, limits=limits)
+
+
+TIGHTER = {
+    "the same": OLD,
+    "another version": dataclasses.replace(OLD, version=4),
+    "another order": dataclasses.replace(OLD, rules=OLD.rules[::-1]),
+    "another id": changed(PAY, id="payment"),
+    "nothing allowed": dataclasses.replace(OLD, rules=(LARGE, DENY)),
+    "no rules and no limits": Policy(version=4, rules=(), limits=()),
+    "an allow rule that matches nothing": Policy(version=4, rules=(dataclasses.replace(PAY, keys=None),), limits=()),
+    "an allow rule removed": without(PAY),
+    "an escalate rule that permits becomes a deny rule": changed(PAY_LARGE, verdict=Verdict.DENY, quorum=""),
+    "a key less": changed(PAY, keys=frozenset({"eth-hot"})),
+    "a principal named": changed(PAY, principals=frozenset({"spiffe://demo/bot/maker"})),
+    "an operation less": changed(PAY, operations=frozenset({Operation.TRANSFER})),
+    "a destination less": changed(PAY, destinations=frozenset({HOME})),
+    "a lower cap": changed(PAY, amount_max=99),
+    "a cap instead of any": changed(PAY, fee_max=10),
+    "a condition that is not mentioned any more": changed(PAY, fee_max=None),
+    "the same rule twice": with_rules(dataclasses.replace(PAY, id="again", amount_max=7)),
+    "a deny rule more": with_rules(dataclasses.replace(DENY, id="stop", chains=frozenset({5}))),
+    "a wider deny rule": changed(DENY, chains=None),
+    "a deny rule on the large": with_rules(Rule(id="stop", verdict=Verdict.DENY, amount_above=50)),
+    "an escalate rule more": with_rules(dataclasses.replace(LARGE, id="more", quorum="1 of owners")),
+    "an escalate rule that permits what is allowed": with_rules(
+        dataclasses.replace(PAY, id="ask", verdict=Verdict.ESCALATE, quorum="1 of owners")
+    ),
+    "an escalate rule from a lower amount": changed(LARGE, amount_above=49),
+    "an escalate rule from any amount": changed(LARGE, amount_above=None),
+    "a wider escalate rule": changed(LARGE, chains=frozenset({1, 5})),
+    "denied instead of escalated": changed(LARGE, verdict=Verdict.DENY, quorum=""),
+    "a limit more": with_limits(DAY, dataclasses.replace(DAY, id="hour", window_ms=3_600_000)),
+    "a lower limit": with_limits(dataclasses.replace(DAY, count_max=4, amount_max=99)),
+    "a limit of every key": with_limits(dataclasses.replace(DAY, keys=ANY)),
+    "a limit in two": with_limits(
+        dataclasses.replace(DAY, id="count", amount_max=None, chain_id=None),
+        dataclasses.replace(DAY, id="amount", count_max=None),
+    ),
+}
+
+LOOSER = {
+    "a rule more": with_rules(dataclasses.replace(PAY, id="more", destinations=frozenset({"0x" + "ef" * 20}))),
+    "any key": changed(PAY, keys=ANY),
+    "a key more": changed(PAY, keys=PAY.keys | {"eth-warm"}),  # type: ignore[operator]  # a set
+    "a kind more": changed(PAY, kinds=PAY.kinds | {PayloadKind.TYPED_DATA}),
+    "the plain operations instead": changed(PAY, operations=frozenset()),
+    "any chain": changed(PAY, chains=ANY),
+    "a higher cap": changed(PAY, amount_max=101),
+    "no cap": changed(PAY, amount_max=ANY),
+    "a key more for raw digests": changed(RAW, keys=frozenset({"bridge", "eth-hot"})),
+    "a deny rule less": without(DENY),
+    "a narrower deny rule": changed(DENY, chains=frozenset({5})),
+    "a deny rule on the large only": changed(DENY, amount_above=50),
+    "a deny rule for one key": changed(DENY, keys=frozenset({"eth-hot"})),
+    "a deny rule for plain payloads": changed(DENY, kinds=frozenset({PayloadKind.EVM_TRANSACTION})),
+    "escalated instead of denied": changed(DENY, verdict=Verdict.ESCALATE, quorum="2 of risk"),
+    "allowed instead of escalated": changed(
+        PAY_LARGE, verdict=Verdict.ALLOW, quorum="", amount_above=None, amount_max=ANY
+    ),
+    "an escalate rule less": without(LARGE),
+    "a narrower escalate rule": changed(LARGE, amount_above=51),
+    "a smaller quorum": changed(LARGE, quorum="1 of risk"),
+    "another quorum": changed(LARGE, quorum="3 of risk"),
+    "no amount mentioned any more but any": changed(PAY_LARGE, amount_above=None, amount_max=ANY),
+    "a limit less": with_limits(),
+    "a higher limit": with_limits(dataclasses.replace(DAY, count_max=6)),
+    "a limit without a count": with_limits(dataclasses.replace(DAY, count_max=None)),
+    "a limit without an amount": with_limits(dataclasses.replace(DAY, amount_max=None, chain_id=None)),
+    "a limit on another chain": with_limits(dataclasses.replace(DAY, chain_id=5)),
+    "a shorter window": with_limits(dataclasses.replace(DAY, window_ms=3_600_000)),
+    "a longer window": with_limits(dataclasses.replace(DAY, window_ms=2 * 86_400_000)),
+    "a limit on another key": with_limits(dataclasses.replace(DAY, keys=frozenset({"eth-cold"}))),
+}
+
+
+@pytest.mark.parametrize("new", TIGHTER.values(), ids=TIGHTER.keys())
+def test_what_only_takes_away_is_a_tightening(new: Policy) -> None:
+    """Less permitted, more denied, asked or limited, or nothing changed but names and order."""
+    assert is_tightening(OLD, new)
+
+
+@pytest.mark.parametrize("new", LOOSER.values(), ids=LOOSER.keys())
+def test_what_gives_or_might_give_is_none(new: Policy) -> None:
+    """More permitted, less denied, asked or limited; or two conditions that cannot be compared."""
+    assert not is_tightening(OLD, new)
+
+
+def test_a_rule_for_plain_payloads_does_not_cover_one_for_opaque_ones() -> None:
+    """`keys: any` is not enough for what is opaque, so naming the key there gives something."""
+    anything = dataclasses.replace(RAW, keys=ANY)
+    old, new = (Policy(version=1, rules=(rule,), limits=()) for rule in (anything, RAW))
+    assert not is_tightening(old, new)
+
+
+def test_two_rules_that_only_together_cover_a_third_are_not_seen() -> None:
+    """The proof goes rule by rule; in doubt the answer is no."""
+    halves = [dataclasses.replace(PAY, id=f"to-{place}", destinations=frozenset({place})) for place in (HOME, AWAY)]
+    old, new = (Policy(version=1, rules=tuple(rules), limits=()) for rules in (halves, [PAY]))
+    assert not is_tightening(old, new)
+    assert is_tightening(new, old)
+
+
+def test_the_groups_that_a_policy_asks() -> None:
+    """Every group of every quorum is named once; rules that ask nobody name none."""
+    assert quorum_groups(OLD) == {"risk"}
+    asked = with_rules(dataclasses.replace(LARGE, quorum="1 of risk and (1 of treasury or 2 of owners)"))
+    assert quorum_groups(asked) == {"risk", "treasury", "owners"}
+    assert quorum_groups(Policy(version=1, rules=(PAY, DENY), limits=())) == frozenset()
+
+
+# Laws -----------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[Policy, Policy]:
+    """Return a policy and one that is made of it by a few changes, of which many give nothing."""
+    rules = draw(st.lists(RULES, min_size=1, max_size=4))
+    limited = draw(st.lists(LIMITS, max_size=2))
+    new, kept = list(rules), list(limited)
+    for _ in range(draw(st.integers(1, 2))):
+        draw(st.sampled_from([_drop, _add, _change, _limit]))(draw, new, kept)
+    return policy_of(rules, limited), policy_of(new, kept)
+
+
+def _drop(draw: st.DrawFn, rules: list[Rule], _: list[Limit]) -> None:
+    if rules:
+        rules.pop(draw(st.integers(0, len(rules) - 1)))
+
+
+def _add(draw: st.DrawFn, rules: list[Rule], _: list[Limit]) -> None:
+    rules.append(draw(RULES))
+
+
+def _change(draw: st.DrawFn, rules: list[Rule], _: list[Limit]) -> None:
+    if not rules:
+        return
+    place = draw(st.integers(0, len(rules) - 1))
+    field = draw(st.sampled_from(["verdict", "quorum", "amount_above", *CONDITIONS]))
+    values: dict[str, st.SearchStrategy[Any]] = CONDITIONS | {
+        "verdict": st.sampled_from(Verdict),
+        "quorum": st.sampled_from(["", "1 of risk"]),
+        "amount_above": st.sampled_from([None, 0, 1, 2]),
+    }
+    rules[place] = dataclasses.replace(rules[place], **{field: draw(values[field])})
+
+
+def _limit(draw: st.DrawFn, _: list[Rule], limited: list[Limit]) -> None:
+    limited[draw(st.integers(0, len(limited))) :] = draw(st.lists(LIMITS, max_size=1))
+
+
+def answer(policy: Policy, asked: Asked) -> Permission | None:
+    """Return the permission, None if refused."""
+    try:
+        return evaluate(policy, key=asked.key, principal=asked.principal, intent=asked.intent)
+    except Refused:
+        return None
+
+
+@settings(max_examples=200)
+@given(pair=changes() | st.tuples(*[st.lists(RULES, max_size=3).map(policy_of)] * 2), asked=st.lists(ASKED, min_size=5))
+def test_a_tightening_permits_nothing_new_and_asks_no_quorum_less(
+    pair: tuple[Policy, Policy], asked: list[Asked]
+) -> None:
+    """What the new policy permits, the old one permits, and every quorum that it asked is asked still."""
+    old, new = pair
+    if not is_tightening(old, new):
+        return
+    for each in asked:
+        after = answer(new, each)
+        if after is not None:
+            before = answer(old, each)
+            assert before is not None
+            assert set(before.quorums) <= set(after.quorums)
+
+
+@given(st.lists(RULES, max_size=4), st.lists(LIMITS, max_size=3))
+def test_the_same_rules_are_a_tightening(rules: list[Rule], limited: list[Limit]) -> None:
+    """Whatever the rules, in any order: equal policies give nothing."""
+    assert is_tightening(policy_of(rules, limited), policy_of(rules[::-1], limited[::-1]))
+
+
+@settings(max_examples=300)
+@given(
+    old=st.lists(LIMITS, max_size=3),
+    new=st.lists(LIMITS, max_size=3),
+    key=st.sampled_from(KEYS),
+    used=st.lists(st.tuples(st.sampled_from([1, 5]), st.integers(0, 6)), max_size=3),
+    asked=st.tuples(st.sampled_from([1, 5]), st.integers(0, 6)),
+)
+def test_a_tightening_has_no_looser_limit(
+    old: list[Limit], new: list[Limit], key: str, used: list[tuple[int, int]], asked: tuple[int, int]
+) -> None:
+    """Whatever was used, what the new limits leave room for, the old ones did."""
+    if not is_tightening(policy_of([PAY], old), policy_of([PAY], new)):
+        return
+    windows = Windows()
+    for flow in used:
+        windows.charge(key, 1_000_000, (flow,))  # type: ignore[arg-type]  # plain names and numbers
+
+    def has_room(limits: list[Limit]) -> bool:
+        try:
+            check_limits(tuple(limits), windows, Reservations(), key=key, outflow=(asked,), now=1_500_000)  # type: ignore[arg-type]  # as above
+        except Refused:
+            return False
+        return True
+
+    assert has_room(new) <= has_room(old)
