@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.core.keys import KeyAlgorithm, Signature
-from keyvault.hsm.base import LOG_KEY_OBJECT_ID, SignItem, TokenFault
+from keyvault.hsm.base import KEPT_OBJECT_IDS, LOG_KEY_OBJECT_ID, SignItem, TokenFault
 
 
 class SoftwareLane:
@@ -53,16 +53,19 @@ class SoftwareToken:
         self._log_key = ed25519.Ed25519PrivateKey.generate()
         self._keys: dict[bytes, coincurve.PrivateKey] = {}
         self.signed: list[bytes] = []
+        self.destroyed: list[bytes] = []
 
     @property
     def log_public_key(self) -> bytes:
         """The key that checkpoints are signed with."""
         return self._log_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
-    def signature(self, item: SignItem) -> Signature:
-        """Sign one item; ECDSA nonces differ each time, as a token's do."""
+    def signature(self, item: SignItem) -> Signature | TokenFault:
+        """Sign one item; ECDSA nonces differ each time, as a token's do. A key that is not there is a fault."""
         if item.object_id == LOG_KEY_OBJECT_ID:
             return Signature(value=self._log_key.sign(item.input))
+        if item.object_id not in self._keys:
+            return TokenFault("OBJECT_NOT_FOUND", f"the token has no key with id {item.object_id.hex()}")
         self.signed.append(item.input)
         extra = ffi.new("unsigned char[32]", len(self.signed).to_bytes(32, "big"))
         raw = self._keys[item.object_id].sign_recoverable(item.input, hasher=None, custom_nonce=(ffi.NULL, extra))
@@ -77,6 +80,14 @@ class SoftwareToken:
     async def unwrap(self, object_id: bytes, algorithm: KeyAlgorithm, wrapped: bytes) -> None:
         """See Token."""
         raise TokenFault("UNSUPPORTED", f"no {algorithm} here ({object_id.hex()}, {len(wrapped)} bytes)")
+
+    async def destroy(self, object_id: bytes, algorithm: KeyAlgorithm) -> None:
+        """See Token. ``destroyed`` has each object that was there, once."""
+        del algorithm
+        if object_id in KEPT_OBJECT_IDS:
+            raise TokenFault("OBJECT_KEPT", f"{object_id.decode()} is never destroyed")
+        if self._keys.pop(object_id, None) is not None:
+            self.destroyed.append(object_id)
 
     async def close(self) -> None:
         """See Token."""

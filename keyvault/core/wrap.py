@@ -1,7 +1,11 @@
 """Wrapping of HMAC secrets for a token's import key: what the owner of a secret runs on its own machine.
 
-The secret leaves that machine only as an RSA-OAEP blob that the token alone can open. Wrapping says nothing about
-who wrapped: the statement that imports the blob is signed by a member.
+The blob is that of CKM_RSA_AES_KEY_WRAP (PKCS#11 2.40 mechanisms, "RSA AES KEY WRAP"), which cloud KMS take, too::
+
+    RSA-OAEP(import key, AES-256 key made for this blob) || AES-KWP(that AES key, secret)      RFC 8017, RFC 5649
+
+The secret leaves that machine only in it, and only the token can open it. Wrapping says nothing about who wrapped:
+the statement that imports the blob is signed by a member.
 """
 
 import hashlib
@@ -9,6 +13,8 @@ import hashlib
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keyvault.core.errors import Malformed
@@ -16,15 +22,35 @@ from keyvault.core.limits import HMAC_SECRET_BYTES_MAX, HMAC_SECRET_BYTES_MIN
 
 _RSA_BITS_MIN = 3072
 """128 bits of security (NIST SP 800-57 part 1, table 2)."""
+_AES_BITS = 256
+_KWP_BLOCK_BYTES = 8
+"""AES-KWP pads to a multiple of 8 bytes and puts 8 before (RFC 5649, section 4.1)."""
 
 
 def wrap_secret(import_public_key_der: bytes, secret: bytes) -> bytes:
-    """Return the RSA-OAEP blob of an HMAC-SHA256 secret for the import key (SubjectPublicKeyInfo, DER).
+    """Return the blob of an HMAC-SHA256 secret for the import key (SubjectPublicKeyInfo, DER).
 
-    The blob is new each time. Raises Malformed for a key that is not RSA of at least 3072 bits, or an empty secret.
+    AES key and blob are new each time. Raises Malformed for a key that is not RSA of at least 3072 bits, or an empty
+    secret.
     """
-    key = _import_key(import_public_key_der)
-    return key.encrypt(hmac_key(secret), _oaep())
+    import_key = _import_key(import_public_key_der)
+    padded = hmac_key(secret)
+    # The library's random generator, as in the padding below: what one key wraps is one secret, whatever the caller.
+    transport_key = AESGCM.generate_key(_AES_BITS)
+    return import_key.encrypt(transport_key, _oaep()) + aes_key_wrap_with_padding(transport_key, padded)
+
+
+def split_blob(wrapped: bytes, modulus_bytes: int) -> tuple[bytes, bytes]:
+    """Return the two parts of a blob for an RSA key of this size. Raises Malformed unless both have their length."""
+    for_transport_key, for_secret = wrapped[:modulus_bytes], wrapped[modulus_bytes:]
+    shortest, longest = HMAC_SECRET_BYTES_MIN + _KWP_BLOCK_BYTES, HMAC_SECRET_BYTES_MAX + _KWP_BLOCK_BYTES
+    if not shortest <= len(for_secret) <= longest or len(for_secret) % _KWP_BLOCK_BYTES:
+        raise Malformed(
+            "wrapped_secret",
+            f"has {len(wrapped)} bytes; expected: {modulus_bytes} of RSA-OAEP for this import key, then {shortest} to "
+            f"{longest} of AES-KWP (a multiple of {_KWP_BLOCK_BYTES})",
+        )
+    return for_transport_key, for_secret
 
 
 def hmac_key(secret: bytes) -> bytes:

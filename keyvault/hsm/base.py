@@ -16,6 +16,8 @@ LOG_KEY_OBJECT_ID = b"keyvault-log-key"
 """CKA_ID of the Ed25519 key that signs checkpoints."""
 IMPORT_KEY_OBJECT_ID = b"keyvault-import-key"
 """CKA_ID of the RSA key for which imported secrets are wrapped."""
+KEPT_OBJECT_IDS = frozenset({LOG_KEY_OBJECT_ID, IMPORT_KEY_OBJECT_ID})
+"""Objects that are never destroyed: without them the enclave has no checkpoints or no imports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,18 @@ class Token(Protocol):
         """
 
     async def unwrap(self, object_id: bytes, algorithm: KeyAlgorithm, wrapped: bytes) -> None:
-        """Make the secret key with this CKA_ID from an RSA-OAEP blob for the import key. Raises TokenFault."""
+        """Make the secret key with this CKA_ID from a blob for the import key (``keyvault.core.wrap``).
+
+        Raises TokenFault.
+        """
+
+    async def destroy(self, object_id: bytes, algorithm: KeyAlgorithm) -> None:
+        """Destroy every object with this CKA_ID. Doing it again, or when nothing is there, is fine.
+
+        After it no lane signs under this id (OBJECT_NOT_FOUND), and a fresh search finds nothing with it. After a
+        fault everything, a part or nothing may be gone: do it again. Raises TokenFault; for an object of another
+        algorithm, and for the log key and the import key, nothing is destroyed.
+        """
 
     async def close(self) -> None:
         """End all workers."""

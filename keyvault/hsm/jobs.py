@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.core.limits import PAYLOAD_BYTES_MAX, TOKEN_BATCH_MAX, TOKEN_OBJECT_ID_BYTES_MAX, TOKEN_STRIKES_MAX
@@ -54,6 +54,10 @@ class Strikes:
 
     def right(self, object_id: bytes) -> None:
         """The object gave a right signature."""
+        self._counts.pop(object_id, None)
+
+    def gone(self, object_id: bytes) -> None:
+        """The object exists no more."""
         self._counts.pop(object_id, None)
 
 
@@ -133,44 +137,50 @@ class SignJob:
 
 
 @dataclass(frozen=True, slots=True)
-class MakeJob:
-    """An object to be made: a key pair or an imported secret."""
+class ObjectJob:
+    """An object to be made or destroyed: a key pair or an imported secret."""
 
     message: worker_pb2.WorkerRequest
+    answer: Literal["made", "destroyed"]
 
     def request(self) -> worker_pb2.WorkerRequest:
         """Return it."""
         return self.message
 
     async def accept(self, response: worker_pb2.WorkerResponse) -> tuple[bytes | TokenFault, str | None]:
-        """Return the public key, or the token's error."""
-        match response.WhichOneof("response"):
-            case "made":
-                return response.made.public_key, None
-            case "error":
-                return fault_of(response.error), None
-            case _:
-                return TokenFault("BAD_ANSWER", "the worker answered something else"), "BAD_ANSWER"
+        """Return the public key (empty where there is none), or the token's error."""
+        kind = response.WhichOneof("response")
+        if kind == "error":
+            return fault_of(response.error), None
+        if kind != self.answer:
+            return TokenFault("BAD_ANSWER", "the worker answered something else"), "BAD_ANSWER"
+        return response.made.public_key, None
 
     def refuse(self, fault: TokenFault) -> bytes | TokenFault:
         """Return the fault."""
         return fault
 
     def worked(self, result: bytes | TokenFault) -> bool:
-        """Return whether the object is there."""
+        """Return whether it is done."""
         return isinstance(result, bytes)
 
 
-def generate(object_id: bytes, algorithm: KeyAlgorithm) -> MakeJob:
+def generate(object_id: bytes, algorithm: KeyAlgorithm) -> ObjectJob:
     """Return the job that makes or finds a key pair."""
     pair = worker_pb2.GenerateObject(object_id=object_id, algorithm=wire.algorithm_to_wire(algorithm))
-    return MakeJob(worker_pb2.WorkerRequest(generate=pair))
+    return ObjectJob(worker_pb2.WorkerRequest(generate=pair), "made")
 
 
-def unwrap(object_id: bytes, import_object_id: bytes, wrapped: bytes) -> MakeJob:
-    """Return the job that makes a secret from an RSA-OAEP blob."""
+def unwrap(object_id: bytes, import_object_id: bytes, wrapped: bytes) -> ObjectJob:
+    """Return the job that makes a secret from a blob for the import key."""
     blob = worker_pb2.UnwrapObject(object_id=object_id, import_object_id=import_object_id, wrapped=wrapped)
-    return MakeJob(worker_pb2.WorkerRequest(unwrap=blob))
+    return ObjectJob(worker_pb2.WorkerRequest(unwrap=blob), "made")
+
+
+def destroy(object_id: bytes, algorithm: KeyAlgorithm) -> ObjectJob:
+    """Return the job that destroys what has this id, and makes the lane forget it."""
+    target = worker_pb2.DestroyObject(object_id=object_id, algorithm=wire.algorithm_to_wire(algorithm))
+    return ObjectJob(worker_pb2.WorkerRequest(destroy=target), "destroyed")
 
 
 def possession(object_id: bytes, algorithm: KeyAlgorithm, public_key: bytes) -> SignItem:

@@ -26,7 +26,7 @@ from keyvault.core.limits import LANE_QUEUE_MAX, TOKEN_RESPAWN_MS_MIN
 from keyvault.hsm.base import SignItem, TokenFault
 from keyvault.hsm.channel import Channel, open_channel
 from keyvault.hsm.checking import Checker
-from keyvault.hsm.jobs import Job, MakeJob, SignJob, Strikes
+from keyvault.hsm.jobs import Job, ObjectJob, SignJob, Strikes
 from keyvault.hsm.process import Breaker, Link, TokenClosed, WorkerSlot
 from keyvault.v1 import worker_pb2
 
@@ -119,12 +119,12 @@ class WorkerLane:
         """See ``keyvault.hsm.base.Lane``."""
         return await self.run(SignJob(tuple(items), self._strikes, self._checker.check))
 
-    async def make(self, job: MakeJob) -> bytes:
-        """Return the public key of the object that was made. Raises TokenFault."""
-        made = await self.run(job)
-        if isinstance(made, TokenFault):
-            raise made
-        return made
+    async def change(self, job: ObjectJob) -> bytes:
+        """Make or destroy an object; return its public key, empty where there is none. Raises TokenFault."""
+        changed = await self.run(job)
+        if isinstance(changed, TokenFault):
+            raise changed
+        return changed
 
     async def run(self, job: Job[T]) -> T:
         """Return the job's result; a job that is not accepted is refused at once."""

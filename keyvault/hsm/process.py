@@ -46,6 +46,7 @@ class Capabilities:
     """What a token showed it can do, in a self-test whose signatures this process verified."""
 
     algorithms: frozenset[KeyAlgorithm]
+    imports_secrets: bool
     token_label: str
     token_serial: str
     library: str
@@ -265,6 +266,7 @@ def _not_executed(config: TokenConfig, error: OSError) -> TokenFault:
 def _capabilities(told: worker_pb2.Capabilities) -> Capabilities:
     return Capabilities(
         algorithms=frozenset(_proven(told.trials)),
+        imports_secrets=told.imports_secrets,
         token_label=told.token_label,
         token_serial=told.token_serial,
         library=told.library,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from keyvault.core.keys import KeyAlgorithm
-from keyvault.core.limits import TOKEN_CLOSE_MS, WRAPPED_SECRET_BYTES_MAX
+from keyvault.core.limits import TOKEN_CLOSE_MS, WRAPPED_SECRET_BYTES_MAX, WRAPPED_SECRET_BYTES_MIN
 from keyvault.hsm import jobs
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID, TokenFault
 from keyvault.hsm.config import TokenConfig
@@ -22,13 +22,13 @@ class TokenSupervisor:
     def __init__(self, config: TokenConfig) -> None:
         self._breaker = Breaker()
         self._slots = tuple(WorkerSlot(config, self._breaker) for _ in range(config.workers))
-        strikes = jobs.Strikes()
+        self._strikes = jobs.Strikes()
         self._lanes = tuple(
             WorkerLane(
                 slot=slot,
                 index=index,
                 breaker=self._breaker,
-                strikes=strikes,
+                strikes=self._strikes,
                 deadline_ms=config.deadline_ms,
                 latched=self._lane_latched,
             )
@@ -56,6 +56,7 @@ class TokenSupervisor:
             raise TokenFault("NOT_READY", "the token's workers have not started yet")
         return Capabilities(
             algorithms=frozenset.intersection(*(one.algorithms for one in found)),
+            imports_secrets=all(one.imports_secrets for one in found),
             token_label=found[0].token_label,
             token_serial=found[0].token_serial,
             library=found[0].library,
@@ -80,7 +81,7 @@ class TokenSupervisor:
         self._check_supported(algorithm)
         async with self._making:
             lane = await self._maker()
-            public_key = await lane.make(jobs.generate(object_id, algorithm))
+            public_key = await lane.change(jobs.generate(object_id, algorithm))
             (proof,) = await lane.sign([jobs.possession(object_id, algorithm, public_key)])
         if isinstance(proof, TokenFault):
             raise proof
@@ -91,11 +92,24 @@ class TokenSupervisor:
         self._check_supported(algorithm)
         if algorithm is not KeyAlgorithm.HMAC_SHA256:
             raise TokenFault("NOT_IMPORTED", f"{algorithm} keys are generated, only HMAC secrets are imported")
-        if len(wrapped) > WRAPPED_SECRET_BYTES_MAX:
-            raise TokenFault("WRAPPED_SIZE", f"a wrapped secret has at most {WRAPPED_SECRET_BYTES_MAX} bytes")
+        if not WRAPPED_SECRET_BYTES_MIN <= len(wrapped) <= WRAPPED_SECRET_BYTES_MAX:
+            bounds = f"{WRAPPED_SECRET_BYTES_MIN} to {WRAPPED_SECRET_BYTES_MAX} bytes"
+            raise TokenFault("WRAPPED_SIZE", f"a wrapped secret has {bounds}, not {len(wrapped)}")
         async with self._making:
             lane = await self._maker()
-            await lane.make(jobs.unwrap(object_id, IMPORT_KEY_OBJECT_ID, wrapped))
+            await lane.change(jobs.unwrap(object_id, IMPORT_KEY_OBJECT_ID, wrapped))
+
+    async def destroy(self, object_id: bytes, algorithm: KeyAlgorithm) -> None:
+        """See ``keyvault.hsm.base.Token``. Every lane that is up searches anew and forgets its handle."""
+        job = jobs.destroy(object_id, algorithm)
+        async with self._making:
+            first = await self._maker()
+            await first.change(job)
+            for lane in self._lanes:
+                # A handle is found only while a lane is up: one that comes up from now on has none and finds none.
+                if lane is not first and lane.has_worker:
+                    await lane.change(job)
+        self._strikes.gone(object_id)
 
     async def close(self) -> None:
         """End all workers, within two seconds. Batches in flight become faults."""

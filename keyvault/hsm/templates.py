@@ -28,6 +28,7 @@ EC_PARAMETERS: Mapping[KeyAlgorithm, bytes] = MappingProxyType(
 EDWARDS25519_BY_NAME = b"\x13\x0cedwards25519"
 """The same curve as a PrintableString (PKCS#11 3.0, section 2.3.5): SoftHSM reads private halves back like this."""
 RSA_IMPORT_KEY_BITS = 3072
+TRANSPORT_KEY_OBJECT_ID = b"keyvault-transport-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,21 +84,12 @@ def hmac_secret(object_id: bytes, *, stored: bool) -> Template:
 
     It stays MODIFIABLE: SoftHSM 2.6.1 refuses C_UnwrapKey otherwise. SENSITIVE and EXTRACTABLE go one way all the same.
     """
-    return {
-        "ID": object_id,
-        "LABEL": _label(object_id),
-        "TOKEN": stored,
-        "PRIVATE": True,
-        "SENSITIVE": True,
-        "EXTRACTABLE": False,
-        "ENCRYPT": False,
-        "DECRYPT": False,
-        "SIGN": True,
-        "VERIFY": True,
-        "WRAP": False,
-        "UNWRAP": False,
-        "DERIVE": False,
-    }
+    return _secret(object_id, stored=stored, sign=True, unwrap=False)
+
+
+def transport_key() -> Template:
+    """Return the template of the AES key that opens one imported secret: unwraps, nothing else, and is not stored."""
+    return _secret(TRANSPORT_KEY_OBJECT_ID, stored=False, sign=False, unwrap=True)
 
 
 GENERATED_SECRECY: Template = MappingProxyType(
@@ -123,7 +115,28 @@ IMPORTED_SECRECY: Template = MappingProxyType(
         "WRAP": False,
     }
 )
-"""What an imported secret must read back as (I6). ALWAYS_SENSITIVE is false by nature: it lived outside once."""
+"""What an imported secret, and the AES key that it comes under, must read back as (I6).
+
+ALWAYS_SENSITIVE is false by nature: both lived outside once.
+"""
+
+
+def _secret(object_id: bytes, *, stored: bool, sign: bool, unwrap: bool) -> Template:
+    return {
+        "ID": object_id,
+        "LABEL": _label(object_id),
+        "TOKEN": stored,
+        "PRIVATE": True,
+        "SENSITIVE": True,
+        "EXTRACTABLE": False,
+        "ENCRYPT": False,
+        "DECRYPT": False,
+        "SIGN": sign,
+        "VERIFY": sign,
+        "WRAP": False,
+        "UNWRAP": unwrap,
+        "DERIVE": False,
+    }
 
 
 def _private(object_id: bytes, *, stored: bool, sign: bool, unwrap: bool) -> Template:

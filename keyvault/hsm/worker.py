@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError
 
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.hsm import frames, wire
+from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.harden import harden
 from keyvault.hsm.pin import read_pin
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def self_test(token: Token, session: Session) -> worker_pb2.Capabilities:
     """Return what the token can do, shown by doing it with keys that live for one signature.
 
-    The server verifies the signatures. An algorithm that the token refuses is left out.
+    The server verifies the signatures. An algorithm that the token refuses is left out; a trial import says whether
+    secrets can be imported.
     Raises TokenError when the token itself is in doubt.
     """
     found = worker_pb2.Capabilities(token_label=token.label, token_serial=token.serial, library=token.library)
@@ -72,6 +74,9 @@ def self_test(token: Token, session: Session) -> worker_pb2.Capabilities:
             input=wire.TRIAL_DIGEST,
             signature=signature,
         )
+    found.imports_secrets = session.trial_import(
+        wire.TRIAL_OBJECT_ID, IMPORT_KEY_OBJECT_ID, wire.TRIAL_HMAC_SECRET, wire.TRIAL_DIGEST
+    )
     return found
 
 
@@ -112,18 +117,23 @@ def _do(session: Session, request: worker_pb2.WorkerRequest) -> tuple[worker_pb2
     if kind == "sign":
         return _sign(session, request.sign)
     try:
-        public_key = _make(session, request)
+        return _change(session, request), Remedy.KEEP
     except TokenError as error:
         return worker_pb2.WorkerResponse(error=_error(error)), error.remedy
-    return worker_pb2.WorkerResponse(made=worker_pb2.ObjectMade(public_key=public_key)), Remedy.KEEP
 
 
-def _make(session: Session, request: worker_pb2.WorkerRequest) -> bytes:
-    if request.WhichOneof("request") == "generate":
-        return session.generate(request.generate.object_id, wire.algorithm_from_wire(request.generate.algorithm))
-    unwrap = request.unwrap
-    session.unwrap(unwrap.object_id, unwrap.import_object_id, unwrap.wrapped)
-    return b""
+def _change(session: Session, request: worker_pb2.WorkerRequest) -> worker_pb2.WorkerResponse:
+    """Make or destroy an object."""
+    kind = request.WhichOneof("request")
+    if kind == "destroy":
+        session.destroy(request.destroy.object_id, wire.algorithm_from_wire(request.destroy.algorithm))
+        return worker_pb2.WorkerResponse(destroyed=worker_pb2.ObjectDestroyed())
+    public_key = b""
+    if kind == "generate":
+        public_key = session.generate(request.generate.object_id, wire.algorithm_from_wire(request.generate.algorithm))
+    else:
+        session.unwrap(request.unwrap.object_id, request.unwrap.import_object_id, request.unwrap.wrapped)
+    return worker_pb2.WorkerResponse(made=worker_pb2.ObjectMade(public_key=public_key))
 
 
 def _sign(session: Session, batch: worker_pb2.SignBatch) -> tuple[worker_pb2.WorkerResponse, Remedy]:

@@ -29,24 +29,28 @@ class WorkerRequest(_message.Message):
     SIGN_FIELD_NUMBER: _builtins.int
     GENERATE_FIELD_NUMBER: _builtins.int
     UNWRAP_FIELD_NUMBER: _builtins.int
+    DESTROY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sign(self) -> Global___SignBatch: ...
     @_builtins.property
     def generate(self) -> Global___GenerateObject: ...
     @_builtins.property
     def unwrap(self) -> Global___UnwrapObject: ...
+    @_builtins.property
+    def destroy(self) -> Global___DestroyObject: ...
     def __init__(
         self,
         *,
         sign: Global___SignBatch | None = ...,
         generate: Global___GenerateObject | None = ...,
         unwrap: Global___UnwrapObject | None = ...,
+        destroy: Global___DestroyObject | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "request", b"request", "sign", b"sign", "unwrap", b"unwrap"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destroy", b"destroy", "generate", b"generate", "request", b"request", "sign", b"sign", "unwrap", b"unwrap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "request", b"request", "sign", b"sign", "unwrap", b"unwrap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destroy", b"destroy", "generate", b"generate", "request", b"request", "sign", b"sign", "unwrap", b"unwrap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap", "destroy"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -60,6 +64,7 @@ class WorkerResponse(_message.Message):
     MADE_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    DESTROYED_FIELD_NUMBER: _builtins.int
     RETIRING_FIELD_NUMBER: _builtins.int
     retiring: _builtins.bool
     """The worker ends after this answer: the device, the library or the login is in doubt."""
@@ -73,6 +78,8 @@ class WorkerResponse(_message.Message):
     def error(self) -> Global___WorkerError:
         """The token said no or the worker could not do it; no secrets in it."""
 
+    @_builtins.property
+    def destroyed(self) -> Global___ObjectDestroyed: ...
     def __init__(
         self,
         *,
@@ -80,13 +87,14 @@ class WorkerResponse(_message.Message):
         made: Global___ObjectMade | None = ...,
         capabilities: Global___Capabilities | None = ...,
         error: Global___WorkerError | None = ...,
+        destroyed: Global___ObjectDestroyed | None = ...,
         retiring: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "error", b"error", "made", b"made", "response", b"response", "retiring", b"retiring", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "retiring", b"retiring", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["signed", "made", "capabilities", "error"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["signed", "made", "capabilities", "error", "destroyed"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 
@@ -277,6 +285,47 @@ class ObjectMade(_message.Message):
 Global___ObjectMade: _TypeAlias = ObjectMade  # noqa: Y015
 
 @_typing.final
+class DestroyObject(_message.Message):
+    """Destroys every object with this id, or finds none; either way the lane keeps no handle of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.bytes
+    algorithm: _types_pb2.KeyAlgorithm.ValueType
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.bytes = ...,
+        algorithm: _types_pb2.KeyAlgorithm.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "object_id", b"object_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DestroyObject: _TypeAlias = DestroyObject  # noqa: Y015
+
+@_typing.final
+class ObjectDestroyed(_message.Message):
+    """A fresh search found nothing with the id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectDestroyed: _TypeAlias = ObjectDestroyed  # noqa: Y015
+
+@_typing.final
 class Capabilities(_message.Message):
     """What this worker did in its self-test; the server verifies the signatures itself."""
 
@@ -312,9 +361,12 @@ class Capabilities(_message.Message):
     TOKEN_LABEL_FIELD_NUMBER: _builtins.int
     TOKEN_SERIAL_FIELD_NUMBER: _builtins.int
     LIBRARY_FIELD_NUMBER: _builtins.int
+    IMPORTS_SECRETS_FIELD_NUMBER: _builtins.int
     token_label: _builtins.str
     token_serial: _builtins.str
     library: _builtins.str
+    imports_secrets: _builtins.bool
+    """A known secret was imported as clients do it, and gave the HMAC that it must give."""
     @_builtins.property
     def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capabilities.Trial]: ...
     def __init__(
@@ -324,10 +376,11 @@ class Capabilities(_message.Message):
         token_label: _builtins.str = ...,
         token_serial: _builtins.str = ...,
         library: _builtins.str = ...,
+        imports_secrets: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["library", b"library", "token_label", b"token_label", "token_serial", b"token_serial", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["imports_secrets", b"imports_secrets", "library", b"library", "token_label", b"token_label", "token_serial", b"token_serial", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

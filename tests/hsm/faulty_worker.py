@@ -1,6 +1,8 @@
 """The real worker on a PKCS#11 module whose function table was patched: faulty_worker.py FAULT TRIGGER JOURNAL ...
 
-Fails once, at the next C_Sign after the file TRIGGER appeared, and removes the file. Every C_Login is noted in JOURNAL.
+Fails once, at the next C_Sign or C_DestroyObject after the file TRIGGER appeared, and removes the file. What concerns
+C_UnwrapKey is so from the start. With "reuse", while TRIGGER is there, the handle of the last key but one that was used
+is the last one's. Every C_Login is noted in JOURNAL.
 """
 
 import ctypes
@@ -14,7 +16,8 @@ from typing import TypeAlias
 
 from keyvault.hsm import worker
 
-C_LOGIN, C_LOGOUT, C_SIGN = 18, 19, 43
+C_LOGIN, C_LOGOUT, C_DESTROY_OBJECT, C_SIGN_INIT, C_SIGN, C_VERIFY_INIT = 18, 19, 22, 42, 43, 48
+C_GENERATE_KEY, C_UNWRAP_KEY = 58, 61
 POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
 LOGIN = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong)
 LOGOUT = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong)
@@ -22,6 +25,30 @@ SIGN = ctypes.CFUNCTYPE(
     ctypes.c_ulong,
     *(ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.POINTER(ctypes.c_ulong)),
 )
+DESTROY = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+INIT = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong)
+GENERATE = ctypes.CFUNCTYPE(
+    ctypes.c_ulong,
+    *(ctypes.c_ulong, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p),
+)
+UNWRAP = ctypes.CFUNCTYPE(
+    ctypes.c_ulong,
+    *(ctypes.c_ulong, ctypes.POINTER(ctypes.c_ulong), ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong),
+    *(ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p),
+)
+CKM_GENERIC_SECRET_KEY_GEN, CKM_AES_KEY_WRAP_PAD, CKM_AES_KEY_WRAP_KWP = 0x350, 0x210A, 0x210B
+CKA_VALUE_LEN = 0x161
+CKR_FUNCTION_FAILED, CKR_MECHANISM_INVALID = 0x06, 0x70
+
+
+Call: TypeAlias = Callable[..., int]
+Numbers: TypeAlias = "ctypes._Pointer[ctypes.c_ulong]"
+
+
+class Attribute(ctypes.Structure):
+    """CK_ATTRIBUTE."""
+
+    _fields_ = (("type", ctypes.c_ulong), ("value", ctypes.c_void_p), ("size", ctypes.c_ulong))
 
 
 def main() -> None:
@@ -60,10 +87,77 @@ def main() -> None:
             last = mine
         return value
 
-    kept = (LOGIN(login), SIGN(sign))
-    slot(C_LOGIN).value = ctypes.cast(kept[0], ctypes.c_void_p).value
-    slot(C_SIGN).value = ctypes.cast(kept[1], ctypes.c_void_p).value
+    destroy = destroying(fault, trigger, DESTROY(slot(C_DESTROY_OBJECT).value or 0), logout)
+    unwrap = unwrapping(fault, UNWRAP(slot(C_UNWRAP_KEY).value or 0), GENERATE(slot(C_GENERATE_KEY).value or 0))
+    patches = {
+        C_LOGIN: LOGIN(login),
+        C_SIGN: SIGN(sign),
+        C_DESTROY_OBJECT: DESTROY(destroy),
+        C_UNWRAP_KEY: UNWRAP(unwrap),
+    }
+    if fault == "reuse":
+        used: list[int] = []
+        patches |= {n: INIT(reusing(trigger, INIT(slot(n).value or 0), used)) for n in (C_SIGN_INIT, C_VERIFY_INIT)}
+    for position, patch in patches.items():
+        slot(position).value = ctypes.cast(patch, ctypes.c_void_p).value
     worker.main(arguments)
+
+
+def destroying(fault: str, trigger: Path, real: Call, logout: Call) -> Call:
+    """Return a C_DestroyObject with this fault; "destroy-lies" says yes and does nothing."""
+
+    def destroy(session: int, handle: int) -> int:
+        if not (fault.startswith("destroy-") and triggered(trigger)):
+            return real(session, handle)
+        if fault == "destroy-fails":
+            return CKR_FUNCTION_FAILED
+        if fault == "destroy-logs-out":
+            logout(session)
+        if fault == "destroy-dies":
+            real(session, handle)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    return destroy
+
+
+def reusing(trigger: Path, real: Call, used: list[int]) -> Call:
+    """Return a C_SignInit or C_VerifyInit for which a handle may come to mean another key."""
+
+    def init(session: int, mechanism: int, handle: int) -> int:
+        if trigger.exists():
+            return real(session, mechanism, used[-1] if handle == used[-2] else handle)
+        if handle not in used[-1:]:
+            used.append(handle)
+        return real(session, mechanism, handle)
+
+    return init
+
+
+def unwrapping(fault: str, real: Call, generate_key: Call) -> Call:
+    """Return a C_UnwrapKey with this fault: no AES-KWP, under its standard number, or under both with one a liar."""
+
+    def unwrap(session: int, mechanism: Numbers, *arguments: int) -> int:
+        number = mechanism[0]
+        if number == CKM_AES_KEY_WRAP_PAD and fault in {"kwp-none", "kwp-standard"}:
+            return CKR_MECHANISM_INVALID
+        if number == CKM_AES_KEY_WRAP_KWP and fault == "kwp-lies":
+            _key, _wrapped, _size, template, count, handle = arguments
+            return _another_key(generate_key, session, template, count, handle)
+        if number == CKM_AES_KEY_WRAP_KWP and fault == "kwp-standard":
+            mechanism[0] = CKM_AES_KEY_WRAP_PAD
+        return real(session, mechanism, *arguments)
+
+    return unwrap
+
+
+def _another_key(generate_key: Call, session: int, template: int, count: int, handle: int) -> int:
+    """Make a random secret where one should have been unwrapped."""
+    size = ctypes.c_ulong(32)
+    attributes = (Attribute * (count + 1))(*(Attribute * count).from_address(template))
+    attributes[count] = Attribute(CKA_VALUE_LEN, ctypes.addressof(size), ctypes.sizeof(size))
+    mechanism = (ctypes.c_ulong * 3)(CKM_GENERIC_SECRET_KEY_GEN)
+    return generate_key(session, ctypes.addressof(mechanism), ctypes.addressof(attributes), count + 1, handle)
 
 
 def triggered(trigger: Path) -> bool:

@@ -1,6 +1,10 @@
-"""What a PKCS#11 client with the PIN sees in a token: inspect_token.py MODULE LABEL PIN_FILE [leaky], JSON out.
+"""What a PKCS#11 client with the PIN sees in a token: inspect_token.py MODULE LABEL PIN_FILE [WORD ...], JSON out.
 
 ``leaky``: try to generate a key whose template was changed to be extractable, and say what came of it.
+``import BLOB ...``: import each blob (hex), and say what came of it and which secret keys this process has then.
+``leaky-import BLOB``: the same, when the AES key of an import can be got out of the token.
+``remove ID``: destroy what has this id, as somebody else's program would.
+``plant ID SECRET``: store a secret (hex) that can be got out of the token, as a careless program would.
 """
 
 import json
@@ -16,9 +20,11 @@ from pkcs11.types import WrapMixin
 
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.hsm import templates
+from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import TokenError
 from keyvault.hsm.pin import read_pin
 from keyvault.hsm.token import Session, Token
+from keyvault.hsm.token.keys import attributes
 
 FLAGS = (
     *("PRIVATE", "SENSITIVE", "EXTRACTABLE", "ALWAYS_SENSITIVE", "NEVER_EXTRACTABLE", "TOKEN"),
@@ -31,7 +37,21 @@ def main() -> None:
     module, label, pin_file = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     token = Token(module=module, label=label, lock_file=pin_file.with_name("token.lock"))
     token.log_in(read_pin(pin_file))
-    found = leaky(token) if sys.argv[4:] == ["leaky"] else secrets(token)
+    match sys.argv[4:]:
+        case ["leaky"]:
+            found = leaky(token)
+        case ["import", *blobs]:
+            found = imported(token, [bytes.fromhex(blob) for blob in blobs])
+        case ["leaky-import", blob]:
+            careful = templates.transport_key()
+            templates.transport_key = lambda: {**careful, "EXTRACTABLE": True}
+            found = imported(token, [bytes.fromhex(blob)])
+        case ["plant", object_id, secret]:
+            found = planted(token, object_id.encode(), bytes.fromhex(secret))
+        case ["remove", object_id]:
+            found = removed(token, object_id.encode())
+        case _:
+            found = secrets(token)
     sys.stdout.write(json.dumps(found))
     sys.stdout.flush()
     os._exit(0)
@@ -89,6 +109,41 @@ def leaky(token: Token) -> dict[str, dict[str, str]]:
         code = "generated"
     left = list(token.open_session().get_objects({Attribute.ID: b"leaky"}))
     return {"leaky": {"code": code, "left": str(len(left))}}
+
+
+def imported(token: Token, blobs: list[bytes]) -> dict[str, dict[str, str]]:
+    """Return the code of each import, and the ids of all secret keys that exist after it, those of sessions too."""
+    session, other = Session(token), token.open_session()
+    if not session.trial_import(b"trial", IMPORT_KEY_OBJECT_ID, bytes(32), b"message"):
+        token.kwp_mechanism = Mechanism.AES_KEY_WRAP_PAD
+    other.generate_key(KeyType.AES, 256, id=b"a-session-key", mechanism=Mechanism.AES_KEY_GEN)
+    found = {}
+    for number, blob in enumerate(blobs):
+        try:
+            session.unwrap(b"api", IMPORT_KEY_OBJECT_ID, blob)
+        except TokenError as error:
+            code = error.code
+        else:
+            code = "imported"
+        keys = list(other.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}))
+        found[str(number)] = {"code": code, "keys": " ".join(sorted(key[Attribute.ID].decode() for key in keys))}
+    return found
+
+
+def planted(token: Token, object_id: bytes, secret: bytes) -> dict[str, dict[str, str]]:
+    """Store the secret with every use of ours, but extractable."""
+    template = {**templates.hmac_secret(object_id, stored=True), "EXTRACTABLE": True}
+    identity = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.GENERIC_SECRET}
+    token.open_session().create_object({**attributes(template), **identity, Attribute.VALUE: secret})
+    return {}
+
+
+def removed(token: Token, object_id: bytes) -> dict[str, dict[str, str]]:
+    """Destroy the objects with this id, and return how many there were."""
+    found = list(token.open_session().get_objects({Attribute.ID: object_id}))
+    for one in found:
+        one.destroy()
+    return {object_id.decode(): {"removed": str(len(found))}}
 
 
 def attempt(action: Callable[[], object]) -> str:

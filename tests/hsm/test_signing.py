@@ -14,7 +14,7 @@ from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.core.wrap import wrap_secret
 from keyvault.hsm.base import LOG_KEY_OBJECT_ID, SignItem, TokenFault
 from keyvault.hsm.verify import P256_ORDER, SECP256K1_ORDER
-from tests.hsm.world import DIGEST, PAIRS, SECRET, World, codes, make_key, running
+from tests.hsm.world import DIGEST, PAIRS, World, codes, make_key, running
 
 
 def signature_of(result: Signature | TokenFault) -> Signature:
@@ -96,26 +96,6 @@ async def test_an_object_id_cannot_change_its_algorithm(world: World) -> None:
             await token.generate(b"one", KeyAlgorithm.SECP256K1)
         assert refusal.value.code == "OBJECT_MISMATCH"
         assert await token.generate(b"one", KeyAlgorithm.P256) == first
-
-
-async def test_a_secret_is_imported_once(world: World) -> None:
-    """The same secret again is fine, in another blob; another secret under the same id is refused."""
-    key = world.created.import_public_key
-    async with running(world.config) as token:
-        for _ in range(2):
-            await token.unwrap(b"api", KeyAlgorithm.HMAC_SHA256, wrap_secret(key, SECRET))
-        with pytest.raises(TokenFault) as refusal:
-            await token.unwrap(b"api", KeyAlgorithm.HMAC_SHA256, wrap_secret(key, b"another"))
-    assert refusal.value.code == "OBJECT_EXISTS"
-
-
-async def test_a_blob_that_the_token_cannot_open_is_refused(world: World) -> None:
-    """Garbage for an import is the caller's error: a clear code, and the worker goes on."""
-    async with running(world.config) as token:
-        with pytest.raises(TokenFault) as refusal:
-            await token.unwrap(b"api", KeyAlgorithm.HMAC_SHA256, bytes(384))
-        assert refusal.value.code == "UNWRAP_REFUSED"
-        assert token.worker_starts == 1
 
 
 async def test_bad_items_are_refused_alone(world: World) -> None:

@@ -10,14 +10,15 @@ import pkcs11.exceptions
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm
-from keyvault.core.limits import TOKEN_FRAME_BYTES_MAX
-from keyvault.core.wrap import hmac_key, wrap_secret
+from keyvault.core.limits import TOKEN_FRAME_BYTES_MAX, WRAPPED_SECRET_BYTES_MAX, WRAPPED_SECRET_BYTES_MIN
+from keyvault.core.wrap import hmac_key, split_blob, wrap_secret
 from keyvault.hsm import failures, frames
 from keyvault.hsm.failures import Remedy, code_of, remedy_for
 from keyvault.hsm.templates import parse_ec_point
@@ -26,6 +27,11 @@ POINT = b"\x04" + bytes(range(64))
 EDWARDS = bytes(range(32))
 IMPORT_KEY = rsa.generate_private_key(65537, 3072)
 IMPORT_DER = IMPORT_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+LARGE_IMPORT_DER = (
+    rsa.RSAPublicNumbers(65537, 2**4096 - 1)  # nobody opens what is wrapped for it: any modulus will do
+    .public_key()
+    .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+)
 
 
 @pytest.mark.parametrize(
@@ -129,12 +135,35 @@ def test_the_padded_secret_gives_the_same_hmac(secret: bytes, message: bytes) ->
 
 
 def test_a_wrapped_secret_opens_with_the_import_key() -> None:
-    """The blob is RSA-OAEP with SHA-1 and MGF1-SHA1, and different each time."""
-    first, second = wrap_secret(IMPORT_DER, b"secret"), wrap_secret(IMPORT_DER, b"secret")
+    """The blob is RSA-OAEP (SHA-1, MGF1-SHA-1) of an AES-256 key and AES-KWP of the secret; both are new each time."""
     sha1 = hashes.SHA1()  # noqa: S303 - what SoftHSM has; see keyvault.core.wrap
     oaep = padding.OAEP(padding.MGF1(sha1), sha1, None)
-    assert first != second
-    assert IMPORT_KEY.decrypt(first, oaep) == IMPORT_KEY.decrypt(second, oaep) == b"secret".ljust(32, b"\0")
+    opened = []
+    for _ in range(2):
+        for_transport_key, for_secret = split_blob(wrap_secret(IMPORT_DER, b"secret"), 384)
+        transport_key = IMPORT_KEY.decrypt(for_transport_key, oaep)
+        assert len(transport_key) == 32
+        opened.append((transport_key, for_secret, aes_key_unwrap_with_padding(transport_key, for_secret)))
+    (first_key, first_blob, first_secret), (second_key, second_blob, second_secret) = opened
+    assert first_key != second_key
+    assert first_blob != second_blob
+    assert first_secret == second_secret == b"secret".ljust(32, b"\0")
+
+
+@given(secret=st.binary(min_size=1, max_size=200))
+def test_every_blob_is_within_its_bounds(secret: bytes) -> None:
+    """Blobs of secrets of any length for the smallest and the largest import key have a size that is accepted."""
+    for der, modulus_bytes in ((IMPORT_DER, 384), (LARGE_IMPORT_DER, 512)):
+        wrapped = wrap_secret(der, secret)
+        assert WRAPPED_SECRET_BYTES_MIN <= len(wrapped) <= WRAPPED_SECRET_BYTES_MAX
+        assert len(split_blob(wrapped, modulus_bytes)[0]) == modulus_bytes
+
+
+@pytest.mark.parametrize("size", [0, 40, 384, 384 + 32, 384 + 39, 384 + 41, 384 + 80, 512 + 40])
+def test_a_blob_of_another_size_is_no_blob(size: int) -> None:
+    """Too short, too long, RSA-OAEP alone, a part that AES-KWP cannot give: each is refused with what was expected."""
+    with pytest.raises(Malformed, match=f"has {size} bytes; expected: 384 of RSA-OAEP"):
+        split_blob(bytes(size), 384)
 
 
 @pytest.mark.parametrize(

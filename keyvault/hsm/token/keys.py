@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism
 from pkcs11.exceptions import PKCS11Error
-from pkcs11.types import SignMixin, UnwrapMixin, VerifyMixin
+from pkcs11.types import SignMixin, VerifyMixin
 
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm
-from keyvault.core.limits import HMAC_SECRET_BYTES_MIN, TOKEN_OBJECT_ID_BYTES_MAX
+from keyvault.core.limits import TOKEN_OBJECT_ID_BYTES_MAX
 from keyvault.hsm import templates
 from keyvault.hsm.failures import Remedy, TokenError, code_of, remedy_for
 
@@ -22,6 +22,7 @@ SIGN_MECHANISMS = {
     KeyAlgorithm.HMAC_SHA256: Mechanism.SHA256_HMAC,
 }
 _SIGNATURE_BUFFER_BYTES = 128
+_CURVE_TYPES = frozenset({KeyType.EC, KeyType.EC_EDWARDS})
 
 
 def translated(operation: Callable[[], T]) -> T:
@@ -53,27 +54,6 @@ def _check_hmac(key: SignMixin, message: bytes, signature: bytes) -> None:
     raise TokenError("WRONG_SIGNATURE", "the token does not verify its own HMAC", Remedy.RETIRE)
 
 
-def unwrap(import_key: pkcs11.Object, template: templates.Template, wrapped: bytes) -> pkcs11.Object:
-    """Return the secret key that the token made from an RSA-OAEP blob. Raises TokenError, PKCS11Error."""
-    if not isinstance(import_key, UnwrapMixin):
-        raise TokenError("OBJECT_MISMATCH", "the import key may not unwrap", Remedy.KEEP)
-    try:
-        return import_key.unwrap_key(
-            ObjectClass.SECRET_KEY,
-            KeyType.GENERIC_SECRET,
-            wrapped,
-            mechanism=Mechanism.RSA_PKCS_OAEP,
-            # SHA-1 is what SoftHSM 2.6.1 has; OAEP needs no collision resistance (see keyvault.core.wrap).
-            mechanism_param=(Mechanism.SHA_1, pkcs11.MGF.SHA1, None),  # type: ignore[arg-type]  # the stub knows no tuples
-            store=bool(template["TOKEN"]),
-            capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
-            template=attributes(template),
-        )
-    except pkcs11.GeneralError as error:
-        # SoftHSM's answer to a blob for another key; from an admin's input, so no reason to doubt the device.
-        raise TokenError("UNWRAP_REFUSED", "the token cannot open the wrapped secret", Remedy.KEEP) from error
-
-
 def attributes(template: templates.Template) -> dict[Attribute, templates.AttributeValue]:
     """Return a template with the names that python-pkcs11 has for them."""
     return {Attribute[name]: value for name, value in template.items()}
@@ -86,12 +66,13 @@ def usable(found: pkcs11.Object) -> SignMixin:
     raise TokenError("OBJECT_MISMATCH", "the object is not a key that may sign", Remedy.KEEP)
 
 
-def check_algorithm(key: SignMixin, algorithm: KeyAlgorithm) -> None:
-    """Raise TokenError unless the object is a key of this algorithm."""
+def check_algorithm(key: pkcs11.Object, algorithm: KeyAlgorithm) -> None:
+    """Raise TokenError unless the object is a key, or half a pair, of this algorithm."""
     if algorithm is KeyAlgorithm.HMAC_SHA256:
-        fits = key.key_type is KeyType.GENERIC_SECRET
+        fits = isinstance(key, pkcs11.SecretKey) and key.key_type is KeyType.GENERIC_SECRET
     else:
-        fits = templates.is_on_curve(algorithm, key[Attribute.EC_PARAMS])
+        fits = isinstance(key, pkcs11.PrivateKey | pkcs11.PublicKey) and key.key_type in _CURVE_TYPES
+        fits = fits and templates.is_on_curve(algorithm, key[Attribute.EC_PARAMS])
     if not fits:
         raise TokenError("OBJECT_MISMATCH", f"the object is no {algorithm} key", Remedy.KEEP)
 
@@ -111,22 +92,6 @@ def keep_only_if_secret(private: pkcs11.PrivateKey, public: pkcs11.PublicKey, pr
         private.destroy()
         public.destroy()
         raise
-
-
-def proof_of_secret(secret: pkcs11.Object, message: bytes) -> bytes:
-    """Return an HMAC under a secret, or raise TokenError if the token cannot use it as it is.
-
-    Done rather than looked up: SoftHSM says 0 for the CKA_VALUE_LEN of an unwrapped secret.
-    """
-    try:
-        return sign(usable(secret), KeyAlgorithm.HMAC_SHA256, message)
-    except pkcs11.KeySizeRange as error:
-        raise TokenError(
-            "SECRET_SIZE",
-            f"the wrapped secret is shorter than this token's HMAC-SHA256 takes: pad it with zeros to at least "
-            f"{HMAC_SECRET_BYTES_MIN} bytes before wrapping (keyvault.core.wrap does), the HMACs are the same",
-            Remedy.KEEP,
-        ) from error
 
 
 def public_key(public: pkcs11.Object, algorithm: KeyAlgorithm) -> bytes:

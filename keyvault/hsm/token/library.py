@@ -36,6 +36,8 @@ class Token:
         self._lock_file = lock_file
         self._anchor: pkcs11.Session | None = None
         self._making = threading.Lock()
+        self.kwp_mechanism: pkcs11.Mechanism | None = None
+        """By which mechanism this token opens AES-KWP; None until a trial import has found one."""
 
     @property
     def label(self) -> str:

@@ -1,7 +1,9 @@
 """A lane's session: find, sign, make; with the retry that a stale session is worth."""
 
+import hashlib
 import hmac
 from collections.abc import Callable
+from functools import partial
 
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
@@ -12,7 +14,15 @@ from pkcs11.util.rsa import encode_rsa_public_key
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.limits import KEYS_MAX
 from keyvault.hsm import templates
+from keyvault.hsm.base import KEPT_OBJECT_IDS
 from keyvault.hsm.failures import Remedy, TokenError
+from keyvault.hsm.token.importing import (
+    KWP_MECHANISMS,
+    open_blob,
+    proof_of_secret,
+    trial_blob,
+    unsupported,
+)
 from keyvault.hsm.token.keys import (
     T,
     attributes,
@@ -20,11 +30,9 @@ from keyvault.hsm.token.keys import (
     check_object_id,
     check_secrecy,
     keep_only_if_secret,
-    proof_of_secret,
     public_key,
     sign,
     translated,
-    unwrap,
     usable,
 )
 from keyvault.hsm.token.library import Token
@@ -70,10 +78,26 @@ class Session:
             return self._once(lambda: self._generate_import_once(object_id))
 
     def unwrap(self, object_id: bytes, import_object_id: bytes, wrapped: bytes) -> None:
-        """Make the HMAC secret with this CKA_ID from an RSA-OAEP blob; done if the same secret is there already."""
+        """Make the HMAC secret with this CKA_ID from a blob; done if the same secret is there already."""
         check_object_id(object_id)
+        mechanism = self._token.kwp_mechanism
+        if mechanism is None:
+            raise unsupported()
         with self._token.making():
-            self._once(lambda: self._unwrap_once(object_id, import_object_id, wrapped))
+            self._once(lambda: self._unwrap_once(object_id, import_object_id, mechanism, wrapped))
+
+    def destroy(self, object_id: bytes, algorithm: KeyAlgorithm) -> None:
+        """Destroy all objects with this CKA_ID, and forget the handles of them; done if there are none.
+
+        A key of another algorithm is not touched, nor is what ``KEPT_OBJECT_IDS`` names.
+        """
+        check_object_id(object_id)
+        if object_id in KEPT_OBJECT_IDS:
+            raise TokenError("OBJECT_KEPT", f"{object_id.decode()} is never destroyed", Remedy.KEEP)
+        self._keys = {name: key for name, key in self._keys.items() if name[0] != object_id}
+        with self._token.making():
+            # Destroying what the first attempt destroyed is nothing; so, other than making, it may be done twice.
+            self._twice(lambda: self._destroy_once(object_id, algorithm))
 
     def trial_pair(self, object_id: bytes, algorithm: KeyAlgorithm, message: bytes) -> tuple[bytes, bytes]:
         """Return public key and signature of a key pair made for this session only and destroyed at once."""
@@ -82,6 +106,25 @@ class Session:
     def trial_hmac(self, object_id: bytes, secret: bytes, message: bytes) -> bytes:
         """Return the HMAC under a secret that everybody knows, held in this session only and destroyed at once."""
         return self._once(lambda: self._trial_hmac(object_id, secret, message))
+
+    def trial_import(self, object_id: bytes, import_object_id: bytes, secret: bytes, message: bytes) -> bool:
+        """Return whether secrets can be imported: one that everybody knows was, for this session only.
+
+        By its HMAC the mechanism for AES-KWP is found, and kept for all sessions of this process.
+        """
+        expected = hmac.digest(secret, message, hashlib.sha256)
+        for mechanism in KWP_MECHANISMS:
+            try:
+                trial = partial(self._trial_import, object_id, import_object_id, mechanism, secret, message)
+                answer = self._once(trial)
+            except TokenError as error:
+                if error.remedy in {Remedy.LATCH, Remedy.RETIRE}:
+                    raise
+                continue
+            if answer == expected:
+                self._token.kwp_mechanism = mechanism
+                return True
+        return False
 
     def _once(self, operation: Callable[[], T]) -> T:
         """Do it; after an error that costs the session, the next operation has a new one."""
@@ -188,12 +231,11 @@ class Session:
         keep_only_if_secret(private, public, templates.GENERATED_SECRECY)
         return encode_rsa_public_key(public)
 
-    def _unwrap_once(self, object_id: bytes, import_object_id: bytes, wrapped: bytes) -> None:
-        import_key = self._find(ObjectClass.PRIVATE_KEY, import_object_id)
-        if import_key is None:
-            raise self._absent(import_object_id)
+    def _unwrap_once(self, object_id: bytes, import_object_id: bytes, mechanism: Mechanism, wrapped: bytes) -> None:
+        import_key = self._import_key(import_object_id)
         present = self._find(ObjectClass.SECRET_KEY, object_id)
-        secret = unwrap(import_key, templates.hmac_secret(object_id, stored=present is None), wrapped)
+        template = templates.hmac_secret(object_id, stored=present is None)
+        secret = open_blob(import_key, mechanism, template, wrapped)
         try:
             check_secrecy(secret, templates.IMPORTED_SECRECY)
             proof = proof_of_secret(secret, _COMPARISON)
@@ -205,6 +247,29 @@ class Session:
         secret.destroy()
         if not hmac.compare_digest(proof, proof_of_secret(present, _COMPARISON)):
             raise TokenError("OBJECT_EXISTS", f"{object_id.hex()} holds another secret", Remedy.KEEP)
+        check_secrecy(present, templates.IMPORTED_SECRECY)  # a crash may have come before this was checked
+
+    def _import_key(self, import_object_id: bytes) -> pkcs11.Object:
+        found = self._find(ObjectClass.PRIVATE_KEY, import_object_id)
+        if found is None:
+            raise self._absent(import_object_id)
+        return found
+
+    def _destroy_once(self, object_id: bytes, algorithm: KeyAlgorithm) -> None:
+        found = self._all(object_id)
+        for one in found:
+            check_algorithm(one, algorithm)
+        # The private half first: what a crash leaves is a public half, with which nobody signs.
+        for one in sorted(found, key=lambda half: isinstance(half, pkcs11.PublicKey)):
+            one.destroy()
+        left = self._all(object_id)
+        if left:
+            raise TokenError("OBJECT_LEFT", f"{len(left)} objects still have the id {object_id.hex()}", Remedy.KEEP)
+        if not self._token.logged_in(self._session):  # who is not logged in finds no private object, either
+            raise TokenError("USER_NOT_LOGGED_IN", "the token ended the login", Remedy.RETIRE)
+
+    def _all(self, object_id: bytes) -> list[pkcs11.Object]:
+        return list(self._session.get_objects({Attribute.ID: object_id}))
 
     def _trial_pair(self, object_id: bytes, algorithm: KeyAlgorithm, message: bytes) -> tuple[bytes, bytes]:
         point, private, public = self._new_pair(object_id, algorithm, stored=False)
@@ -222,3 +287,15 @@ class Session:
             return sign(usable(key), KeyAlgorithm.HMAC_SHA256, message)
         finally:
             key.destroy()
+
+    def _trial_import(
+        self, object_id: bytes, import_object_id: bytes, mechanism: Mechanism, secret: bytes, message: bytes
+    ) -> bytes:
+        with self._token.finding():
+            import_key = self._import_key(import_object_id)
+        template = templates.hmac_secret(object_id, stored=False)
+        imported = open_blob(import_key, mechanism, template, trial_blob(import_key, secret))
+        try:
+            return proof_of_secret(imported, message)
+        finally:
+            imported.destroy()
