@@ -1,20 +1,15 @@
-"""Statements that members sign, and the check that enough of them did (I4).
+"""What a member's signature says (I4): DSSE over a statement, where the payload type is what the member says to it.
 
-A privileged change is a statement: canonical JSON that says what, in which enclave, under which policy version,
-until when, and in plain words. Members sign it as a DSSE envelope (github.com/secure-systems-lab/dsse). The
-envelope goes into the ledger as it is, so anybody can check it again, for ever, against the members that the
-ledger had at that point.
-
-Canonical JSON here: one object, ASCII, keys sorted, no spaces, all values strings (``parameters``: an object of
-strings). Bytes that do not come back identical after parsing and writing are refused.
+The same statement is signed by everybody, under the payload type of what they mean: asking, approving, rejecting,
+vetoing, revoking. DSSE (github.com/secure-systems-lab/dsse, protocol v1) binds the type into what is signed, so no
+signature can be passed off as one that means something else. Signatures go into the ledger as they are: anybody can
+check them again, for ever, against the members that the ledger had at that point.
 """
 
 import hashlib
-import json
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -23,31 +18,26 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed, Reason, Refused
-from keyvault.core.ids import EnclaveName, MemberName, UnixMillis, parse_enclave_name, parse_member_name
-
-PAYLOAD_TYPE = "application/vnd.keyvault.statement+json"
-STATEMENT_TYPE = "keyvault/statement/v1"
-_ENCLAVE_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_NONCE = re.compile(r"([0-9a-f]{2}){1,32}", re.ASCII)
 
 
-class Action(StrEnum):
-    """What a statement can ask for."""
+class Voice(StrEnum):
+    """What a member says to a statement."""
 
-    KEY_CREATE = "key.create"
-    KEY_IMPORT = "key.import"
-    KEY_DISABLE = "key.disable"
-    KEY_ENABLE = "key.enable"
-    POLICY_PUBLISH = "policy.publish"
+    REQUEST = "request"
+    """I ask for this."""
+    APPROVE = "approve"
+    """I want this to be done."""
+    REJECT = "reject"
+    """I will not approve this; others may."""
+    VETO = "veto"
+    """This is not to be done, whoever approves."""
+    REVOKE = "revoke"
+    """I approved, and take it back."""
 
 
-_SUMMARIES: Mapping[Action, str] = {
-    Action.KEY_CREATE: "Create key {key} ({algorithm}) in enclave {enclave}.",
-    Action.KEY_IMPORT: "Import key {key} ({algorithm}, wrapped secret {wrapped_sha256}) into enclave {enclave}.",
-    Action.KEY_DISABLE: "Disable version {version} of key {key} in enclave {enclave}: it signs nothing any more.",
-    Action.KEY_ENABLE: "Enable version {version} of key {key} in enclave {enclave}: it signs again.",
-    Action.POLICY_PUBLISH: "Publish policy version {version} ({policy_sha256}) in enclave {enclave}.",
-}
+def payload_type(voice: Voice) -> str:
+    """Return the DSSE payload type under which a statement is signed to say this."""
+    return f"application/vnd.keyvault.{voice.value}+json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,143 +48,57 @@ class EnvelopeSignature:
     sig: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """A DSSE envelope as it came, not checked."""
-
-    payload: bytes
-    payload_type: str
-    signatures: tuple[EnvelopeSignature, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """A person or machine with approval keys. ``public_keys`` are SubjectPublicKeyInfo (DER), Ed25519 or P-256."""
-
-    name: MemberName
-    roles: frozenset[str]
-    public_keys: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """What members sign. ``enclave_id`` and ``nonce`` are lower-case hex; ``parameters`` are sorted by name."""
-
-    action: Action
-    enclave: EnclaveName
-    enclave_id: str
-    policy_version: int
-    requester: MemberName
-    parameters: tuple[tuple[str, str], ...]
-    nonce: str
-    expires_at: UnixMillis
-
-    def summary(self) -> str:
-        """Return the statement in plain words; it is part of what is signed."""
-        try:
-            return _SUMMARIES[self.action].format(enclave=self.enclave, **dict(self.parameters))
-        except KeyError as error:
-            raise Malformed("statement.parameters", f"{self.action} needs {error.args[0]!r}") from None
-
-    def encode(self) -> bytes:
-        """Return the canonical JSON."""
-        document = {
-            "action": self.action.value,
-            "enclave": self.enclave,
-            "enclave_id": self.enclave_id,
-            "expires_at_ms": str(self.expires_at),
-            "nonce": self.nonce,
-            "parameters": dict(self.parameters),
-            "policy_version": str(self.policy_version),
-            "requester": self.requester,
-            "summary": self.summary(),
-            "type": STATEMENT_TYPE,
-        }
-        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-
-
-def decode_statement(payload: bytes) -> Statement:
-    """Return the statement, or raise Malformed unless ``payload`` is exactly its canonical JSON."""
-    if len(payload) > limits.ENVELOPE_BYTES_MAX:
-        raise Malformed("statement", f"longer than {limits.ENVELOPE_BYTES_MAX} bytes")
-    try:
-        document = json.loads(payload)
-        statement = Statement(
-            action=Action(document["action"]),
-            enclave=parse_enclave_name(document["enclave"]),
-            enclave_id=str(document["enclave_id"]),
-            policy_version=int(document["policy_version"]),
-            requester=parse_member_name(document["requester"]),
-            parameters=tuple(sorted((str(k), str(v)) for k, v in document["parameters"].items())),
-            nonce=str(document["nonce"]),
-            expires_at=UnixMillis(int(document["expires_at_ms"])),
-        )
-        canonical = statement.encode()
-    except Malformed:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Malformed("statement", f"not a {STATEMENT_TYPE} object ({type(error).__name__})") from None
-    if not (_ENCLAVE_ID.fullmatch(statement.enclave_id) and _NONCE.fullmatch(statement.nonce)):
-        raise Malformed("statement", "enclave_id is 64 and nonce 2 to 64 lower-case hex digits")
-    if canonical != payload:
-        raise Malformed(
-            "statement", "not canonical: keys sorted, no spaces, strings only, summary as keyvault words it"
-        )
-    return statement
-
-
 def keyid_of(public_key: bytes) -> str:
     """Return the DSSE keyid of a SubjectPublicKeyInfo (DER)."""
     return hashlib.sha256(public_key).hexdigest()
 
 
-def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+def pre_authentication_encoding(kind: str, payload: bytes) -> bytes:
     """Return the bytes that a DSSE signature covers (PAE, DSSE protocol v1)."""
-    kind = payload_type.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    encoded = kind.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(encoded), encoded, len(payload), payload)
 
 
-def signers(envelope: Envelope, members: Iterable[Member]) -> frozenset[MemberName]:
-    """Return the members whose valid signatures the envelope carries, each once.
+def signed_bytes(voice: Voice, statement: bytes) -> bytes:
+    """Return the bytes that a member signs to say this about a statement."""
+    return pre_authentication_encoding(payload_type(voice), statement)
 
-    Signatures with unknown keyids do not count. A known keyid with a signature that does not verify makes the
-    whole envelope worthless: Refused(NOT_AUTHORIZED).
+
+def verify_voice(public_key: bytes, voice: Voice, statement: bytes, signature: EnvelopeSignature) -> None:
+    """Raise Refused(NOT_AUTHORIZED) unless the key signed the statement to say this.
+
+    ``public_key`` is SubjectPublicKeyInfo (DER); Ed25519 (64 bytes), or ECDSA P-256 with SHA-256 (ASN.1 DER).
     """
-    if envelope.payload_type != PAYLOAD_TYPE:
-        raise Malformed("authorization.payload_type", f"must be {PAYLOAD_TYPE}")
-    if len(envelope.signatures) > limits.ENVELOPE_SIGNATURES_MAX:
-        raise Malformed("authorization.signatures", f"more than {limits.ENVELOPE_SIGNATURES_MAX}")
-    known = {keyid_of(key): (member.name, key) for member in members for key in member.public_keys}
-    signed = pre_authentication_encoding(envelope.payload_type, envelope.payload)
-    names = set()
-    for signature in envelope.signatures:
-        if signature.keyid in known:
-            name, public_key = known[signature.keyid]
-            _verify(name, public_key, signature.sig, signed)
-            names.add(name)
-    return frozenset(names)
+    if keyid_of(public_key) != signature.keyid or len(signature.sig) > limits.MEMBER_SIGNATURE_BYTES_MAX:
+        raise _not_valid(signature.keyid, voice)
+    key = _loaded(public_key)
+    signed = signed_bytes(voice, statement)
+    try:
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signature.sig, signed)
+        else:
+            key.verify(signature.sig, signed, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise _not_valid(signature.keyid, voice) from None
 
 
 def check_member_key(public_key: bytes) -> None:
     """Raise Malformed unless this is SubjectPublicKeyInfo (DER) of an Ed25519 or P-256 key."""
+    _loaded(public_key)
+
+
+@lru_cache(maxsize=limits.MEMBERS_MAX)
+def _loaded(public_key: bytes) -> ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey:
     try:
         key = load_der_public_key(public_key)
     except (ValueError, UnsupportedAlgorithm):
         raise Malformed("member.public_keys", "not SubjectPublicKeyInfo (DER)") from None
-    if not isinstance(key, ed25519.Ed25519PublicKey) and not (
+    if isinstance(key, ed25519.Ed25519PublicKey) or (
         isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
     ):
-        raise Malformed("member.public_keys", "must be Ed25519 or P-256")
+        return key
+    raise Malformed("member.public_keys", "must be Ed25519 or P-256")
 
 
-def _verify(name: MemberName, public_key: bytes, signature: bytes, signed: bytes) -> None:
-    key = load_der_public_key(public_key)
-    try:
-        if isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(signature, signed)
-        elif isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
-        else:
-            raise Refused(Reason.NOT_AUTHORIZED, f"the key of member {name} is neither Ed25519 nor P-256")
-    except InvalidSignature:
-        raise Refused(Reason.NOT_AUTHORIZED, f"the signature of member {name} does not verify") from None
+def _not_valid(keyid: str, voice: Voice) -> Refused:
+    return Refused(Reason.NOT_AUTHORIZED, f"the signature of key {keyid[:16]} does not say {voice} to this statement")

@@ -4,9 +4,11 @@ import hashlib
 from dataclasses import dataclass
 
 from keyvault.core import limits
-from keyvault.core.approvals import Envelope, Statement
+from keyvault.core.approvals import EnvelopeSignature, Voice
+from keyvault.core.charter import Charter
 from keyvault.core.errors import Malformed
 from keyvault.core.events import SignatureRequest
+from keyvault.core.ids import Principal
 from keyvault.core.intent import Intent
 from keyvault.core.policy import Policy
 
@@ -20,17 +22,26 @@ class RequestSignature:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeEnclave:
-    """Members ask for a change; ``statement`` is what ``authorization`` says.
+class Propose:
+    """A member asks for a change; see ``events.ProposalMade``. ``principal`` only carries it."""
 
-    ``wrapped_secret`` goes with key.import; ``policy`` and its bytes ``document`` with policy.publish.
-    """
-
-    authorization: Envelope
-    statement: Statement
-    wrapped_secret: bytes = b""
-    policy: Policy | None = None
+    principal: Principal
+    statement: bytes
+    signature: EnvelopeSignature
     document: bytes = b""
+    policy: Policy | None = None
+    charter: Charter | None = None
+    wrapped_secret: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CastBallot:
+    """A member says something to an open proposal. ``principal`` only carries it."""
+
+    principal: Principal
+    proposal: bytes
+    voice: Voice
+    signature: EnvelopeSignature
 
 
 def check_recordable(command: RequestSignature) -> None:
@@ -43,9 +54,9 @@ def check_recordable(command: RequestSignature) -> None:
         raise Malformed("payload", f"{size} bytes would be recorded of it; {limits.RECORD_BYTES_MAX} is the most")
 
 
-def object_id_of(statement: bytes) -> bytes:
-    """Return the CKA_ID of the key that this statement creates.
+def object_id_of(proposal: bytes) -> bytes:
+    """Return the CKA_ID of the key that this proposal creates.
 
-    It depends on nothing else: after a crash between token and ledger the same statement finds the same object.
+    It depends on nothing else: after a crash between token and ledger the same proposal finds the same object.
     """
-    return hashlib.sha256(b"keyvault/object/v1\0" + statement).digest()[:20]
+    return hashlib.sha256(b"keyvault/object/v2\0" + proposal).digest()[:20]

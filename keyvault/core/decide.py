@@ -2,34 +2,45 @@
 
 A signature is decided in two halves, because the token works between them: ``decide_signature`` says yes or no,
 and the yes (``Authorised``) becomes the fact ``SignatureIssued`` once the token has signed. The same holds for keys
-that the token has to make (``KeyToMake``).
+that the token has to make (``governance.KeyToMake``).
 """
 
-import hashlib
-import re
 from dataclasses import dataclass
 
 from keyvault.core import limits
-from keyvault.core.approvals import Action
-from keyvault.core.commands import ChangeEnclave, RequestSignature, object_id_of
-from keyvault.core.errors import Malformed, Reason, Refused
-from keyvault.core.events import KeyCreated, KeyStateChanged, PolicyPublished, SignatureIssued, SignatureRefused
-from keyvault.core.ids import KeyId, UnixMillis, parse_key_id
+from keyvault.core.charter import AT_ONCE
+from keyvault.core.commands import CastBallot, Propose, RequestSignature
+from keyvault.core.errors import Malformed, NotFound, Overloaded, Reason, Refused
+from keyvault.core.escalation import Words, escalated
+from keyvault.core.events import (
+    BallotCast,
+    ChangeRefused,
+    ProposalMade,
+    SignatureEscalated,
+    SignatureIssued,
+    SignatureRefused,
+)
+from keyvault.core.governance import check_ballot, check_proposal, member_of
+from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Intent
-from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, KeyVersion, Signature
-from keyvault.core.policy import ANY
-from keyvault.core.policy_lint import lint
+from keyvault.core.keys import KeyVersion, Signature
+from keyvault.core.policy import ANY, Permission
+from keyvault.core.policy_lint import VENUES, lint
+from keyvault.core.proposals import Proposal, check_executable, check_open
 from keyvault.core.state import (
     State,
-    authorize_key_creation,
-    authorize_key_state,
-    authorize_policy,
+    check_not_frozen,
+    check_signs,
+    check_venue_name,
     find_key,
+    not_before,
     split_key_name,
 )
+from keyvault.core.statements import Action, FreezeScope, Statement, decode_statement, proposal_id_of
 from keyvault.core.windows import Reservations, check_limits, outflow
 
-_VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_WAITING = frozenset({Reason.NEEDS_APPROVAL, Reason.DELAYED})
+"""Not a no: the request id stays open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +54,8 @@ class Authorised:
     at: UnixMillis
     policy_version: int
     policy_sha256: bytes
+    proposal: bytes
+    charter_sha256: bytes
 
     def issued(self, state: State, signature: Signature) -> SignatureIssued:
         """Return the fact."""
@@ -58,52 +71,137 @@ class Authorised:
             policy_sha256=self.policy_sha256,
             rules=self.rules,
             signature=signature,
+            proposal=self.proposal,
+            charter_sha256=self.charter_sha256,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The request waits for members; nothing is recorded, the same request may be sent again."""
+
+    proposal: Proposal
+    reason: Reason
+    explanation: str
 
 
 def decide_signature(
-    state: State, reservations: Reservations, command: RequestSignature, now: UnixMillis
-) -> Authorised | SignatureRefused:
-    """Say yes or no to a request whose id is new. Every no is a fact with a reason."""
+    state: State, reservations: Reservations, command: RequestSignature, now: UnixMillis, words: Words
+) -> Authorised | SignatureRefused | SignatureEscalated | Waiting:
+    """Say yes, no, or who must be asked, to a request whose id has no answer yet. Every no is a fact with a reason.
+
+    ``words`` says in plain words what an intent does. Raises Malformed or Overloaded if members cannot be asked.
+    """
+    asked = state.proposals.of_request(command.request.principal, command.request.request_id)
     try:
-        return _authorise(state, reservations, command, now)
+        if asked is not None:
+            check_executable(asked, state.rulers, state.policy.version, not_before(state, now))
+        return _judge(state, reservations, command, now, words, asked)
     except Refused as refused:
-        return SignatureRefused(
-            at=now,
-            epoch=state.epoch,
-            request=command.request,
-            reason=refused.reason,
-            explanation=refused.explanation[: limits.EXPLANATION_CHARS_MAX],
-            policy_version=state.policy.version,
-            policy_sha256=state.policy_sha256,
-            rules=refused.rules,
+        if asked is not None and refused.reason in _WAITING:
+            return Waiting(proposal=asked, reason=refused.reason, explanation=refused.explanation)
+        return refusal(state, command, now, refused)
+
+
+def refusal(state: State, command: RequestSignature, now: UnixMillis, refused: Refused) -> SignatureRefused:
+    """Return the no as a fact."""
+    return SignatureRefused(
+        at=now,
+        epoch=state.epoch,
+        request=command.request,
+        reason=refused.reason,
+        explanation=refused.explanation[: limits.EXPLANATION_CHARS_MAX],
+        policy_version=state.policy.version,
+        policy_sha256=state.policy_sha256,
+        rules=refused.rules,
+    )
+
+
+def no_longer_asked(state: State, escalation: SignatureEscalated, now: UnixMillis) -> Refused:
+    """Return why a request that was escalated, has no answer and waits no more, will have none (I3)."""
+    statement = decode_statement(escalation.statement)
+    closed = state.proposals.closed.get(proposal_id_of(escalation.statement))
+    if closed is not None:
+        try:
+            check_open(closed, not_before(state, now))
+        except Refused as refused:
+            return refused
+    if statement.policy_version != state.policy.version:
+        return Refused(
+            Reason.POLICY_CHANGED,
+            f"members were asked under policy version {statement.policy_version}, now it is {state.policy.version}",
         )
+    if not_before(state, now) >= statement.expires_at:
+        return Refused(Reason.PROPOSAL_EXPIRED, f"members were asked until {statement.expires_at} ms")
+    return Refused(Reason.VETOED, "a member vetoed this request; that is final")
 
 
-def _authorise(state: State, reservations: Reservations, command: RequestSignature, now: UnixMillis) -> Authorised:
-    key_id, version = split_key_name(command.request.key)
+def _judge(
+    state: State,
+    reservations: Reservations,
+    command: RequestSignature,
+    now: UnixMillis,
+    words: Words,
+    asked: Proposal | None,
+) -> Authorised | SignatureEscalated:
+    request, intent = command.request, command.intent
+    key_id, version = split_key_name(request.key)
     key = find_key(state, key_id, version)
-    if key.state is not KeyState.ACTIVE:
-        raise Refused(Reason.KEY_NOT_ACTIVE, f"key {key_id} version {key.version} is {key.state.lower()}")
-    intent = command.intent
+    check_signs(key)
+    check_not_frozen(state, key_id, request.principal, intent.effects)
     if key.algorithm not in intent.algorithms:
         raise Refused(
             Reason.ALGORITHM_MISMATCH, f"{intent.kind} cannot be signed by a key with algorithm {key.algorithm}"
         )
     _check_time(intent, now)
-    rules = state.rules.evaluate(key=key_id, principal=command.request.principal, intent=intent)
+    permission = state.rules.evaluate(key=key_id, principal=request.principal, intent=intent)
     _check_countable(state, key_id, intent)
     flow = outflow(intent.effects)
     check_limits(state.policy.limits, state.windows, reservations, key=key_id, outflow=flow, now=now)
+    if permission.quorums and asked is None:
+        _check_room(state, request.principal, now)
+        return escalated(state, request, intent, key, permission, words, not_before(state, now))
+    _check_same_key(asked, key)
+    return _authorised(state, command, key, permission, flow, now, asked)
+
+
+def _authorised(
+    state: State,
+    command: RequestSignature,
+    key: KeyVersion,
+    permission: Permission,
+    flow: tuple[tuple[int, int], ...],
+    now: UnixMillis,
+    asked: Proposal | None,
+) -> Authorised:
     return Authorised(
         command=command,
         key=key,
-        rules=rules,
+        rules=permission.rules,
         outflow=flow,
-        at=now,
+        at=now if asked is None else not_before(state, now),
         policy_version=state.policy.version,
         policy_sha256=state.policy_sha256,
+        proposal=b"" if asked is None else asked.id,
+        charter_sha256=b"" if asked is None else state.charter_sha256,
     )
+
+
+def _check_same_key(asked: Proposal | None, key: KeyVersion) -> None:
+    if asked is not None and asked.statement["key_version"] != str(key.version):
+        raise Refused(
+            Reason.STATE_MISMATCH,
+            f"members approved version {asked.statement['key_version']} of key {key.key}, now {key.version} signs",
+        )
+
+
+def _check_room(state: State, requester: str, now: UnixMillis) -> None:
+    opened = state.proposals
+    if len(opened.open) >= limits.OPEN_PROPOSALS_MAX and opened.count_open(now) >= limits.OPEN_PROPOSALS_MAX:
+        raise Overloaded(f"{limits.OPEN_PROPOSALS_MAX} proposals wait for members", retry_after_ms=60_000)
+    most = limits.PRINCIPAL_PROPOSALS_MAX
+    if opened.by_requester.get(requester, 0) >= most and opened.count_open(now, requester) >= most:
+        raise Overloaded(f"{most} proposals of {requester} wait for members", retry_after_ms=60_000)
 
 
 def _check_countable(state: State, key: KeyId, intent: Intent) -> None:
@@ -127,95 +225,69 @@ def _check_time(intent: Intent, now: UnixMillis) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyToMake:
-    """An authorized key that the token still has to make."""
-
-    command: ChangeEnclave
-    key: KeyId
-    algorithm: KeyAlgorithm
-    provenance: KeyProvenance
-    object_id: bytes
-    at: UnixMillis
-
-    def created(self, state: State, public_key: bytes) -> KeyCreated:
-        """Return the fact."""
-        return KeyCreated(
-            at=self.at,
-            epoch=state.epoch,
-            key=self.key,
-            version=1,
-            algorithm=self.algorithm,
-            provenance=self.provenance,
-            public_key=public_key,
-            token_object_id=self.object_id,
-            authorization=self.command.authorization,
-        )
+# Changes of power -------------------------------------------------------------------------------------------------
 
 
-def decide_change(
-    state: State, command: ChangeEnclave, now: UnixMillis
-) -> KeyToMake | KeyStateChanged | PolicyPublished:
-    """Return the fact, or the key to make first; raise Refused or Malformed."""
-    match command.statement.action:
-        case Action.KEY_CREATE | Action.KEY_IMPORT:
-            return _make_key(state, command, now)
-        case Action.KEY_DISABLE | Action.KEY_ENABLE:
-            return _change_key_state(state, command, now)
-        case Action.POLICY_PUBLISH:
-            return _publish_policy(state, command, now)
-
-
-def _make_key(state: State, command: ChangeEnclave, now: UnixMillis) -> KeyToMake:
-    parameters = dict(command.statement.parameters)
-    imported = command.statement.action is Action.KEY_IMPORT
-    try:
-        algorithm = KeyAlgorithm(parameters["algorithm"])
-    except (KeyError, ValueError):
-        raise Malformed("statement.parameters.algorithm", f"must be one of {', '.join(KeyAlgorithm)}") from None
-    if imported != (algorithm is KeyAlgorithm.HMAC_SHA256):
-        raise Malformed("statement.action", "HMAC secrets are imported, all other keys are created in the token")
-    plan = KeyToMake(
-        command=command,
-        key=parse_key_id(parameters.get("key", "")),
-        algorithm=algorithm,
-        provenance=KeyProvenance.IMPORTED if imported else KeyProvenance.GENERATED,
-        object_id=object_id_of(command.authorization.payload),
-        at=now,
-    )
-    if imported and hashlib.sha256(command.wrapped_secret).hexdigest() != parameters.get("wrapped_sha256"):
-        raise Refused(Reason.STATEMENT_MISMATCH, "the wrapped secret is not the one that the statement names")
-    authorize_key_creation(state, plan.created(state, b""))
-    return plan
-
-
-def _change_key_state(state: State, command: ChangeEnclave, now: UnixMillis) -> KeyStateChanged:
-    parameters = dict(command.statement.parameters)
-    if not _VERSION.fullmatch(parameters.get("version", "")):
-        raise Malformed("statement.parameters.version", "must be a whole number without leading zeros")
-    event = KeyStateChanged(
-        at=now,
+def decide_proposal(state: State, command: Propose, now: UnixMillis) -> ProposalMade:
+    """Return the fact that somebody asks for a change; raise Refused, Malformed or Overloaded."""
+    statement = decode_statement(command.statement)
+    _check_written(statement, command)
+    event = ProposalMade(
+        at=not_before(state, now),
         epoch=state.epoch,
-        key=parse_key_id(parameters.get("key", "")),
-        version=int(parameters["version"]),
-        state=KeyState.ACTIVE if command.statement.action is Action.KEY_ENABLE else KeyState.DISABLED,
-        authorization=command.authorization,
-    )
-    authorize_key_state(state, event)
-    return event
-
-
-def _publish_policy(state: State, command: ChangeEnclave, now: UnixMillis) -> PolicyPublished:
-    if command.policy is None:
-        raise Malformed("document", "policy.publish needs the policy document")
-    for finding in lint(command.policy):
-        raise Malformed(f"document.{finding.section}[{finding.index}].{finding.field}", finding.problem)
-    event = PolicyPublished(
-        at=now,
-        epoch=state.epoch,
-        policy=command.policy,
+        statement=command.statement,
+        signature=command.signature,
         document=command.document,
-        authorization=command.authorization,
+        policy=command.policy,
+        charter=command.charter,
+        wrapped_secret=command.wrapped_secret,
     )
-    authorize_policy(state, event)
+    if check_proposal(state, event, 0).duty not in AT_ONCE:  # what stops things waits for nobody, so it needs no room
+        _check_room(state, statement.requester, now)
     return event
+
+
+def _check_written(statement: Statement, command: Propose) -> None:
+    """Raise Malformed for what may stand in an old ledger and is not taken any more."""
+    if command.policy is not None:
+        for finding in lint(command.policy):
+            raise Malformed(f"document.{finding.section}[{finding.index}].{finding.field}", finding.problem)
+    if statement.action is Action.FREEZE and statement["scope"] == FreezeScope.VENUE:
+        check_venue_name(statement["name"], VENUES)
+
+
+def proposed_rotation(state: State, statement: Statement, now: UnixMillis) -> ProposalMade:
+    """Return the fact that the enclave itself proposes a rotation that fell due; raise Refused if it may not."""
+    event = ProposalMade(at=not_before(state, now), epoch=state.epoch, statement=statement.encode(), signature=None)
+    check_proposal(state, event, 0)
+    return event
+
+
+def decide_ballot(state: State, command: CastBallot, now: UnixMillis) -> BallotCast:
+    """Return the fact that a member said something to a proposal; raise Refused or NotFound."""
+    proposal = state.proposals.find(command.proposal)
+    event = BallotCast(
+        at=not_before(state, now),
+        epoch=state.epoch,
+        proposal=command.proposal,
+        member=member_of(state, proposal, command.signature.keyid),
+        voice=command.voice,
+        signature=command.signature,
+    )
+    check_ballot(state, event)
+    return event
+
+
+def refused_change(
+    state: State, principal: Principal, subject: str, proposal: bytes, refused: Refused | NotFound, now: UnixMillis
+) -> ChangeRefused:
+    """Return the fact that a proposal, or a word about one, was not taken."""
+    return ChangeRefused(
+        at=not_before(state, now),
+        epoch=state.epoch,
+        principal=principal,
+        subject=subject,
+        proposal=proposal,
+        reason=refused.reason if isinstance(refused, Refused) else Reason.STATE_MISMATCH,
+        explanation=str(refused)[: limits.EXPLANATION_CHARS_MAX],
+    )

@@ -28,6 +28,13 @@ class Reason(StrEnum):
     STATEMENT_EXPIRED = "STATEMENT_EXPIRED"
     STATEMENT_MISMATCH = "STATEMENT_MISMATCH"
     STATE_MISMATCH = "STATE_MISMATCH"
+    FROZEN = "FROZEN"
+    NEEDS_APPROVAL = "NEEDS_APPROVAL"
+    DELAYED = "DELAYED"
+    VETOED = "VETOED"
+    PROPOSAL_EXPIRED = "PROPOSAL_EXPIRED"
+    POLICY_CHANGED = "POLICY_CHANGED"
+    ALREADY_DECIDED = "ALREADY_DECIDED"
 
 
 class KeyvaultError(Exception):
@@ -51,6 +58,19 @@ class Refused(KeyvaultError):
         self.reason = reason
         self.explanation = explanation
         self.rules = rules
+
+
+class ApprovalNeeded(Refused):
+    """Members must approve first; nothing was signed, and the same request may come again.
+
+    ``proposal`` is its resource name, ``quorum`` whom it needs, ``summary`` what is to be signed, both in words.
+    """
+
+    def __init__(self, reason: Reason, explanation: str, *, proposal: str, quorum: str, summary: str) -> None:
+        super().__init__(reason, explanation)
+        self.proposal = proposal
+        self.quorum = quorum
+        self.summary = summary
 
 
 class Conflict(KeyvaultError):

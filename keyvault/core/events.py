@@ -10,25 +10,27 @@ Rules for the next editor:
 
 from dataclasses import dataclass
 
-from keyvault.core.approvals import Envelope, Member
+from keyvault.core.approvals import EnvelopeSignature, Voice
+from keyvault.core.charter import Charter
 from keyvault.core.errors import Reason
-from keyvault.core.ids import EnclaveName, Epoch, KeyId, Principal, RequestId, UnixMillis
+from keyvault.core.ids import EnclaveName, Epoch, KeyId, MemberName, Principal, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Payload
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.policy import Policy
+from keyvault.core.statements import FreezeScope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Genesis:
-    """Entry 0: who rules the enclave."""
+    """Entry 0: who rules the enclave. ``charter`` and ``policy`` are what their documents say, version 1 each."""
 
     at: UnixMillis
     epoch: Epoch
     enclave: EnclaveName
     log_public_key: bytes
     import_public_key: bytes
-    members: tuple[Member, ...]
-    admin_threshold: int
+    charter: Charter
+    charter_document: bytes
     policy: Policy
     policy_document: bytes
     nonce: bytes
@@ -45,8 +47,55 @@ class TermStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalMade:
+    """Somebody asks for a change: the statement, the asker's own signature under it, and what it speaks of.
+
+    ``signature`` is None for a rotation that fell due, which the enclave proposes by itself. ``document`` holds the
+    policy or charter whose hash the statement names (``policy``, ``charter``: what it says); ``wrapped_secret`` the
+    secret to be imported, wrapped for the token.
+    """
+
+    at: UnixMillis
+    epoch: Epoch
+    statement: bytes
+    signature: EnvelopeSignature | None
+    document: bytes = b""
+    policy: Policy | None = None
+    charter: Charter | None = None
+    wrapped_secret: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BallotCast:
+    """A member's signed word about an open proposal."""
+
+    at: UnixMillis
+    epoch: Epoch
+    proposal: bytes
+    member: MemberName
+    voice: Voice
+    signature: EnvelopeSignature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRefused:
+    """A proposal or a word about one was not taken. ``proposal`` names it; ``subject`` says what was tried."""
+
+    at: UnixMillis
+    epoch: Epoch
+    principal: Principal
+    subject: str
+    proposal: bytes
+    reason: Reason
+    explanation: str
+
+
+# What follows carries out a proposal: ``proposal`` names it, ``charter_sha256`` is the charter whose members approved.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyCreated:
-    """A key exists in the token, generated or imported under the members' authorization."""
+    """A version of a key exists in the token. ``state`` is ACTIVE or PRE_ACTIVE."""
 
     at: UnixMillis
     epoch: Epoch
@@ -54,32 +103,83 @@ class KeyCreated:
     version: int
     algorithm: KeyAlgorithm
     provenance: KeyProvenance
+    state: KeyState
     public_key: bytes
     token_object_id: bytes
-    authorization: Envelope
+    proposal: bytes
+    charter_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyStateChanged:
-    """A key was enabled or disabled."""
+    """A version of a key was enabled, disabled, or is to be destroyed. ``destroy_at`` stands for the last only."""
 
     at: UnixMillis
     epoch: Epoch
     key: KeyId
     version: int
     state: KeyState
-    authorization: Envelope
+    destroy_at: UnixMillis | None
+    proposal: bytes
+    charter_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyDestroyed:
+    """The token has this version no more, as it was looked for and not found."""
+
+    at: UnixMillis
+    epoch: Epoch
+    key: KeyId
+    version: int
+    proposal: bytes
+    charter_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyPublished:
-    """A new policy decides from the next event on. ``policy`` is what ``document`` says."""
+    """The policy of the proposal decides from the next event on."""
 
     at: UnixMillis
     epoch: Epoch
-    policy: Policy
-    document: bytes
-    authorization: Envelope
+    version: int
+    proposal: bytes
+    charter_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CharterChanged:
+    """The charter of the proposal is in force from the next event on; ``charter_sha256`` is the one before it."""
+
+    at: UnixMillis
+    epoch: Epoch
+    version: int
+    break_glass: bool
+    proposal: bytes
+    charter_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeChanged:
+    """A freeze was set or lifted."""
+
+    at: UnixMillis
+    epoch: Epoch
+    scope: FreezeScope
+    name: str
+    frozen: bool
+    proposal: bytes
+    charter_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CeremonyStepRecorded:
+    """Members vouched for a step of a ceremony, whose record has the hash that the proposal names."""
+
+    at: UnixMillis
+    epoch: Epoch
+    proposal: bytes
+    charter_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +194,11 @@ class SignatureRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureIssued:
-    """The decision and the signature, in one fact: what is not here was never given out (I1)."""
+    """The decision and the signature, in one fact: what is not here was never given out (I1).
+
+    ``proposal`` is what members approved, where policy escalated the request, and ``charter_sha256`` who they were;
+    otherwise both are empty.
+    """
 
     at: UnixMillis
     epoch: Epoch
@@ -107,6 +211,8 @@ class SignatureIssued:
     policy_sha256: bytes
     rules: tuple[str, ...]
     signature: Signature
+    proposal: bytes = b""
+    charter_sha256: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +229,36 @@ class SignatureRefused:
     rules: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureEscalated:
+    """Policy wants members to approve this request first. The asker is told; the request id stays open.
+
+    ``statement`` is what they sign: it holds the hashes of payload, effects and plain words.
+    """
+
+    at: UnixMillis
+    epoch: Epoch
+    request: SignatureRequest
+    signing_input: bytes
+    effects: tuple[Effect, ...]
+    completeness: Completeness
+    policy_version: int
+    policy_sha256: bytes
+    rules: tuple[str, ...]
+    statement: bytes
+
+
 Answer = SignatureIssued | SignatureRefused
-Change = KeyCreated | KeyStateChanged | PolicyPublished
-Event = Genesis | TermStarted | KeyCreated | KeyStateChanged | PolicyPublished | SignatureIssued | SignatureRefused
+"""What a request id stands for, for ever."""
+Change = (
+    KeyCreated
+    | KeyStateChanged
+    | KeyDestroyed
+    | PolicyPublished
+    | CharterChanged
+    | FreezeChanged
+    | CeremonyStepRecorded
+)
+"""What carries out a proposal."""
+Governance = ProposalMade | BallotCast | ChangeRefused | Change
+Event = Genesis | TermStarted | Governance | SignatureIssued | SignatureRefused | SignatureEscalated

@@ -6,6 +6,8 @@ from typing import NewType
 from keyvault.core.errors import Malformed
 
 EnclaveName = NewType("EnclaveName", str)
+GroupName = NewType("GroupName", str)
+"""Name of a group of members, which quorums ask: ``risk``."""
 KeyId = NewType("KeyId", str)
 """Name of a key inside its enclave, without version: ``eth-mm-1``."""
 MemberName = NewType("MemberName", str)
@@ -19,13 +21,18 @@ UnixMillis = NewType("UnixMillis", int)
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 _PRINCIPAL = re.compile(
-    r"spiffe://([a-z0-9.-]{1,128})/(server|bot|admin|auditor|node)/([a-z0-9][a-z0-9._-]{0,62})", re.ASCII
+    r"spiffe://([a-z0-9.-]{1,128})/(server|bot|admin|approver|auditor|node)/([a-z0-9][a-z0-9._-]{0,62})", re.ASCII
 )
 
 
 def parse_enclave_name(text: str) -> EnclaveName:
     """Return the name, or raise Malformed."""
     return EnclaveName(_name("enclave", text))
+
+
+def parse_group_name(text: str) -> GroupName:
+    """Return the name, or raise Malformed."""
+    return GroupName(_name("group", text))
 
 
 def parse_key_id(text: str) -> KeyId:
@@ -49,7 +56,8 @@ def parse_principal(text: str) -> Principal:
     """Return the principal, or raise Malformed unless it is ``spiffe://<trust-domain>/<role>/<name>``."""
     if not _PRINCIPAL.fullmatch(text):
         raise Malformed(
-            "principal", f"{text[:200]!r} is not spiffe://<trust-domain>/<server|bot|admin|auditor|node>/<name>"
+            "principal",
+            f"{text[:200]!r} is not spiffe://<trust-domain>/<server|bot|admin|approver|auditor|node>/<name>",
         )
     return Principal(text)
 

@@ -1,7 +1,9 @@
 """Keys as the ledger knows them, and their life as a transition table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from keyvault.core.ids import EnclaveName, KeyId, UnixMillis
 
@@ -16,10 +18,20 @@ class KeyAlgorithm(StrEnum):
 
 
 class KeyState(StrEnum):
-    """Whether a key signs."""
+    """Whether a version of a key signs."""
 
+    PRE_ACTIVE = "PRE_ACTIVE"
+    """Made, and signs nothing before it is enabled."""
     ACTIVE = "ACTIVE"
+    """Signs."""
+    ROTATED = "ROTATED"
+    """A newer version took its place: its signatures verify, it makes none."""
     DISABLED = "DISABLED"
+    """Signs nothing until it is enabled."""
+    DESTRUCTION_SCHEDULED = "DESTRUCTION_SCHEDULED"
+    """Signs nothing; at its time it is destroyed, unless members keep it."""
+    DESTROYED = "DESTROYED"
+    """The token has it no more."""
 
 
 class KeyProvenance(StrEnum):
@@ -29,8 +41,15 @@ class KeyProvenance(StrEnum):
     IMPORTED = "IMPORTED"
 
 
-TRANSITIONS: frozenset[tuple[KeyState, KeyState]] = frozenset(
-    {(KeyState.ACTIVE, KeyState.DISABLED), (KeyState.DISABLED, KeyState.ACTIVE)}
+TRANSITIONS: Mapping[KeyState, frozenset[KeyState]] = MappingProxyType(
+    {
+        KeyState.PRE_ACTIVE: frozenset({KeyState.ACTIVE, KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED}),
+        KeyState.ACTIVE: frozenset({KeyState.ROTATED, KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED}),
+        KeyState.ROTATED: frozenset({KeyState.DESTRUCTION_SCHEDULED}),
+        KeyState.DISABLED: frozenset({KeyState.ACTIVE, KeyState.DESTRUCTION_SCHEDULED}),
+        KeyState.DESTRUCTION_SCHEDULED: frozenset({KeyState.DISABLED, KeyState.DESTROYED}),
+        KeyState.DESTROYED: frozenset(),
+    }
 )
 """The only changes of state that exist."""
 
@@ -40,7 +59,9 @@ class KeyVersion:
     """One version of a key.
 
     ``public_key`` is the SEC 1 uncompressed point (65 bytes), the Ed25519 key (32 bytes), or empty for HMAC.
-    ``token_object_id`` is the object's CKA_ID.
+    ``token_object_id`` is the object's CKA_ID. ``cryptoperiod_ms`` is 0 where none was set; ``propose_rotation``: a
+    rotation that falls due is proposed. ``destroy_at`` and the proposal of the ``destruction`` are set while it is
+    scheduled.
     """
 
     key: KeyId
@@ -51,6 +72,28 @@ class KeyVersion:
     public_key: bytes
     token_object_id: bytes
     created_at: UnixMillis
+    cryptoperiod_ms: int = 0
+    propose_rotation: bool = False
+    destroy_at: UnixMillis | None = None
+    destruction: bytes = b""
+
+    @property
+    def rotate_by(self) -> UnixMillis | None:
+        """When the key is due for rotation; None if no cryptoperiod was set."""
+        return UnixMillis(self.created_at + self.cryptoperiod_ms) if self.cryptoperiod_ms else None
+
+
+@dataclass(slots=True, kw_only=True)
+class KeyLine:
+    """All versions of a key. ``primary`` is the one that signs when a request names none."""
+
+    primary: int
+    versions: dict[int, KeyVersion]
+
+    @property
+    def newest(self) -> int:
+        """The highest version there ever was."""
+        return max(self.versions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,10 +29,10 @@ RECORD_BYTES_MAX = 55_296
 """Payload, signing input and facts of one request: leaves 10 KB of an entry for everything else in it."""
 EXCHANGE_SKEW_MS_MAX = 10_000
 """How far an exchange request's own timestamp may be from our clock. Binance accepts 60 s later, 1 s earlier."""
-ENVELOPE_BYTES_MAX = 16_384
-"""One signed statement: canonical JSON and its signatures."""
-ENVELOPE_SIGNATURES_MAX = 32
-"""Signatures on one statement."""
+STATEMENT_BYTES_MAX = 8_192
+"""One statement as canonical JSON: the longest, of a signature that eight rules escalate, has some 5 kB."""
+MEMBER_SIGNATURE_BYTES_MAX = 80
+"""One signature of a member: Ed25519 has 64 bytes, ECDSA P-256 as DER at most 72."""
 POLICY_BYTES_MAX = 40_960
 """One policy document: must fit into one entry with its authorization."""
 POLICY_RULES_MAX = 500
@@ -49,12 +49,40 @@ POLICY_VALUES_MAX = 1_000
 """Names or addresses in one condition."""
 POLICY_VALUE_CHARS_MAX = 256
 """One name or address in a condition. The longest principal has 211 characters."""
-MEMBERS_MAX = 64
-"""Members of an enclave."""
+QUORUM_CHARS_MAX = 640
+"""One quorum as text: eight parts with the longest names have some 620."""
+QUORUM_PARTS_MAX = 8
+"""Groups that one quorum asks; bounds the check of who counts where (2^8 sets of groups, 18 alternatives)."""
+QUORUM_DEPTH_MAX = 4
+"""Levels of ``and`` and ``or`` in one quorum: deeper, nobody can say who must sign."""
+PERMISSIONS_REMEMBERED = 1_024
+"""Answers of policies without escalation that are kept for reuse: making one takes a fifth of a decision."""
+MEMBERS_MAX = 1_024
+"""Members of an enclave; some 50 bytes each in a charter, which must fit into one entry."""
 MEMBER_KEYS_MAX = 8
 """Approval keys of one member."""
+MEMBER_PRINCIPALS_MAX = 8
+"""Certificates' names under which one member asks for signatures."""
+GROUPS_MAX = 64
+"""Groups of members."""
+CHARTER_BYTES_MAX = 57_344
+"""One charter document: must fit into one entry with the statement that asks for it."""
+CHARTER_FILE_BYTES_MAX = 524_288
+"""A charter as YAML: MEMBERS_MAX members with a key, a name of a certificate and a group each, some 400 bytes."""
+CHARTER_FILE_DEPTH_MAX = 8
+"""Nesting of a charter file; a well-formed one has 5."""
+OPEN_PROPOSALS_MAX = 16_384
+"""Proposals that wait for approvals; each is some kilobytes of memory, with its payload."""
+PRINCIPAL_PROPOSALS_MAX = 2_048
+"""Open proposals of one asker: bounds what one bot, or one member, can make others look at."""
+CLOSED_PROPOSALS_REMEMBERED = 1_024
+"""Proposals that ended and are still shown; the ledger has them all."""
+VETOES_REMEMBERED = 16_384
+"""Subjects that were vetoed, so that a second attempt says so; the oldest is forgotten first."""
+DESTINATIONS_REMEMBERED = 65_536
+"""Destinations that are known as seen; further ones look new for ever, which warns too often, never too rarely."""
 KEYS_MAX = 1_000
-"""Keys of one enclave: SoftHSM opens two files per object in the token on every search."""
+"""Key versions of one enclave in its token: SoftHSM opens two files per object in the token on every search."""
 GRPC_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 """One gRPC message, either way. 256 requests of a stream message with ordinary payloads are far smaller."""
 GRPC_METADATA_BYTES_MAX = 16 * 1024
@@ -69,8 +97,10 @@ STREAM_MESSAGE_BYTES_MAX = 1024 * 1024
 """Results in one SignStream message, so that it fits the 4 MiB that clients take, with room."""
 EXPLANATION_CHARS_MAX = 500
 """Text of a refusal in the ledger."""
-WRAPPED_SECRET_BYTES_MAX = 1_024
-"""RSA-OAEP blob of an imported secret (RSA-4096: 512 bytes)."""
+WRAPPED_SECRET_BYTES_MIN = 424
+"""An imported secret: RSA-OAEP of an AES key (RSA-3072: 384 bytes), and AES-KWP of HMAC_SECRET_BYTES_MIN (40)."""
+WRAPPED_SECRET_BYTES_MAX = 584
+"""An imported secret: RSA-OAEP of an AES key (RSA-4096: 512 bytes), and AES-KWP of HMAC_SECRET_BYTES_MAX (72)."""
 HMAC_SECRET_BYTES_MIN = 32
 """HMAC-SHA256 secret inside a token: SoftHSM refuses a key shorter than the hash; clients pad with zeros (RFC 2104)."""
 HMAC_SECRET_BYTES_MAX = 64
@@ -95,6 +125,11 @@ PROBLEMS_MAX = 100
 """Problems that an audit lists; more are counted. The first one is what matters."""
 PROOF_HASHES_MAX = 63
 """Hashes in one inclusion or consistency proof: C2SP tlog-witness."""
+EVIDENCE_BYTES_MAX = 16 * 1024 * 1024
+"""One bundle of evidence: hundreds of changes of charter and policy, thousands of usual size. Reading it as JSON takes
+some twenty times as much memory at worst."""
+EVIDENCE_ENTRIES_MAX = 16_384
+"""Ledger entries in one bundle of evidence; each is decoded, and most have a signature to be verified."""
 CONFIG_BYTES_MAX = 65_536
 """``keyvault.toml``; a default one has 1.2 kB."""
 SECRET_FILE_BYTES_MAX = 16_384
@@ -109,11 +144,59 @@ METRIC_CODES_MAX = 64
 """Distinct fault codes kept apart in metrics; each is a time series for ever."""
 CERTIFICATE_HOSTS_MAX = 32
 """Extra names in one server certificate."""
+AGENT_MESSAGE_BYTES_MAX = 262_144
+"""One message to or from an SSH agent: what OpenSSH's own programs take (AGENT_MAX_LEN)."""
+AGENT_KEYS_MAX = 2_048
+"""Keys in one SSH agent: as OpenSSH's own programs."""
+AGENT_KEYS_TOLD_MAX = 20
+"""Keys of an SSH agent that an error names: more are not read by anybody."""
+AGENT_TEXT_CHARS_MAX = 80
+"""Comment or type of an agent's key as it is shown: it comes from elsewhere and may be anything."""
+PASSPHRASE_CHARS_MIN = 8
+"""Passphrase of a new approval key: NIST SP 800-63B, section 5.1.1.1."""
+
+HOOKS_MAX = 8
+"""Webhooks of one server; each has a thread of its own."""
+HOOK_URL_CHARS_MAX = 2_048
+"""URL of a webhook."""
+HOOK_SECRET_BYTES_MIN = 24
+"""Key of a webhook's signatures: Standard Webhooks asks for 24 to 64 bytes."""
+HOOK_SECRET_BYTES_MAX = 64
+"""As HOOK_SECRET_BYTES_MIN."""
+NOTICE_SUMMARY_CHARS_MAX = 1_000
+"""Plain words in a notice; the ledger has them all."""
 
 # Time -------------------------------------------------------------------------------------------------------
 
-STATEMENT_LIFE_MS_MAX = 7 * 24 * 3600 * 1000
-"""Between signing a statement and its use: a week is enough for any ceremony."""
+PROPOSAL_LIFE_MS = 24 * 3600 * 1000
+"""How long a proposal is open unless its asker says otherwise: every time zone has had a working day."""
+PROPOSAL_LIFE_MS_MAX = 7 * 24 * 3600 * 1000
+"""Longest life of a proposal, and so of every approval: a week is enough for any ceremony."""
+DELAY_MS_MAX = 5 * 24 * 3600 * 1000
+"""Longest delay of a duty: approvals must fit before it in the life of a proposal."""
+BREAK_GLASS_DELAY_MS_MIN = 24 * 3600 * 1000
+"""Shortest delay of break-glass: whoever still has a voice must see it coming, and can veto."""
+DESTRUCTION_DAYS_MIN = 7
+"""From the decision to destroy a key until it is gone: as in cloud key services; a mistake shows within a week."""
+DESTRUCTION_DAYS = 30
+"""The same, unless the asker says otherwise."""
+CRYPTOPERIOD_DAYS_MAX = 3_650
+"""Longest time until a key is due for rotation; NIST SP 800-57 part 1, 5.3.6 names at most a few years for signing."""
+ROTATION_NOTICE_MS = 14 * 24 * 3600 * 1000
+"""How long before its due date a rotation is warned of, and proposed where that was asked for."""
+HOOK_TIMEOUT_MS = 5_000
+"""How long a webhook may take to take one notice, for each step of the connection."""
+HOOK_PAUSE_MS_MIN = 500
+"""Bound of the random pause before a notice is sent again; doubles."""
+HOOK_CLOSE_MS = 2_000
+"""How long a stop waits for notices that are queued."""
+ROTATION_LOOK_MS = 60_000
+"""Between two looks for keys that are due for rotation and proposals that expired, to tell people."""
+GOVERNANCE_INTERVAL_MS = 1_000
+"""Between two looks at what fell due: delays that ended, keys to be destroyed, rotations."""
+BACKDATING_MS_MAX = 60_000
+"""How much earlier than a fact before it an approved signature may be dated: it waits for the token some seconds
+(SIGN_WAIT_MS_MAX). An auditor takes more for an attempt to sign what had expired."""
 WINDOW_MS_MIN = 1_000
 """Shortest sliding window: the finest bucket is one second."""
 WINDOW_MS_MAX = 7 * 24 * 3600 * 1000
@@ -163,8 +246,10 @@ CLIENT_KEEPALIVE_MS = 20_000
 """Between two pings of the SDK on a silent connection; the server refuses more than one in 10 s."""
 CLIENT_KEEPALIVE_ANSWER_MS = 5_000
 """Without an answer to a ping for so long, the connection is dead."""
-CLIENT_STATEMENT_LIFE_MS = 600_000
-"""Between the SDK's making of a statement and its end: the member is there and sends it at once."""
+AGENT_ANSWER_MS = 5_000
+"""An SSH agent says which keys it has: it does so from memory."""
+AGENT_SIGN_MS = 60_000
+"""An SSH agent signs: a person may have to confirm first."""
 
 # Queues -----------------------------------------------------------------------------------------------------
 
@@ -192,6 +277,22 @@ CLIENT_STREAM_BYTES_MAX = 1024 * 1024
 """Payload bytes of one SDK stream that are sent and not answered: all answers to them fit into one gRPC message."""
 RULES_TOLD_MAX = 16
 """Names of rules in one answer: gRPC takes 16 KB of trailing metadata. The ledger has them all."""
+APPROVAL_QUORUM_BYTES_MAX = 1_000
+"""Whom an escalated request needs, in its answer: some gRPC clients take 8 KB of trailing metadata and no more."""
+APPROVAL_SUMMARY_BYTES_MAX = 2_000
+"""What is to be signed, in plain words, in the same answer. The proposal has the payload."""
+REMARKS_TOLD_MAX = 64
+"""Remarks shown with one proposal: more are not read by anybody."""
+WATCHERS_MAX = 1_024
+"""WatchProposal calls at once; each is a task that sleeps."""
+PRINCIPAL_WATCHERS_MAX = 64
+"""WatchProposal calls of one principal at once."""
+PROPOSAL_PAGE_MAX = 500
+"""Proposals in one answer, without their payloads."""
+HOOK_QUEUE_MAX = 1_000
+"""Notices that wait for one webhook; the oldest goes when there are more."""
+HOOK_TRIES_MAX = 5
+"""Attempts to deliver one notice: some 15 s in all, then it is lost."""
 PRINCIPAL_STREAMS_MAX = 8
 """SignStream calls of one principal at once: bounds what one bot can make the server hold."""
 PRINCIPAL_IN_FLIGHT_MAX = 1_024

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from keyvault.core import limits
+from keyvault.core.apply import apply
 from keyvault.core.errors import Broken, Conflict
 from keyvault.core.events import Event
 from keyvault.core.ids import Epoch
-from keyvault.core.state import State, apply
+from keyvault.core.state import State
 from keyvault.ledger import codec
 from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.store.base import Entry, Head, Store

@@ -5,26 +5,25 @@ TermStarted. Only then is anything decided.
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from keyvault.core.approvals import Action
-from keyvault.core.commands import ChangeEnclave, RequestSignature
-from keyvault.core.decide import KeyToMake, decide_change
+from keyvault.core import limits
+from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.errors import Broken, NotFound, Unavailable
-from keyvault.core.events import Change, Event, TermStarted
+from keyvault.core.events import TermStarted
 from keyvault.core.ids import Epoch, LedgerIndex
+from keyvault.core.proposals import Proposal
 from keyvault.core.state import State
 from keyvault.engine.appender import Appender, draft
 from keyvault.engine.checkpoints import Checkpointer
 from keyvault.engine.clock import Clock
+from keyvault.engine.governor import Governor
 from keyvault.engine.observer import NoObserver, Observer
 from keyvault.engine.recovery import Recovered, recover
-from keyvault.engine.sequencer import Recorded, Sequencer, Waiter
+from keyvault.engine.sequencer import Sequencer, Waiter
 from keyvault.engine.signing import SigningStage
 from keyvault.hsm.base import Token
-from keyvault.ledger import codec
 from keyvault.ledger.merkle import leaf_hash
 from keyvault.store.base import Store
 
@@ -63,8 +62,8 @@ class Enclave:
             appender=appender, stage=self._stage, clock=clock, origin=recovered.origin, newest=store.checkpoint()
         )
         self._checkpointing = asyncio.create_task(self._checkpoint_forever())
-        self._changing = asyncio.Lock()
-        self._changes: set[asyncio.Task[Recorded]] = set()
+        self._governor = Governor(store=store, token=token, sequencer=self._sequencer, appender=appender, clock=clock)
+        self._governing = asyncio.create_task(self._govern_forever())
 
     @classmethod
     async def open(
@@ -134,47 +133,29 @@ class Enclave:
         """See Sequencer.request."""
         return self._sequencer.request(command, deadline)
 
-    async def change(self, command: ChangeEnclave) -> Recorded:
-        """Make an authorized change durable; the same statement again returns the same fact.
+    async def propose(self, command: Propose) -> Proposal:
+        """Record that somebody asks for a change, and carry it out if nobody else need be asked.
 
-        Raises Refused, Malformed, Unavailable. A caller that goes away cancels nothing.
+        The same statement again returns the same proposal. Raises Refused, Malformed, Overloaded, Unavailable. A caller
+        that goes away cancels nothing.
         """
-        task = asyncio.create_task(self._change(command))
-        self._changes.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        return await self._governor.propose(command)
 
-    def _forget(self, task: asyncio.Task[Recorded]) -> None:
-        self._changes.discard(task)
-        if not task.cancelled():
-            task.exception()  # its caller may be gone; then nobody else would look at it
+    async def cast(self, command: CastBallot) -> Proposal:
+        """Record what a member says to a proposal, and carry it out if that was what was missing.
 
-    async def _change(self, command: ChangeEnclave) -> Recorded:
-        async with self._changing:
-            earlier = self._store.find(codec.statement_key(command.authorization.payload))
-            if earlier is not None:
-                return Recorded(event=codec.decode(earlier[1]), index=earlier[0])
-            return await self._sequencer.commit_alone(await self._prepare(command))
+        The same word again returns the same proposal. Raises Refused, NotFound, Overloaded, Unavailable. A caller that
+        goes away cancels nothing.
+        """
+        return await self._governor.cast(command)
 
-    async def _prepare(self, command: ChangeEnclave) -> Callable[[], Event]:
-        plan = decide_change(self.state, command, self._clock.now())
-        if not isinstance(plan, KeyToMake):
-            return lambda: _fact(decide_change(self.state, command, self._clock.now()))
-        # The token works before anything waits for it. What it makes is named by the statement: if this change
-        # goes no further, the same statement finds the same object later.
-        if command.statement.action is Action.KEY_IMPORT:
-            await self._token.unwrap(plan.object_id, plan.algorithm, command.wrapped_secret)
-            public_key = b""
-        else:
-            public_key = await self._token.generate(plan.object_id, plan.algorithm)
+    async def govern(self) -> None:
+        """Carry out what has fallen due; what fails for now is tried again later. Raises Broken."""
+        await self._governor.do_what_is_due()
 
-        def created() -> Event:
-            decided = decide_change(self.state, command, self._clock.now())
-            if not isinstance(decided, KeyToMake):
-                raise Broken("a statement that makes a key was decided as something else")
-            return decided.created(self.state, public_key)
-
-        return created
+    async def next_change(self) -> None:
+        """Return after the next fact that is more than an ordinary answer, or when the term ends."""
+        await self._sequencer.next_change()
 
     def entries(self, start: int, count: int) -> list[bytes]:
         """Return up to ``count`` entries verbatim."""
@@ -204,7 +185,9 @@ class Enclave:
 
     async def close(self) -> None:
         """Finish what is in flight, sign a last checkpoint, and stop. The store stays open."""
-        await asyncio.gather(*self._changes, return_exceptions=True)
+        self._governing.cancel()
+        await asyncio.gather(self._governing, return_exceptions=True)
+        await self._governor.close()
         await self._sequencer.close()
         self._checkpointing.cancel()
         await asyncio.gather(self._checkpointing, return_exceptions=True)
@@ -220,8 +203,10 @@ class Enclave:
         except Exception as error:  # noqa: BLE001 (whatever it is, a ledger without checkpoints must not go on)
             self._sequencer.end_term(Broken(f"no checkpoint can be made: {error!r}"))
 
-
-def _fact(plan: "Change | KeyToMake") -> Change:
-    if isinstance(plan, KeyToMake):
-        raise Broken("a statement that changes no key was decided as one that makes a key")
-    return plan
+    async def _govern_forever(self) -> None:
+        try:
+            while not self.stopped.done():
+                await asyncio.sleep(limits.GOVERNANCE_INTERVAL_MS / 1000)
+                await self._governor.do_what_is_due()
+        except Exception as error:  # noqa: BLE001 (whatever it is, an enclave whose delays never end must not go on)
+            self._sequencer.end_term(Broken(f"what falls due cannot be carried out: {error!r}"))

@@ -1,8 +1,9 @@
 """Entry 0 of a new ledger."""
 
+from keyvault.core.apply import apply
 from keyvault.core.errors import Conflict
 from keyvault.core.events import Genesis
-from keyvault.core.state import State, apply
+from keyvault.core.state import State
 from keyvault.engine.appender import draft
 from keyvault.ledger import checkpoint
 from keyvault.ledger.merkle import Tree, leaf_hash

@@ -24,8 +24,8 @@ class Observer(Protocol):
     def step(self, step: Step, count: int) -> None:
         """So many requests took this step at once."""
 
-    def committed(self, events: Sequence[Event], state: State, duration_s: float) -> None:
-        """These facts became durable in one append and are part of the state."""
+    def committed(self, first: int, events: Sequence[Event], state: State, duration_s: float) -> None:
+        """These facts, the first at index ``first``, became durable in one append and are part of the state."""
 
     def token_fault(self, code: str) -> None:
         """The token did not sign one item."""
@@ -37,7 +37,7 @@ class NoObserver:
     def step(self, step: Step, count: int) -> None:
         """See Observer."""
 
-    def committed(self, events: Sequence[Event], state: State, duration_s: float) -> None:
+    def committed(self, first: int, events: Sequence[Event], state: State, duration_s: float) -> None:
         """See Observer."""
 
     def token_fault(self, code: str) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Genesis, TermStarted
-from keyvault.core.state import State, apply
+from keyvault.core.state import State
 from keyvault.engine.request_index import RequestIndex
 from keyvault.ledger import checkpoint, codec
 from keyvault.ledger.errors import Unproven
@@ -92,7 +93,7 @@ class _Fold:
         request_key = codec.key_of(event)
         if entry.request_key != request_key:  # or its request id would look new, and be signed once more
             raise Corrupt(f"entry {at} is filed under a request key that is not its own", index=at)
-        self.index.saw(request_key or b"")
+        self.index.saw(codec.request_key_of(event) or b"")
         self.answered = self.answered or not isinstance(event, Genesis | TermStarted)
         leaf = leaf_hash(entry.body)
         self._genesis_hash = self._genesis_hash or leaf

@@ -13,6 +13,9 @@ Laws:
 6. A change of keys or policy is alone: it waits until nothing is in flight, and nothing is decided until it is
    durable. So every signature was decided under the policy and key states that stand before it in the ledger.
 7. No caller can cancel what was decided; a caller that goes away only stops waiting.
+8. A request that members are asked about has no answer yet: it is decided again when it comes again, until there is
+   one. What members say is alone, as law 6; so nothing is signed while they take it back.
+9. What stops things does not wait for the token: what is queued for it is given back, only what it works on ends.
 """
 
 import asyncio
@@ -23,11 +26,19 @@ from itertools import islice
 
 from keyvault.core import limits
 from keyvault.core.commands import RequestSignature, check_recordable
-from keyvault.core.decide import Authorised, decide_signature
-from keyvault.core.errors import Broken, KeyvaultError, Overloaded, RequestIdReused, Unavailable
-from keyvault.core.events import Answer, Event, SignatureRefused
-from keyvault.core.ids import Principal
+from keyvault.core.decide import Authorised, Waiting, decide_signature, no_longer_asked, refusal
+from keyvault.core.errors import (
+    ApprovalNeeded,
+    Broken,
+    KeyvaultError,
+    Overloaded,
+    RequestIdReused,
+    Unavailable,
+)
+from keyvault.core.events import Answer, Event, SignatureEscalated, SignatureIssued, SignatureRefused
+from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.keys import Signature
+from keyvault.core.proposals import proposal_name
 from keyvault.core.windows import Reservations
 from keyvault.engine.appender import Appender, Draft, draft
 from keyvault.engine.clock import Clock
@@ -36,6 +47,7 @@ from keyvault.engine.refusals import RefusalBudget
 from keyvault.engine.request_index import RequestIndex
 from keyvault.engine.signing import SigningStage, SignJob
 from keyvault.hsm.base import SignItem, TokenFault
+from keyvault.intents import describe
 from keyvault.ledger import codec
 from keyvault.store.base import Store
 
@@ -62,6 +74,15 @@ class _Pending:
     ticket: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Queued:
+    """A fact that waits for its append, and who waits for it: requests under a key, or one caller."""
+
+    draft: Draft
+    request_key: bytes | None = None
+    waiter: Waiter | None = None
+
+
 class Sequencer:
     """Takes commands for one enclave in one term."""
 
@@ -86,7 +107,8 @@ class Sequencer:
         self._refusals = RefusalBudget()
         self._by_principal: Counter[Principal] = Counter()
         self._pending: dict[bytes, _Pending] = {}
-        self._drafts: deque[tuple[Draft, Waiter | None]] = deque()
+        self._drafts: deque[_Queued] = deque()
+        self._changed = asyncio.Event()
         self._drafted = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -124,6 +146,7 @@ class Sequencer:
 
         Raises:
             RequestIdReused: the id stands for other bytes.
+            ApprovalNeeded: members are asked, and have not approved yet; nothing was recorded.
             Overloaded: a queue is full, or this caller was refused too often; nothing was recorded.
             Malformed: it cannot be recorded, so nothing was decided.
 
@@ -136,32 +159,60 @@ class Sequencer:
         if pending is not None:
             _check_same(pending.command, command)
         else:
-            earlier = None if self._index.is_new(key) else self._store.find(key)
+            known = not self._index.is_new(key)
+            earlier = self._store.find(key) if known else None
             if earlier is not None:
                 waiter.set_result(_earlier_answer(earlier, command))
                 return waiter
-            pending = self._decide(key, command, deadline)
+            pending = self._decide(key, command, deadline, known=known)
         pending.waiters.append(waiter)
         return waiter
 
-    def _decide(self, key: bytes, command: RequestSignature, deadline: float) -> _Pending:
+    def _decide(self, key: bytes, command: RequestSignature, deadline: float, *, known: bool) -> _Pending:
         if not self._stage.has_room() or len(self._drafts) >= limits.INBOX_MAX:
             raise Overloaded("the enclave has all the work it can queue", retry_after_ms=50)
         if self._by_principal[command.request.principal] >= limits.PRINCIPAL_IN_FLIGHT_MAX:
             raise Overloaded("this principal has all the requests in flight that it may have", retry_after_ms=50)
         now = self._clock.now()
         check_recordable(command)
-        decision = decide_signature(self._appender.state, self._reservations, command, now)
-        if isinstance(decision, SignatureRefused):
-            self._refusals.spend(command.request.principal, now)
-            refused = draft(decision)  # before anything waits for it
+        state = self._appender.state
+        final = self._asked_before(command, now) if known else None
+        decision = final or decide_signature(state, self._reservations, command, now, describe)
+        if isinstance(decision, Waiting):
+            raise ApprovalNeeded(
+                decision.reason,
+                decision.explanation,
+                proposal=proposal_name(state.enclave, decision.proposal.id),
+                quorum=decision.proposal.quorum_text(state.rulers),
+                summary=describe(command.intent),
+            )
+        if isinstance(decision, SignatureRefused | SignatureEscalated):
+            if isinstance(decision, SignatureRefused):
+                self._refusals.spend(command.request.principal, now)
+            decided = draft(decision)  # before anything waits for it
             pending = self._new_pending(key, command)
-            self._commit_later(refused, None)
+            self._commit_later(_Queued(draft=decided, request_key=key))
             return pending
         pending = self._new_pending(key, command)
         pending.ticket = self._reservations.reserve(decision.key.key, decision.outflow)
         self._stage.submit(self._job(key, decision, deadline))
         return pending
+
+    def _asked_before(self, command: RequestSignature, now: UnixMillis) -> SignatureRefused | None:
+        """Return the final no to a request that members were asked about, and are no more (I3)."""
+        state, request = self._appender.state, command.request
+        asked = state.proposals.of_request(request.principal, request.request_id)
+        if asked is not None:
+            if asked.request != request:
+                raise RequestIdReused(f"request id {request.request_id} waits for members with another request")
+            return None
+        found = self._store.find(codec.escalation_key(request.principal, request.request_id))
+        if found is None:
+            return None
+        event = codec.decode(found[1])
+        if not isinstance(event, SignatureEscalated) or event.request != request:
+            raise RequestIdReused(f"request id {request.request_id} was used for another request (entry {found[0]})")
+        return refusal(state, command, now, no_longer_asked(state, event, now))
 
     def _new_pending(self, key: bytes, command: RequestSignature) -> _Pending:
         pending = _Pending(command=command)
@@ -186,7 +237,7 @@ class Sequencer:
             except KeyvaultError as error:  # it cannot be recorded, so it is not released; only this request fails
                 self._settle(key, error)
                 return
-            self._commit_later(item, None)
+            self._commit_later(_Queued(draft=item, request_key=key))
 
         item = SignItem(
             object_id=decision.key.token_object_id,
@@ -196,21 +247,34 @@ class Sequencer:
         )
         return SignJob(item=item, deadline=deadline, done=done)
 
-    async def commit_alone(self, decide: Callable[[], Event]) -> Recorded:
+    async def commit_alone(self, decide: Callable[[], Event], *, urgent: bool = False) -> Recorded:
         """Make the fact that ``decide`` returns durable, with nothing else in flight. One call at a time.
+
+        ``urgent``: requests that wait for the token are given back to their callers, who ask again.
 
         ``decide`` runs when all earlier facts are part of the state, and nothing is decided until its fact is.
         What it raises comes through; then nothing happened.
         """
         self._open.clear()
+        if urgent:
+            self._stage.give_back()
         try:
             await self._idle.wait()
             self._check_running()
-            waiter: Waiter = asyncio.get_running_loop().create_future()
-            self._commit_later(draft(decide()), waiter)
-            return await waiter
+            return await self.commit(decide())
         finally:
             self._open.set()
+
+    async def commit(self, event: Event) -> Recorded:
+        """Make a fact durable that depends on nothing and on which nothing depends, among whatever is in flight."""
+        self._check_running()
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._commit_later(_Queued(draft=draft(event), waiter=waiter))
+        return await waiter
+
+    async def next_change(self) -> None:
+        """Return after the next fact that is more than an ordinary answer became durable, or when the term ends."""
+        await self._changed.wait()
 
     async def close(self) -> None:
         """Take nothing new, let everything in flight end, then stop."""
@@ -224,8 +288,8 @@ class Sequencer:
         if self._closing or self.stopped.done():
             raise Unavailable("the enclave is stopping; nothing was done", retry_after_ms=1_000)
 
-    def _commit_later(self, item: Draft, waiter: Waiter | None) -> None:
-        self._drafts.append((item, waiter))
+    def _commit_later(self, queued: _Queued) -> None:
+        self._drafts.append(queued)
         self._idle.clear()
         self._drafted.set()
 
@@ -246,19 +310,22 @@ class Sequencer:
         batch = list(islice(self._drafts, limits.COMMIT_BATCH_MAX))
         self._observer.step(Step.APPENDING, len(batch))
         began = self._clock.monotonic()
-        first = await self._appender.append([item for item, _ in batch])
+        first = await self._appender.append([queued.draft for queued in batch])
         duration_s = self._clock.monotonic() - began
         self._observer.step(Step.APPENDED, len(batch))
         for _ in batch:
             self._drafts.popleft()
-        for offset, (item, waiter) in enumerate(batch):
-            recorded = Recorded(event=item.event, index=first + offset)
-            if waiter is None and item.entry.request_key is not None:
-                self._settle(item.entry.request_key, recorded)
-            elif waiter is not None and not waiter.done():
-                waiter.set_result(recorded)
+        for offset, queued in enumerate(batch):
+            recorded = Recorded(event=queued.draft.event, index=first + offset)
+            if queued.request_key is not None:
+                self._settle(queued.request_key, recorded)
+            elif queued.waiter is not None and not queued.waiter.done():
+                queued.waiter.set_result(recorded)
         self._observer.step(Step.ANSWERED, len(batch))
-        self._observer.committed([item.event for item, _ in batch], self._appender.state, duration_s)
+        events = [queued.draft.event for queued in batch]
+        self._observer.committed(first, events, self._appender.state, duration_s)
+        if not all(map(_is_ordinary, events)):
+            self._wake_watchers()
         self._rest()
 
     def _settle(self, key: bytes, outcome: Recorded | KeyvaultError) -> None:
@@ -275,6 +342,10 @@ class Sequencer:
                 waiter.set_exception(outcome)
         self._rest()
 
+    def _wake_watchers(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
     def _rest(self) -> None:
         if not self._pending and not self._drafts:
             self._idle.set()
@@ -285,12 +356,18 @@ class Sequencer:
             self.stopped.set_result(error)
         for key in list(self._pending):
             self._settle(key, Unavailable(_IN_DOUBT, retry_after_ms=1_000))
-        for _, waiter in self._drafts:
-            if waiter is not None and not waiter.done():
-                waiter.set_exception(Unavailable(_IN_DOUBT, retry_after_ms=1_000))
+        for queued in self._drafts:
+            if queued.waiter is not None and not queued.waiter.done():
+                queued.waiter.set_exception(Unavailable(_IN_DOUBT, retry_after_ms=1_000))
         self._drafts.clear()
+        self._wake_watchers()
         self._open.set()
         self._idle.set()
+
+
+def _is_ordinary(event: Event) -> bool:
+    """Return whether the fact is an answer that no proposal led to."""
+    return isinstance(event, SignatureRefused) or (isinstance(event, SignatureIssued) and not event.proposal)
 
 
 def _check_same(known: RequestSignature, command: RequestSignature) -> None:

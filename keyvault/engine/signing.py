@@ -63,6 +63,12 @@ class SigningStage:
         elif len(self._jobs) >= self._wanted:
             self._enough.set()
 
+    def give_back(self) -> None:
+        """End the jobs that were not sent to a lane as Unavailable: something more important is to be done."""
+        jobs, self._jobs = self._jobs, deque()
+        for job in jobs:
+            job.done(Unavailable("the enclave was told to stop something and looks at everything anew: ask again"))
+
     async def close(self) -> None:
         """Stop. Jobs that were not sent to a lane end as Unavailable."""
         for task in self._tasks:

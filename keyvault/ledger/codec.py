@@ -7,19 +7,19 @@ decides something else than its leader (I2).
 
 import hashlib
 import re
-from typing import assert_never
 
 from google.protobuf.message import DecodeError
 
 from keyvault.core import limits
-from keyvault.core.approvals import Member
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import (
+    BallotCast,
+    ChangeRefused,
     Event,
     Genesis,
-    KeyCreated,
-    KeyStateChanged,
-    PolicyPublished,
+    KeyDestroyed,
+    ProposalMade,
+    SignatureEscalated,
     SignatureIssued,
     SignatureRefused,
     SignatureRequest,
@@ -31,33 +31,32 @@ from keyvault.core.ids import (
     RequestId,
     UnixMillis,
     parse_enclave_name,
-    parse_key_id,
-    parse_member_name,
     parse_principal,
     parse_request_id,
 )
+from keyvault.core.statements import proposal_id_of
+from keyvault.ledger import codec_governance as governance
+from keyvault.ledger.codec_charter import decode_charter as decode_charter
+from keyvault.ledger.codec_charter import encode_charter as encode_charter
 from keyvault.ledger.codec_policy import decode_policy as decode_policy
 from keyvault.ledger.codec_policy import encode_policy as encode_policy
 from keyvault.ledger.codec_policy import policy_sha256 as policy_sha256
 from keyvault.ledger.wire import (
-    ALGORITHMS,
     COMPLETENESS,
-    PROVENANCES,
     REASONS,
-    STATES,
     checked_payload,
     effect_from_proto,
     effect_to_proto,
-    envelope_from_proto,
-    envelope_to_proto,
     fill_payload,
     parse_exact,
+    sha256_of,
     signature_from_proto,
 )
 from keyvault.v1 import event_pb2
 
-_STATEMENT_KEY_PREFIX = b"stmt\0\0\0\0"
-SHA256_BYTES = 32
+_PROPOSAL_PREFIX, _BALLOT_PREFIX = b"prop\0\0\0\0", b"ball\0\0\0\0"
+_EXECUTION_PREFIX, _DESTRUCTION_PREFIX = b"exec\0\0\0\0", b"dest\0\0\0\0"
+_ESCALATION_PREFIX = b"escl\0\0\0\0"
 PRINCIPAL_PREFIX_BYTES = 8
 _KEY_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}(/versions/[0-9]{1,10})?", re.ASCII)
 
@@ -73,9 +72,24 @@ def request_key(principal: Principal, request_id: RequestId) -> bytes:
     return hashlib.sha256(principal.encode()).digest()[:PRINCIPAL_PREFIX_BYTES] + request_id.encode()
 
 
-def statement_key(payload: bytes) -> bytes:
-    """Return the store's unique key of a statement: a statement is used once."""
-    return _STATEMENT_KEY_PREFIX + hashlib.sha256(payload).digest()
+def proposal_key(proposal: bytes) -> bytes:
+    """Return the store's unique key of a proposal: a statement is proposed once."""
+    return _PROPOSAL_PREFIX + proposal
+
+
+def ballot_key(proposal: bytes, voice: str, keyid: str) -> bytes:
+    """Return the store's unique key of a word about a proposal: a key says it once."""
+    return _BALLOT_PREFIX + hashlib.sha256(proposal + f"{voice}\0{keyid}".encode()).digest()
+
+
+def execution_key(proposal: bytes) -> bytes:
+    """Return the store's unique key of what carries out a proposal: that happens once."""
+    return _EXECUTION_PREFIX + proposal
+
+
+def escalation_key(principal: Principal, request_id: RequestId) -> bytes:
+    """Return the store's unique key of a request that members are asked about: they are asked once."""
+    return _ESCALATION_PREFIX + hashlib.sha256(request_key(principal, request_id)).digest()
 
 
 def key_of(event: Event) -> bytes | None:
@@ -83,12 +97,27 @@ def key_of(event: Event) -> bytes | None:
     match event:
         case SignatureIssued() | SignatureRefused():
             return request_key(event.request.principal, event.request.request_id)
-        case KeyCreated() | KeyStateChanged() | PolicyPublished():
-            return statement_key(event.authorization.payload)
-        case Genesis() | TermStarted():
+        case SignatureEscalated():
+            return escalation_key(event.request.principal, event.request.request_id)
+        case ProposalMade():
+            return proposal_key(proposal_id_of(event.statement))
+        case BallotCast():
+            return ballot_key(event.proposal, event.voice, event.signature.keyid)
+        case KeyDestroyed():
+            return _DESTRUCTION_PREFIX + event.proposal
+        case ChangeRefused() | Genesis() | TermStarted():
             return None
         case _:
-            assert_never(event)
+            return execution_key(event.proposal)
+
+
+def request_key_of(event: Event) -> bytes | None:
+    """Return the request key that this event makes known, as an answer or as a question to members."""
+    match event:
+        case SignatureIssued() | SignatureRefused() | SignatureEscalated():
+            return request_key(event.request.principal, event.request.request_id)
+        case _:
+            return None
 
 
 # Writing --------------------------------------------------------------------------------------------------------
@@ -128,17 +157,12 @@ def _serialize(event: Event) -> bytes:
             message.term_started.holder = event.holder
             message.term_started.software = event.software
             message.term_started.SetInParent()
-        case KeyCreated():
-            message.key_created.CopyFrom(_key_created(event))
-        case KeyStateChanged():
-            message.key_state_changed.CopyFrom(_key_state_changed(event))
-        case PolicyPublished():
-            message.policy_published.policy = event.document
-            message.policy_published.authorization.CopyFrom(envelope_to_proto(event.authorization))
+        case SignatureEscalated():
+            _write_escalated(message.signature_escalated, event)
         case Genesis():
             message.genesis.CopyFrom(_genesis(event))
         case _:
-            assert_never(event)
+            governance.write(message, event)
     return message.SerializeToString(deterministic=True)
 
 
@@ -154,6 +178,19 @@ def _write_issued(message: event_pb2.SignatureIssued, event: SignatureIssued) ->
     message.signature.value = event.signature.value
     if event.signature.recovery_id is not None:
         message.signature.recovery_id = event.signature.recovery_id
+    message.proposal = event.proposal
+    message.charter_sha256 = event.charter_sha256
+
+
+def _write_escalated(message: event_pb2.SignatureEscalated, event: SignatureEscalated) -> None:
+    _write_request(message.request, event.request)
+    message.signing_input = event.signing_input
+    message.effects.extend(map(effect_to_proto, event.effects))
+    message.completeness = COMPLETENESS.numbers[event.completeness]
+    message.policy_version = event.policy_version
+    message.policy_sha256 = event.policy_sha256
+    message.rules.extend(event.rules)
+    message.statement = event.statement
 
 
 def _write_refused(message: event_pb2.SignatureRefused, event: SignatureRefused) -> None:
@@ -172,37 +209,12 @@ def _write_request(message: event_pb2.SignatureRequest, request: SignatureReques
     fill_payload(message.payload, request.payload)
 
 
-def _key_created(event: KeyCreated) -> event_pb2.KeyCreated:
-    return event_pb2.KeyCreated(
-        key=event.key,
-        version=event.version,
-        algorithm=ALGORITHMS.numbers[event.algorithm],
-        provenance=PROVENANCES.numbers[event.provenance],
-        public_key=event.public_key,
-        token_object_id=event.token_object_id,
-        authorization=envelope_to_proto(event.authorization),
-    )
-
-
-def _key_state_changed(event: KeyStateChanged) -> event_pb2.KeyStateChanged:
-    return event_pb2.KeyStateChanged(
-        key=event.key,
-        version=event.version,
-        state=STATES.numbers[event.state],
-        authorization=envelope_to_proto(event.authorization),
-    )
-
-
 def _genesis(event: Genesis) -> event_pb2.Genesis:
     return event_pb2.Genesis(
         enclave=event.enclave,
         log_public_key=event.log_public_key,
         import_public_key=event.import_public_key,
-        members=[
-            event_pb2.Member(name=each.name, roles=sorted(each.roles), public_keys=each.public_keys)
-            for each in event.members
-        ],
-        admin_threshold=event.admin_threshold,
+        charter=event.charter_document,
         policy=event.policy_document,
         nonce=event.nonce,
     )
@@ -226,7 +238,10 @@ def _parse(body: bytes) -> event_pb2.Event:
         return parse_exact(event_pb2.Event, body)
     except Malformed:
         if _has_unknown_fact(body):
-            raise Corrupt("unknown fact: this build is too old") from None
+            raise Corrupt(
+                "unknown fact: this build is too old, or the ledger is from before there were proposals, which was"
+                " never released"
+            ) from None
         raise
 
 
@@ -250,16 +265,14 @@ def _event(message: event_pb2.Event) -> Event:
         case "term_started":
             fact = message.term_started
             return TermStarted(at=at, epoch=epoch, holder=fact.holder, software=fact.software)
-        case "key_created":
-            return _read_key_created(at, epoch, message.key_created)
-        case "key_state_changed":
-            return _read_key_state_changed(at, epoch, message.key_state_changed)
-        case "policy_published":
-            return _read_policy_published(at, epoch, message.policy_published)
+        case "signature_escalated":
+            return _read_escalated(at, epoch, message.signature_escalated)
         case "genesis":
             return _read_genesis(at, epoch, message.genesis)
         case None:
             raise Malformed("event", "has no fact")
+        case _:
+            return governance.read(at, epoch, message)
 
 
 def _read_issued(at: UnixMillis, epoch: Epoch, message: event_pb2.SignatureIssued) -> SignatureIssued:
@@ -272,9 +285,26 @@ def _read_issued(at: UnixMillis, epoch: Epoch, message: event_pb2.SignatureIssue
         effects=tuple(map(effect_from_proto, message.effects)),
         completeness=COMPLETENESS.word("completeness", message.completeness),
         policy_version=message.policy_version,
-        policy_sha256=_sha256("policy_sha256", message.policy_sha256),
+        policy_sha256=sha256_of("policy_sha256", message.policy_sha256),
         rules=tuple(message.rules),
         signature=signature_from_proto(message.signature),
+        proposal=sha256_of("proposal", message.proposal) if message.proposal else b"",
+        charter_sha256=sha256_of("charter_sha256", message.charter_sha256) if message.charter_sha256 else b"",
+    )
+
+
+def _read_escalated(at: UnixMillis, epoch: Epoch, message: event_pb2.SignatureEscalated) -> SignatureEscalated:
+    return SignatureEscalated(
+        at=at,
+        epoch=epoch,
+        request=_read_request(message.request),
+        signing_input=message.signing_input,
+        effects=tuple(map(effect_from_proto, message.effects)),
+        completeness=COMPLETENESS.word("completeness", message.completeness),
+        policy_version=message.policy_version,
+        policy_sha256=sha256_of("policy_sha256", message.policy_sha256),
+        rules=tuple(message.rules),
+        statement=message.statement,
     )
 
 
@@ -286,7 +316,7 @@ def _read_refused(at: UnixMillis, epoch: Epoch, message: event_pb2.SignatureRefu
         reason=REASONS.word("reason", message.reason),
         explanation=message.explanation,
         policy_version=message.policy_version,
-        policy_sha256=_sha256("policy_sha256", message.policy_sha256),
+        policy_sha256=sha256_of("policy_sha256", message.policy_sha256),
         rules=tuple(message.rules),
     )
 
@@ -302,71 +332,16 @@ def _read_request(message: event_pb2.SignatureRequest) -> SignatureRequest:
     )
 
 
-def _read_key_created(at: UnixMillis, epoch: Epoch, message: event_pb2.KeyCreated) -> KeyCreated:
-    return KeyCreated(
-        at=at,
-        epoch=epoch,
-        key=parse_key_id(message.key),
-        version=message.version,
-        algorithm=ALGORITHMS.word("algorithm", message.algorithm),
-        provenance=PROVENANCES.word("provenance", message.provenance),
-        public_key=message.public_key,
-        token_object_id=message.token_object_id,
-        authorization=envelope_from_proto(message.authorization),
-    )
-
-
-def _read_key_state_changed(at: UnixMillis, epoch: Epoch, message: event_pb2.KeyStateChanged) -> KeyStateChanged:
-    return KeyStateChanged(
-        at=at,
-        epoch=epoch,
-        key=parse_key_id(message.key),
-        version=message.version,
-        state=STATES.word("state", message.state),
-        authorization=envelope_from_proto(message.authorization),
-    )
-
-
-def _read_policy_published(at: UnixMillis, epoch: Epoch, message: event_pb2.PolicyPublished) -> PolicyPublished:
-    return PolicyPublished(
-        at=at,
-        epoch=epoch,
-        policy=decode_policy(message.policy),
-        document=message.policy,
-        authorization=envelope_from_proto(message.authorization),
-    )
-
-
 def _read_genesis(at: UnixMillis, epoch: Epoch, message: event_pb2.Genesis) -> Genesis:
-    if len(message.members) > limits.MEMBERS_MAX:
-        raise Malformed("members", f"more than {limits.MEMBERS_MAX}")
     return Genesis(
         at=at,
         epoch=epoch,
         enclave=parse_enclave_name(message.enclave),
         log_public_key=message.log_public_key,
         import_public_key=message.import_public_key,
-        members=tuple(map(_read_member, message.members)),
-        admin_threshold=message.admin_threshold,
+        charter=decode_charter(message.charter),
+        charter_document=message.charter,
         policy=decode_policy(message.policy),
         policy_document=message.policy,
         nonce=message.nonce,
     )
-
-
-def _read_member(message: event_pb2.Member) -> Member:
-    if len(message.public_keys) > limits.MEMBER_KEYS_MAX:
-        raise Malformed("member.public_keys", f"more than {limits.MEMBER_KEYS_MAX}")
-    if len(set(message.roles)) != len(message.roles):
-        raise Malformed("member.roles", "a role stands twice")
-    return Member(
-        name=parse_member_name(message.name),
-        roles=frozenset(message.roles),
-        public_keys=tuple(message.public_keys),
-    )
-
-
-def _sha256(field: str, data: bytes) -> bytes:
-    if len(data) != SHA256_BYTES:
-        raise Malformed(field, f"{len(data)} bytes; {SHA256_BYTES} are needed")
-    return data

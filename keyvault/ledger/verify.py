@@ -1,7 +1,9 @@
 """The auditor's verifier: everything about a ledger that can be recomputed is recomputed.
 
-For every entry: it decodes, follows from all before it (members' signatures on every change included), its request
-key is new, its signature is the key's, and the policy in force allows its effects by the rules that it names. For
+For every entry: it decodes, follows from all before it (so that every change, and every signature that policy leaves
+to members, was approved by enough of them, by their own signatures, under the charter of that moment), its request key
+is new, its signature is the key's, the policy in force allows its effects by the rules that it names, and a signature
+that members approved is not dated back to a time at which their approval had not ended yet. For
 every checkpoint: the log key of entry 0 signed it, and its root is the root of the entries. What a checkpoint covers,
 nobody changes unnoticed; between the last two that agree and do not agree lies what was changed. A ledger with answers
 that no checkpoint covers is not genuine. What was cut off together with its checkpoints is found only by a checkpoint
@@ -19,10 +21,24 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from keyvault.core import limits
+from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed
-from keyvault.core.events import Event, Genesis, KeyCreated, SignatureIssued, SignatureRefused, TermStarted
+from keyvault.core.events import (
+    BallotCast,
+    CharterChanged,
+    Event,
+    FreezeChanged,
+    Genesis,
+    KeyCreated,
+    ProposalMade,
+    SignatureEscalated,
+    SignatureIssued,
+    SignatureRefused,
+    TermStarted,
+)
+from keyvault.core.ids import UnixMillis
 from keyvault.core.keys import KeyAlgorithm
-from keyvault.core.state import State, apply, split_key_name
+from keyvault.core.state import State, split_key_name
 from keyvault.ledger import checkpoint
 from keyvault.ledger.checkpoint import Checkpoint
 from keyvault.ledger.codec import decode, key_of
@@ -99,6 +115,22 @@ def verify_rows(
     return audit.report()
 
 
+def dated_back(event: Event, latest_at: UnixMillis) -> str | None:
+    """Return what is wrong with the date of an approved signature after a fact of ``latest_at``, in words, or None.
+
+    That it is not dated before its quorum was complete is what ``apply`` looks at.
+    """
+    if not isinstance(event, SignatureIssued) or not event.proposal:
+        return None
+    back_ms = latest_at - event.at
+    if back_ms <= limits.BACKDATING_MS_MAX:
+        return None
+    return (
+        f"the signature that proposal {event.proposal.hex()[:12]} asked for is dated {back_ms} ms before a fact that"
+        f" stands before it; {limits.BACKDATING_MS_MAX} ms are explained by waiting for the token"
+    )
+
+
 def _same_key_other_name(own: Verifier, note: bytes) -> Verifier | None:
     """Return the key under the name that the note uses, if it signed the note."""
     try:
@@ -135,6 +167,7 @@ class _Audit:
         self._disagreeing = 0
         self._counts: Counter[str] = Counter()
         self._facts: Counter[str] = Counter()
+        self._glass: list[int] = []
         self._problems: list[Problem] = []
         self._left_out = 0
 
@@ -179,6 +212,7 @@ class _Audit:
 
     def _replay(self, row: Row) -> None:
         """Decode and apply the entry; the replay ends at the first that does not follow."""
+        latest_at = self._state.latest_at
         try:
             event = decode(row.body)
             apply(self._state, row.index, event)
@@ -194,6 +228,9 @@ class _Audit:
         self._facts[type(event).__name__] += 1
         self._check_request_key(row, event)
         self._check_event(row, event)
+        backdated = dated_back(event, latest_at)
+        if backdated:
+            self.add(row.index, f"entry {row.index}: {backdated}")
 
     def _check_request_key(self, row: Row, event: Event) -> None:
         key = key_of(event)
@@ -215,12 +252,22 @@ class _Audit:
                 self._learn_log_key(row.body, event)
             case KeyCreated():
                 self._keys[event.key, event.version] = (event.algorithm, event.public_key)
+            case ProposalMade() | BallotCast() if event.signature is not None:
+                self._counts["envelopes"] += 1  # apply has checked the member's signature
+            case CharterChanged() if event.break_glass:
+                self._broke_glass(row.index)
+            case FreezeChanged():
+                self._counts["freezes" if event.frozen else "thaws"] += 1
             case _:
                 pass
-        if hasattr(event, "authorization"):  # apply has checked the members' signatures on it
-            self._counts["envelopes"] += 1
+
+    def _broke_glass(self, index: int) -> None:
+        self._counts["break glass"] += 1
+        if len(self._glass) < limits.PROBLEMS_MAX:
+            self._glass.append(index)
 
     def _check_signature(self, index: int, event: SignatureIssued) -> None:
+        self._counts["approved"] += bool(event.proposal)
         key, _ = split_key_name(event.request.key)
         algorithm, public_key = self._keys[key, event.key_version]
         wrong = misjudged(self._state.rules, key, algorithm, event)
@@ -372,7 +419,15 @@ class _Audit:
             signatures_verified=self._counts["signatures"],
             unverifiable=self._counts["unverifiable"],
             refusals=self._counts["refusals"],
+            proposals=self._facts[ProposalMade.__name__] + self._facts[SignatureEscalated.__name__],
+            ballots=self._facts[BallotCast.__name__],
             envelopes_verified=self._counts["envelopes"],
+            approved_signatures=self._counts["approved"],
+            charter_changes=self._facts[CharterChanged.__name__],
+            break_glass_uses=self._counts["break glass"],
+            break_glass=tuple(self._glass),
+            freezes=self._counts["freezes"],
+            thaws=self._counts["thaws"],
             checkpoints_verified=self._counts["checkpoints"],
             problems=tuple(self._problems),
             problems_left_out=self._left_out,

@@ -11,11 +11,12 @@ from typing import Generic, Protocol, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from keyvault.core import limits
-from keyvault.core.approvals import Envelope, EnvelopeSignature
+from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.errors import Malformed, Reason
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.policy import Verdict
+from keyvault.core.statements import FreezeScope
 from keyvault.v1 import policy_pb2, types_pb2
 
 E = TypeVar("E", bound=StrEnum)
@@ -24,6 +25,7 @@ V = TypeVar("V", bound=int)
 V_co = TypeVar("V_co", covariant=True, bound=int)
 
 KEYID_CHARS = 64
+SHA256_BYTES = 32
 SIGNATURE_BYTES = (32, 64)
 
 
@@ -58,6 +60,8 @@ KINDS = EnumTable(PayloadKind, types_pb2.PayloadKind, "PAYLOAD_KIND_")
 OPERATIONS = EnumTable(Operation, types_pb2.Operation, "OPERATION_")
 COMPLETENESS = EnumTable(Completeness, types_pb2.Completeness, "COMPLETENESS_")
 REASONS = EnumTable(Reason, types_pb2.Reason, "REASON_")
+VOICES = EnumTable(Voice, types_pb2.Voice, "VOICE_")
+FREEZE_SCOPES = EnumTable(FreezeScope, types_pb2.FreezeScope, "FREEZE_SCOPE_")
 VERDICTS = EnumTable(Verdict, policy_pb2.Verdict, "VERDICT_")
 
 
@@ -83,6 +87,13 @@ def refuse_unknown_fields(message: Message) -> None:
     message.DiscardUnknownFields()
     if message.ByteSize() != size:
         raise Malformed(message.DESCRIPTOR.name, "has a field that this build does not know")
+
+
+def sha256_of(field: str, data: bytes) -> bytes:
+    """Return the hash, or raise Malformed unless it has 32 bytes."""
+    if len(data) != SHA256_BYTES:
+        raise Malformed(field, f"{len(data)} bytes; {SHA256_BYTES} are needed")
+    return data
 
 
 # Integers -----------------------------------------------------------------------------------------------------
@@ -214,37 +225,21 @@ def signature_to_proto(signature: Signature) -> types_pb2.Signature:
     return types_pb2.Signature(value=signature.value, recovery_id=signature.recovery_id)
 
 
-# Envelopes --------------------------------------------------------------------------------------------------------
+# What members say -------------------------------------------------------------------------------------------------
 
 
-def envelope_from_proto(message: types_pb2.Envelope) -> Envelope:
-    """Return the envelope within its bounds, or raise Malformed. Who signed it is not looked at."""
+def member_signature_from_proto(message: types_pb2.MemberSignature) -> EnvelopeSignature:
+    """Return the signature within its bounds, or raise Malformed. Whose it is, and of what, is not looked at."""
     refuse_unknown_fields(message)
-    if not message.payload or not message.payload_type or not message.signatures:
-        raise Malformed("authorization", "needs a payload, a payload type and a signature")
-    if message.ByteSize() > limits.ENVELOPE_BYTES_MAX:
-        raise Malformed("authorization", f"longer than {limits.ENVELOPE_BYTES_MAX} bytes")
-    if len(message.signatures) > limits.ENVELOPE_SIGNATURES_MAX:
-        raise Malformed("authorization.signatures", f"more than {limits.ENVELOPE_SIGNATURES_MAX}")
-    return Envelope(
-        payload=message.payload,
-        payload_type=message.payload_type,
-        signatures=tuple(map(_envelope_signature, message.signatures)),
-    )
-
-
-def _envelope_signature(message: types_pb2.EnvelopeSignature) -> EnvelopeSignature:
     if len(message.keyid) != KEYID_CHARS or not set(message.keyid) <= set("0123456789abcdef"):
-        raise Malformed("authorization.signatures.keyid", "must be the lower-case hex SHA-256 of a public key")
-    if not message.sig:
-        raise Malformed("authorization.signatures.sig", "is empty")
+        raise Malformed("signature.keyid", "must be the lower-case hex SHA-256 of a public key")
+    if not 0 < len(message.sig) <= limits.MEMBER_SIGNATURE_BYTES_MAX:
+        raise Malformed(
+            "signature.sig", f"{len(message.sig)} bytes; 1 to {limits.MEMBER_SIGNATURE_BYTES_MAX} are right"
+        )
     return EnvelopeSignature(keyid=message.keyid, sig=message.sig)
 
 
-def envelope_to_proto(envelope: Envelope) -> types_pb2.Envelope:
+def member_signature_to_proto(signature: EnvelopeSignature) -> types_pb2.MemberSignature:
     """Return the message."""
-    return types_pb2.Envelope(
-        payload=envelope.payload,
-        payload_type=envelope.payload_type,
-        signatures=[types_pb2.EnvelopeSignature(keyid=each.keyid, sig=each.sig) for each in envelope.signatures],
-    )
+    return types_pb2.MemberSignature(keyid=signature.keyid, sig=signature.sig)

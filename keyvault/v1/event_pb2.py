@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from keyvault.v1 import types_pb2 as keyvault_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keyvault/v1/event.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"\xa3\x03\n\x05\x45vent\x12\r\n\x05\x61t_ms\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\'\n\x07genesis\x18\n \x01(\x0b\x32\x14.keyvault.v1.GenesisH\x00\x12\x30\n\x0cterm_started\x18\x0b \x01(\x0b\x32\x18.keyvault.v1.TermStartedH\x00\x12.\n\x0bkey_created\x18\x0c \x01(\x0b\x32\x17.keyvault.v1.KeyCreatedH\x00\x12\x39\n\x11key_state_changed\x18\r \x01(\x0b\x32\x1c.keyvault.v1.KeyStateChangedH\x00\x12\x38\n\x10policy_published\x18\x0e \x01(\x0b\x32\x1c.keyvault.v1.PolicyPublishedH\x00\x12\x38\n\x10signature_issued\x18\x0f \x01(\x0b\x32\x1c.keyvault.v1.SignatureIssuedH\x00\x12:\n\x11signature_refused\x18\x10 \x01(\x0b\x32\x1d.keyvault.v1.SignatureRefusedH\x00\x42\x06\n\x04\x66\x61\x63t\"\xab\x01\n\x07Genesis\x12\x0f\n\x07\x65nclave\x18\x01 \x01(\t\x12\x16\n\x0elog_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11import_public_key\x18\x03 \x01(\x0c\x12$\n\x07members\x18\x04 \x03(\x0b\x32\x13.keyvault.v1.Member\x12\x17\n\x0f\x61\x64min_threshold\x18\x05 \x01(\r\x12\x0e\n\x06policy\x18\x06 \x01(\x0c\x12\r\n\x05nonce\x18\x07 \x01(\x0c\":\n\x06Member\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x13\n\x0bpublic_keys\x18\x03 \x03(\x0c\"/\n\x0bTermStarted\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x10\n\x08software\x18\x02 \x01(\t\"\xe3\x01\n\nKeyCreated\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12,\n\talgorithm\x18\x03 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12.\n\nprovenance\x18\x04 \x01(\x0e\x32\x1a.keyvault.v1.KeyProvenance\x12\x12\n\npublic_key\x18\x05 \x01(\x0c\x12\x17\n\x0ftoken_object_id\x18\x06 \x01(\x0c\x12,\n\rauthorization\x18\x07 \x01(\x0b\x32\x15.keyvault.v1.Envelope\"\x83\x01\n\x0fKeyStateChanged\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.keyvault.v1.KeyState\x12,\n\rauthorization\x18\x04 \x01(\x0b\x32\x15.keyvault.v1.Envelope\"O\n\x0fPolicyPublished\x12\x0e\n\x06policy\x18\x01 \x01(\x0c\x12,\n\rauthorization\x18\x02 \x01(\x0b\x32\x15.keyvault.v1.Envelope\"m\n\x10SignatureRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12%\n\x07payload\x18\x04 \x01(\x0b\x32\x14.keyvault.v1.Payload\"\xad\x02\n\x0fSignatureIssued\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.keyvault.v1.SignatureRequest\x12\x13\n\x0bkey_version\x18\x02 \x01(\r\x12\x15\n\rsigning_input\x18\x03 \x01(\x0c\x12$\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x03(\x0b\x32\x13.keyvault.v1.Effect\x12/\n\x0c\x63ompleteness\x18\x05 \x01(\x0e\x32\x19.keyvault.v1.Completeness\x12\x16\n\x0epolicy_version\x18\x06 \x01(\r\x12\x15\n\rpolicy_sha256\x18\x07 \x01(\x0c\x12\r\n\x05rules\x18\x08 \x03(\t\x12)\n\tsignature\x18\t \x01(\x0b\x32\x16.keyvault.v1.Signature\"\xba\x01\n\x10SignatureRefused\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.keyvault.v1.SignatureRequest\x12#\n\x06reason\x18\x02 \x01(\x0e\x32\x13.keyvault.v1.Reason\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\r\x12\x15\n\rpolicy_sha256\x18\x05 \x01(\x0c\x12\r\n\x05rules\x18\x06 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keyvault/v1/event.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"\xf6\x06\n\x05\x45vent\x12\r\n\x05\x61t_ms\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\'\n\x07genesis\x18\n \x01(\x0b\x32\x14.keyvault.v1.GenesisH\x00\x12\x30\n\x0cterm_started\x18\x0b \x01(\x0b\x32\x18.keyvault.v1.TermStartedH\x00\x12\x38\n\x10signature_issued\x18\x0f \x01(\x0b\x32\x1c.keyvault.v1.SignatureIssuedH\x00\x12:\n\x11signature_refused\x18\x10 \x01(\x0b\x32\x1d.keyvault.v1.SignatureRefusedH\x00\x12>\n\x13signature_escalated\x18\x11 \x01(\x0b\x32\x1f.keyvault.v1.SignatureEscalatedH\x00\x12\x32\n\rproposal_made\x18\x12 \x01(\x0b\x32\x19.keyvault.v1.ProposalMadeH\x00\x12.\n\x0b\x62\x61llot_cast\x18\x13 \x01(\x0b\x32\x17.keyvault.v1.BallotCastH\x00\x12\x34\n\x0e\x63hange_refused\x18\x14 \x01(\x0b\x32\x1a.keyvault.v1.ChangeRefusedH\x00\x12.\n\x0bkey_created\x18\x15 \x01(\x0b\x32\x17.keyvault.v1.KeyCreatedH\x00\x12\x39\n\x11key_state_changed\x18\x16 \x01(\x0b\x32\x1c.keyvault.v1.KeyStateChangedH\x00\x12\x32\n\rkey_destroyed\x18\x17 \x01(\x0b\x32\x19.keyvault.v1.KeyDestroyedH\x00\x12\x38\n\x10policy_published\x18\x18 \x01(\x0b\x32\x1c.keyvault.v1.PolicyPublishedH\x00\x12\x36\n\x0f\x63harter_changed\x18\x19 \x01(\x0b\x32\x1b.keyvault.v1.CharterChangedH\x00\x12\x34\n\x0e\x66reeze_changed\x18\x1a \x01(\x0b\x32\x1a.keyvault.v1.FreezeChangedH\x00\x12\x43\n\x16\x63\x65remony_step_recorded\x18\x1b \x01(\x0b\x32!.keyvault.v1.CeremonyStepRecordedH\x00\x42\x06\n\x04\x66\x61\x63tJ\x04\x08\x0c\x10\rJ\x04\x08\r\x10\x0eJ\x04\x08\x0e\x10\x0f\"\x89\x01\n\x07Genesis\x12\x0f\n\x07\x65nclave\x18\x01 \x01(\t\x12\x16\n\x0elog_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11import_public_key\x18\x03 \x01(\x0c\x12\x0e\n\x06policy\x18\x06 \x01(\x0c\x12\r\n\x05nonce\x18\x07 \x01(\x0c\x12\x0f\n\x07\x63harter\x18\x08 \x01(\x0cJ\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06\"/\n\x0bTermStarted\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x10\n\x08software\x18\x02 \x01(\t\"|\n\x0cProposalMade\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12/\n\tsignature\x18\x02 \x01(\x0b\x32\x1c.keyvault.v1.MemberSignature\x12\x10\n\x08\x64ocument\x18\x03 \x01(\x0c\x12\x16\n\x0ewrapped_secret\x18\x04 \x01(\x0c\"\x82\x01\n\nBallotCast\x12\x10\n\x08proposal\x18\x01 \x01(\x0c\x12\x0e\n\x06member\x18\x02 \x01(\t\x12!\n\x05voice\x18\x03 \x01(\x0e\x32\x12.keyvault.v1.Voice\x12/\n\tsignature\x18\x04 \x01(\x0b\x32\x1c.keyvault.v1.MemberSignature\"\x7f\n\rChangeRefused\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08proposal\x18\x03 \x01(\x0c\x12#\n\x06reason\x18\x04 \x01(\x0e\x32\x13.keyvault.v1.Reason\x12\x13\n\x0b\x65xplanation\x18\x05 \x01(\t\"\x85\x02\n\nKeyCreated\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12,\n\talgorithm\x18\x03 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12.\n\nprovenance\x18\x04 \x01(\x0e\x32\x1a.keyvault.v1.KeyProvenance\x12\x12\n\npublic_key\x18\x05 \x01(\x0c\x12\x17\n\x0ftoken_object_id\x18\x06 \x01(\x0c\x12$\n\x05state\x18\x07 \x01(\x0e\x32\x15.keyvault.v1.KeyState\x12\x10\n\x08proposal\x18\x08 \x01(\x0c\x12\x16\n\x0e\x63harter_sha256\x18\t \x01(\x0c\"\xad\x01\n\x0fKeyStateChanged\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.keyvault.v1.KeyState\x12\x1a\n\rdestroy_at_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08proposal\x18\x05 \x01(\x0c\x12\x16\n\x0e\x63harter_sha256\x18\x06 \x01(\x0c\x42\x10\n\x0e_destroy_at_ms\"V\n\x0cKeyDestroyed\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x10\n\x08proposal\x18\x03 \x01(\x0c\x12\x16\n\x0e\x63harter_sha256\x18\x04 \x01(\x0c\"L\n\x0fPolicyPublished\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x10\n\x08proposal\x18\x02 \x01(\x0c\x12\x16\n\x0e\x63harter_sha256\x18\x03 \x01(\x0c\"`\n\x0e\x43harterChanged\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x13\n\x0b\x62reak_glass\x18\x02 \x01(\x08\x12\x10\n\x08proposal\x18\x03 \x01(\x0c\x12\x16\n\x0e\x63harter_sha256\x18\x04 \x01(\x0c\"\x80\x01\n\rFreezeChanged\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.keyvault.v1.FreezeScope\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x66rozen\x18\x03 \x01(\x08\x12\x10\n\x08proposal\x18\x04 \x01(\x0c\x12\x16\n\x0e\x63harter_sha256\x18\x05 \x01(\x0c\"@\n\x14\x43\x65remonyStepRecorded\x12\x10\n\x08proposal\x18\x01 \x01(\x0c\x12\x16\n\x0e\x63harter_sha256\x18\x02 \x01(\x0c\"m\n\x10SignatureRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12%\n\x07payload\x18\x04 \x01(\x0b\x32\x14.keyvault.v1.Payload\"\xd7\x02\n\x0fSignatureIssued\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.keyvault.v1.SignatureRequest\x12\x13\n\x0bkey_version\x18\x02 \x01(\r\x12\x15\n\rsigning_input\x18\x03 \x01(\x0c\x12$\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x03(\x0b\x32\x13.keyvault.v1.Effect\x12/\n\x0c\x63ompleteness\x18\x05 \x01(\x0e\x32\x19.keyvault.v1.Completeness\x12\x16\n\x0epolicy_version\x18\x06 \x01(\r\x12\x15\n\rpolicy_sha256\x18\x07 \x01(\x0c\x12\r\n\x05rules\x18\x08 \x03(\t\x12)\n\tsignature\x18\t \x01(\x0b\x32\x16.keyvault.v1.Signature\x12\x10\n\x08proposal\x18\n \x01(\x0c\x12\x16\n\x0e\x63harter_sha256\x18\x0b \x01(\x0c\"\xba\x01\n\x10SignatureRefused\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.keyvault.v1.SignatureRequest\x12#\n\x06reason\x18\x02 \x01(\x0e\x32\x13.keyvault.v1.Reason\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\r\x12\x15\n\rpolicy_sha256\x18\x05 \x01(\x0c\x12\r\n\x05rules\x18\x06 \x03(\t\"\x83\x02\n\x12SignatureEscalated\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.keyvault.v1.SignatureRequest\x12\x15\n\rsigning_input\x18\x02 \x01(\x0c\x12$\n\x07\x65\x66\x66\x65\x63ts\x18\x03 \x03(\x0b\x32\x13.keyvault.v1.Effect\x12/\n\x0c\x63ompleteness\x18\x04 \x01(\x0e\x32\x19.keyvault.v1.Completeness\x12\x16\n\x0epolicy_version\x18\x05 \x01(\r\x12\x15\n\rpolicy_sha256\x18\x06 \x01(\x0c\x12\r\n\x05rules\x18\x07 \x03(\t\x12\x11\n\tstatement\x18\x08 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,23 +33,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keyvault.v1.event_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT']._serialized_start=66
-  _globals['_EVENT']._serialized_end=485
-  _globals['_GENESIS']._serialized_start=488
-  _globals['_GENESIS']._serialized_end=659
-  _globals['_MEMBER']._serialized_start=661
-  _globals['_MEMBER']._serialized_end=719
-  _globals['_TERMSTARTED']._serialized_start=721
-  _globals['_TERMSTARTED']._serialized_end=768
-  _globals['_KEYCREATED']._serialized_start=771
-  _globals['_KEYCREATED']._serialized_end=998
-  _globals['_KEYSTATECHANGED']._serialized_start=1001
-  _globals['_KEYSTATECHANGED']._serialized_end=1132
-  _globals['_POLICYPUBLISHED']._serialized_start=1134
-  _globals['_POLICYPUBLISHED']._serialized_end=1213
-  _globals['_SIGNATUREREQUEST']._serialized_start=1215
-  _globals['_SIGNATUREREQUEST']._serialized_end=1324
-  _globals['_SIGNATUREISSUED']._serialized_start=1327
-  _globals['_SIGNATUREISSUED']._serialized_end=1628
-  _globals['_SIGNATUREREFUSED']._serialized_start=1631
-  _globals['_SIGNATUREREFUSED']._serialized_end=1817
+  _globals['_EVENT']._serialized_end=952
+  _globals['_GENESIS']._serialized_start=955
+  _globals['_GENESIS']._serialized_end=1092
+  _globals['_TERMSTARTED']._serialized_start=1094
+  _globals['_TERMSTARTED']._serialized_end=1141
+  _globals['_PROPOSALMADE']._serialized_start=1143
+  _globals['_PROPOSALMADE']._serialized_end=1267
+  _globals['_BALLOTCAST']._serialized_start=1270
+  _globals['_BALLOTCAST']._serialized_end=1400
+  _globals['_CHANGEREFUSED']._serialized_start=1402
+  _globals['_CHANGEREFUSED']._serialized_end=1529
+  _globals['_KEYCREATED']._serialized_start=1532
+  _globals['_KEYCREATED']._serialized_end=1793
+  _globals['_KEYSTATECHANGED']._serialized_start=1796
+  _globals['_KEYSTATECHANGED']._serialized_end=1969
+  _globals['_KEYDESTROYED']._serialized_start=1971
+  _globals['_KEYDESTROYED']._serialized_end=2057
+  _globals['_POLICYPUBLISHED']._serialized_start=2059
+  _globals['_POLICYPUBLISHED']._serialized_end=2135
+  _globals['_CHARTERCHANGED']._serialized_start=2137
+  _globals['_CHARTERCHANGED']._serialized_end=2233
+  _globals['_FREEZECHANGED']._serialized_start=2236
+  _globals['_FREEZECHANGED']._serialized_end=2364
+  _globals['_CEREMONYSTEPRECORDED']._serialized_start=2366
+  _globals['_CEREMONYSTEPRECORDED']._serialized_end=2430
+  _globals['_SIGNATUREREQUEST']._serialized_start=2432
+  _globals['_SIGNATUREREQUEST']._serialized_end=2541
+  _globals['_SIGNATUREISSUED']._serialized_start=2544
+  _globals['_SIGNATUREISSUED']._serialized_end=2887
+  _globals['_SIGNATUREREFUSED']._serialized_start=2890
+  _globals['_SIGNATUREREFUSED']._serialized_end=3076
+  _globals['_SIGNATUREESCALATED']._serialized_start=3079
+  _globals['_SIGNATUREESCALATED']._serialized_end=3338
 # @@protoc_insertion_point(module_scope)

@@ -33,11 +33,19 @@ class Event(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     GENESIS_FIELD_NUMBER: _builtins.int
     TERM_STARTED_FIELD_NUMBER: _builtins.int
-    KEY_CREATED_FIELD_NUMBER: _builtins.int
-    KEY_STATE_CHANGED_FIELD_NUMBER: _builtins.int
-    POLICY_PUBLISHED_FIELD_NUMBER: _builtins.int
     SIGNATURE_ISSUED_FIELD_NUMBER: _builtins.int
     SIGNATURE_REFUSED_FIELD_NUMBER: _builtins.int
+    SIGNATURE_ESCALATED_FIELD_NUMBER: _builtins.int
+    PROPOSAL_MADE_FIELD_NUMBER: _builtins.int
+    BALLOT_CAST_FIELD_NUMBER: _builtins.int
+    CHANGE_REFUSED_FIELD_NUMBER: _builtins.int
+    KEY_CREATED_FIELD_NUMBER: _builtins.int
+    KEY_STATE_CHANGED_FIELD_NUMBER: _builtins.int
+    KEY_DESTROYED_FIELD_NUMBER: _builtins.int
+    POLICY_PUBLISHED_FIELD_NUMBER: _builtins.int
+    CHARTER_CHANGED_FIELD_NUMBER: _builtins.int
+    FREEZE_CHANGED_FIELD_NUMBER: _builtins.int
+    CEREMONY_STEP_RECORDED_FIELD_NUMBER: _builtins.int
     at_ms: _builtins.int
     """Unix time in milliseconds at which the fact was decided."""
     epoch: _builtins.int
@@ -47,15 +55,31 @@ class Event(_message.Message):
     @_builtins.property
     def term_started(self) -> Global___TermStarted: ...
     @_builtins.property
+    def signature_issued(self) -> Global___SignatureIssued: ...
+    @_builtins.property
+    def signature_refused(self) -> Global___SignatureRefused: ...
+    @_builtins.property
+    def signature_escalated(self) -> Global___SignatureEscalated: ...
+    @_builtins.property
+    def proposal_made(self) -> Global___ProposalMade: ...
+    @_builtins.property
+    def ballot_cast(self) -> Global___BallotCast: ...
+    @_builtins.property
+    def change_refused(self) -> Global___ChangeRefused: ...
+    @_builtins.property
     def key_created(self) -> Global___KeyCreated: ...
     @_builtins.property
     def key_state_changed(self) -> Global___KeyStateChanged: ...
     @_builtins.property
+    def key_destroyed(self) -> Global___KeyDestroyed: ...
+    @_builtins.property
     def policy_published(self) -> Global___PolicyPublished: ...
     @_builtins.property
-    def signature_issued(self) -> Global___SignatureIssued: ...
+    def charter_changed(self) -> Global___CharterChanged: ...
     @_builtins.property
-    def signature_refused(self) -> Global___SignatureRefused: ...
+    def freeze_changed(self) -> Global___FreezeChanged: ...
+    @_builtins.property
+    def ceremony_step_recorded(self) -> Global___CeremonyStepRecorded: ...
     def __init__(
         self,
         *,
@@ -63,17 +87,25 @@ class Event(_message.Message):
         epoch: _builtins.int = ...,
         genesis: Global___Genesis | None = ...,
         term_started: Global___TermStarted | None = ...,
-        key_created: Global___KeyCreated | None = ...,
-        key_state_changed: Global___KeyStateChanged | None = ...,
-        policy_published: Global___PolicyPublished | None = ...,
         signature_issued: Global___SignatureIssued | None = ...,
         signature_refused: Global___SignatureRefused | None = ...,
+        signature_escalated: Global___SignatureEscalated | None = ...,
+        proposal_made: Global___ProposalMade | None = ...,
+        ballot_cast: Global___BallotCast | None = ...,
+        change_refused: Global___ChangeRefused | None = ...,
+        key_created: Global___KeyCreated | None = ...,
+        key_state_changed: Global___KeyStateChanged | None = ...,
+        key_destroyed: Global___KeyDestroyed | None = ...,
+        policy_published: Global___PolicyPublished | None = ...,
+        charter_changed: Global___CharterChanged | None = ...,
+        freeze_changed: Global___FreezeChanged | None = ...,
+        ceremony_step_recorded: Global___CeremonyStepRecorded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "genesis", b"genesis", "key_created", b"key_created", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "epoch", b"epoch", "fact", b"fact", "genesis", b"genesis", "key_created", b"key_created", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "epoch", b"epoch", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["genesis", "term_started", "key_created", "key_state_changed", "policy_published", "signature_issued", "signature_refused"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["genesis", "term_started", "signature_issued", "signature_refused", "signature_escalated", "proposal_made", "ballot_cast", "change_refused", "key_created", "key_state_changed", "key_destroyed", "policy_published", "charter_changed", "freeze_changed", "ceremony_step_recorded"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -88,72 +120,37 @@ class Genesis(_message.Message):
     ENCLAVE_FIELD_NUMBER: _builtins.int
     LOG_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     IMPORT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
-    MEMBERS_FIELD_NUMBER: _builtins.int
-    ADMIN_THRESHOLD_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    CHARTER_FIELD_NUMBER: _builtins.int
     enclave: _builtins.str
     log_public_key: _builtins.bytes
     """Ed25519 key in the token that signs checkpoints, 32 bytes."""
     import_public_key: _builtins.bytes
     """RSA public key of the enclave for importing secrets, SubjectPublicKeyInfo (DER)."""
-    admin_threshold: _builtins.int
-    """How many members with role "admin" must sign a change."""
     policy: _builtins.bytes
     """keyvault.v1.Policy, version 1."""
     nonce: _builtins.bytes
     """16 random bytes: two deployments never share a genesis."""
-    @_builtins.property
-    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
+    charter: _builtins.bytes
+    """keyvault.v1.Charter, version 1."""
     def __init__(
         self,
         *,
         enclave: _builtins.str = ...,
         log_public_key: _builtins.bytes = ...,
         import_public_key: _builtins.bytes = ...,
-        members: _abc.Iterable[Global___Member] | None = ...,
-        admin_threshold: _builtins.int = ...,
         policy: _builtins.bytes = ...,
         nonce: _builtins.bytes = ...,
+        charter: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_threshold", b"admin_threshold", "enclave", b"enclave", "import_public_key", b"import_public_key", "log_public_key", b"log_public_key", "members", b"members", "nonce", b"nonce", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter", b"charter", "enclave", b"enclave", "import_public_key", b"import_public_key", "log_public_key", b"log_public_key", "nonce", b"nonce", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Genesis: _TypeAlias = Genesis  # noqa: Y015
-
-@_typing.final
-class Member(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    ROLES_FIELD_NUMBER: _builtins.int
-    PUBLIC_KEYS_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    @_builtins.property
-    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"admin", "approver", "auditor"."""
-
-    @_builtins.property
-    def public_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """SubjectPublicKeyInfo (DER), Ed25519 or P-256. A person counts once however many keys they have."""
-
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        roles: _abc.Iterable[_builtins.str] | None = ...,
-        public_keys: _abc.Iterable[_builtins.bytes] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "public_keys", b"public_keys", "roles", b"roles"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Member: _TypeAlias = Member  # noqa: Y015
 
 @_typing.final
 class TermStarted(_message.Message):
@@ -182,7 +179,119 @@ class TermStarted(_message.Message):
 Global___TermStarted: _TypeAlias = TermStarted  # noqa: Y015
 
 @_typing.final
+class ProposalMade(_message.Message):
+    """Somebody asks for a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    WRAPPED_SECRET_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """Canonical JSON, see protos/README.md; its SHA-256 names the proposal."""
+    document: _builtins.bytes
+    """The keyvault.v1.Policy or keyvault.v1.Charter whose hash the statement names."""
+    wrapped_secret: _builtins.bytes
+    """The secret whose hash the statement names, wrapped for the enclave's import key."""
+    @_builtins.property
+    def signature(self) -> _types_pb2.MemberSignature:
+        """The asker's, saying VOICE_REQUEST. Absent for a rotation that fell due, which the enclave proposes by itself."""
+
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _types_pb2.MemberSignature | None = ...,
+        document: _builtins.bytes = ...,
+        wrapped_secret: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "signature", b"signature", "statement", b"statement", "wrapped_secret", b"wrapped_secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposalMade: _TypeAlias = ProposalMade  # noqa: Y015
+
+@_typing.final
+class BallotCast(_message.Message):
+    """A member's word about an open proposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    VOICE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    proposal: _builtins.bytes
+    """SHA-256 of the statement, 32 bytes."""
+    member: _builtins.str
+    voice: _types_pb2.Voice.ValueType
+    """Not VOICE_REQUEST."""
+    @_builtins.property
+    def signature(self) -> _types_pb2.MemberSignature: ...
+    def __init__(
+        self,
+        *,
+        proposal: _builtins.bytes = ...,
+        member: _builtins.str = ...,
+        voice: _types_pb2.Voice.ValueType = ...,
+        signature: _types_pb2.MemberSignature | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "proposal", b"proposal", "signature", b"signature", "voice", b"voice"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BallotCast: _TypeAlias = BallotCast  # noqa: Y015
+
+@_typing.final
+class ChangeRefused(_message.Message):
+    """A proposal, or a word about one, was not taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    principal: _builtins.str
+    """Who brought it: URI SAN of the caller's certificate."""
+    subject: _builtins.str
+    """What was tried: the action of the statement, or the voice."""
+    proposal: _builtins.bytes
+    """The proposal it was about, 32 bytes; empty if there is none of that name."""
+    reason: _types_pb2.Reason.ValueType
+    explanation: _builtins.str
+    """One sentence for people."""
+    def __init__(
+        self,
+        *,
+        principal: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        proposal: _builtins.bytes = ...,
+        reason: _types_pb2.Reason.ValueType = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "principal", b"principal", "proposal", b"proposal", "reason", b"reason", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeRefused: _TypeAlias = ChangeRefused  # noqa: Y015
+
+@_typing.final
 class KeyCreated(_message.Message):
+    """The facts from here to CeremonyStepRecorded carry out a proposal: they name it, and the charter in force, whose
+    members approved it, by its SHA-256.
+
+    A version of a key exists in the token.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
@@ -191,7 +300,9 @@ class KeyCreated(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     TOKEN_OBJECT_ID_FIELD_NUMBER: _builtins.int
-    AUTHORIZATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     version: _builtins.int
     algorithm: _types_pb2.KeyAlgorithm.ValueType
@@ -200,8 +311,10 @@ class KeyCreated(_message.Message):
     """As in Key.public_key."""
     token_object_id: _builtins.bytes
     """CKA_ID of the token object."""
-    @_builtins.property
-    def authorization(self) -> _types_pb2.Envelope: ...
+    state: _types_pb2.KeyState.ValueType
+    """ACTIVE or PRE_ACTIVE. An ACTIVE one takes the place of the version before it."""
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
     def __init__(
         self,
         *,
@@ -211,11 +324,13 @@ class KeyCreated(_message.Message):
         provenance: _types_pb2.KeyProvenance.ValueType = ...,
         public_key: _builtins.bytes = ...,
         token_object_id: _builtins.bytes = ...,
-        authorization: _types_pb2.Envelope | None = ...,
+        state: _types_pb2.KeyState.ValueType = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "authorization", b"authorization", "key", b"key", "provenance", b"provenance", "public_key", b"public_key", "token_object_id", b"token_object_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "charter_sha256", b"charter_sha256", "key", b"key", "proposal", b"proposal", "provenance", b"provenance", "public_key", b"public_key", "state", b"state", "token_object_id", b"token_object_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -228,51 +343,182 @@ class KeyStateChanged(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
-    AUTHORIZATION_FIELD_NUMBER: _builtins.int
+    DESTROY_AT_MS_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     version: _builtins.int
     state: _types_pb2.KeyState.ValueType
-    @_builtins.property
-    def authorization(self) -> _types_pb2.Envelope: ...
+    destroy_at_ms: _builtins.int
+    """Stands with DESTRUCTION_SCHEDULED only: Unix time in milliseconds."""
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         version: _builtins.int = ...,
         state: _types_pb2.KeyState.ValueType = ...,
-        authorization: _types_pb2.Envelope | None = ...,
+        destroy_at_ms: _builtins.int | None = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_destroy_at_ms", b"_destroy_at_ms", "destroy_at_ms", b"destroy_at_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "key", b"key", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_destroy_at_ms", b"_destroy_at_ms", "charter_sha256", b"charter_sha256", "destroy_at_ms", b"destroy_at_ms", "key", b"key", "proposal", b"proposal", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__destroy_at_ms: _TypeAlias = _typing.Literal["destroy_at_ms"]  # noqa: Y015
+    _WhichOneofArgType__destroy_at_ms: _TypeAlias = _typing.Literal["_destroy_at_ms", b"_destroy_at_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__destroy_at_ms) -> _WhichOneofReturnType__destroy_at_ms | None: ...
 
 Global___KeyStateChanged: _TypeAlias = KeyStateChanged  # noqa: Y015
 
 @_typing.final
-class PolicyPublished(_message.Message):
+class KeyDestroyed(_message.Message):
+    """The token object was destroyed, looked for, and not found."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    POLICY_FIELD_NUMBER: _builtins.int
-    AUTHORIZATION_FIELD_NUMBER: _builtins.int
-    policy: _builtins.bytes
-    """keyvault.v1.Policy as the members signed its hash."""
-    @_builtins.property
-    def authorization(self) -> _types_pb2.Envelope: ...
+    KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    version: _builtins.int
+    proposal: _builtins.bytes
+    """The one that scheduled it."""
+    charter_sha256: _builtins.bytes
     def __init__(
         self,
         *,
-        policy: _builtins.bytes = ...,
-        authorization: _types_pb2.Envelope | None = ...,
+        key: _builtins.str = ...,
+        version: _builtins.int = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "key", b"key", "proposal", b"proposal", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyDestroyed: _TypeAlias = KeyDestroyed  # noqa: Y015
+
+@_typing.final
+class PolicyPublished(_message.Message):
+    """The proposal's policy decides from here on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "proposal", b"proposal", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PolicyPublished: _TypeAlias = PolicyPublished  # noqa: Y015
+
+@_typing.final
+class CharterChanged(_message.Message):
+    """The proposal's charter is in force from here on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    BREAK_GLASS_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    break_glass: _builtins.bool
+    """It came about by the threshold of break-glass, not by that of the charter."""
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
+    """The charter before it."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        break_glass: _builtins.bool = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["break_glass", b"break_glass", "charter_sha256", b"charter_sha256", "proposal", b"proposal", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CharterChanged: _TypeAlias = CharterChanged  # noqa: Y015
+
+@_typing.final
+class FreezeChanged(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FROZEN_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    scope: _types_pb2.FreezeScope.ValueType
+    name: _builtins.str
+    """The key, the principal or the venue; empty for the whole enclave."""
+    frozen: _builtins.bool
+    """False: the freeze was lifted."""
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        scope: _types_pb2.FreezeScope.ValueType = ...,
+        name: _builtins.str = ...,
+        frozen: _builtins.bool = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "frozen", b"frozen", "name", b"name", "proposal", b"proposal", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeChanged: _TypeAlias = FreezeChanged  # noqa: Y015
+
+@_typing.final
+class CeremonyStepRecorded(_message.Message):
+    """Members vouched for a step of a ceremony."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CeremonyStepRecorded: _TypeAlias = CeremonyStepRecorded  # noqa: Y015
 
 @_typing.final
 class SignatureRequest(_message.Message):
@@ -320,6 +566,8 @@ class SignatureIssued(_message.Message):
     POLICY_SHA256_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
     key_version: _builtins.int
     """The version that signed."""
     signing_input: _builtins.bytes
@@ -328,6 +576,11 @@ class SignatureIssued(_message.Message):
     policy_version: _builtins.int
     policy_sha256: _builtins.bytes
     """SHA-256 of the policy document that decided."""
+    proposal: _builtins.bytes
+    """What members approved, 32 bytes, and the SHA-256 of the charter that they are members of; empty if policy did not
+    escalate the request.
+    """
+    charter_sha256: _builtins.bytes
     @_builtins.property
     def request(self) -> Global___SignatureRequest: ...
     @_builtins.property
@@ -350,10 +603,12 @@ class SignatureIssued(_message.Message):
         policy_sha256: _builtins.bytes = ...,
         rules: _abc.Iterable[_builtins.str] | None = ...,
         signature: _types_pb2.Signature | None = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completeness", b"completeness", "effects", b"effects", "key_version", b"key_version", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "request", b"request", "rules", b"rules", "signature", b"signature", "signing_input", b"signing_input"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "completeness", b"completeness", "effects", b"effects", "key_version", b"key_version", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "proposal", b"proposal", "request", b"request", "rules", b"rules", "signature", b"signature", "signing_input", b"signing_input"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -397,3 +652,52 @@ class SignatureRefused(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SignatureRefused: _TypeAlias = SignatureRefused  # noqa: Y015
+
+@_typing.final
+class SignatureEscalated(_message.Message):
+    """Policy wants members to approve first. The request id has no answer yet: the same request comes again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    SIGNING_INPUT_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    COMPLETENESS_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    POLICY_SHA256_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    signing_input: _builtins.bytes
+    """As in SignatureIssued."""
+    completeness: _types_pb2.Completeness.ValueType
+    policy_version: _builtins.int
+    policy_sha256: _builtins.bytes
+    statement: _builtins.bytes
+    """What members sign, with the hashes of payload, effects and plain words; its SHA-256 names the proposal."""
+    @_builtins.property
+    def request(self) -> Global___SignatureRequest: ...
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Effect]: ...
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the escalate rules that matched."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___SignatureRequest | None = ...,
+        signing_input: _builtins.bytes = ...,
+        effects: _abc.Iterable[_types_pb2.Effect] | None = ...,
+        completeness: _types_pb2.Completeness.ValueType = ...,
+        policy_version: _builtins.int = ...,
+        policy_sha256: _builtins.bytes = ...,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
+        statement: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completeness", b"completeness", "effects", b"effects", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "request", b"request", "rules", b"rules", "signing_input", b"signing_input", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignatureEscalated: _TypeAlias = SignatureEscalated  # noqa: Y015

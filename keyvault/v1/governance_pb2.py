@@ -22,23 +22,52 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from keyvault.v1 import charter_pb2 as keyvault_dot_v1_dot_charter__pb2
 from keyvault.v1 import policy_pb2 as keyvault_dot_v1_dot_policy__pb2
 from keyvault.v1 import types_pb2 as keyvault_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckeyvault/v1/governance.proto\x12\x0bkeyvault.v1\x1a\x18keyvault/v1/policy.proto\x1a\x17keyvault/v1/types.proto\"\"\n\x10GetPolicyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"Z\n\x11GetPolicyResponse\x12#\n\x06policy\x18\x01 \x01(\x0b\x32\x13.keyvault.v1.Policy\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"f\n\x14PublishPolicyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12,\n\rauthorization\x18\x02 \x01(\x0b\x32\x15.keyvault.v1.Envelope\x12\x10\n\x08\x64ocument\x18\x03 \x01(\x0c\x32\xb3\x01\n\x11GovernanceService\x12J\n\tGetPolicy\x12\x1d.keyvault.v1.GetPolicyRequest\x1a\x1e.keyvault.v1.GetPolicyResponse\x12R\n\rPublishPolicy\x12!.keyvault.v1.PublishPolicyRequest\x1a\x1e.keyvault.v1.GetPolicyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckeyvault/v1/governance.proto\x12\x0bkeyvault.v1\x1a\x19keyvault/v1/charter.proto\x1a\x18keyvault/v1/policy.proto\x1a\x17keyvault/v1/types.proto\"\"\n\x10GetPolicyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"Z\n\x11GetPolicyResponse\x12#\n\x06policy\x18\x01 \x01(\x0b\x32\x13.keyvault.v1.Policy\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"#\n\x11GetCharterRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"]\n\x12GetCharterResponse\x12%\n\x07\x63harter\x18\x01 \x01(\x0b\x32\x14.keyvault.v1.Charter\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"$\n\x12ListFreezesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"\x90\x01\n\x13ListFreezesResponse\x12\x38\n\x07\x66reezes\x18\x01 \x03(\x0b\x32\'.keyvault.v1.ListFreezesResponse.Freeze\x1a?\n\x06\x46reeze\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.keyvault.v1.FreezeScope\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x94\x01\n\x14ProposeChangeRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tstatement\x18\x02 \x01(\x0c\x12/\n\tsignature\x18\x03 \x01(\x0b\x32\x1c.keyvault.v1.MemberSignature\x12\x10\n\x08\x64ocument\x18\x04 \x01(\x0c\x12\x16\n\x0ewrapped_secret\x18\x05 \x01(\x0c\"u\n\x11\x43\x61stBallotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05voice\x18\x02 \x01(\x0e\x32\x12.keyvault.v1.Voice\x12/\n\tsignature\x18\x03 \x01(\x0b\x32\x1c.keyvault.v1.MemberSignature\"\"\n\x12GetProposalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"e\n\x14ListProposalsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x16\n\x0einclude_closed\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Z\n\x15ListProposalsResponse\x12(\n\tproposals\x18\x01 \x03(\x0b\x32\x15.keyvault.v1.Proposal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xda\x06\n\x08Proposal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.keyvault.v1.Proposal.State\x12\x11\n\tstatement\x18\x03 \x01(\x0c\x12/\n\tsignature\x18\x04 \x01(\x0b\x32\x1c.keyvault.v1.MemberSignature\x12\x16\n\x0e\x63reate_time_ms\x18\x05 \x01(\x03\x12\x14\n\x0cledger_index\x18\x06 \x01(\x03\x12\x0e\n\x06quorum\x18\x07 \x01(\t\x12-\n\x07\x62\x61llots\x18\x08 \x03(\x0b\x32\x1c.keyvault.v1.Proposal.Ballot\x12\x18\n\x10\x61pproved_time_ms\x18\t \x01(\x03\x12\x13\n\x0b\x64ue_time_ms\x18\n \x01(\x03\x12\x15\n\rvetoed_before\x18\x0b \x01(\t\x12\x38\n\x11signature_subject\x18\x0c \x01(\x0b\x32\x1d.keyvault.v1.SignatureSubject\x12\x10\n\x08\x64ocument\x18\r \x01(\x0c\x12-\n\x07remarks\x18\x0e \x03(\x0b\x32\x1c.keyvault.v1.Proposal.Remark\x12\x13\n\x0b\x61pproved_by\x18\x0f \x03(\t\x12 \n\x13\x63losed_ledger_index\x18\x10 \x01(\x03H\x00\x88\x01\x01\x1a\xa1\x01\n\x06\x42\x61llot\x12\x0e\n\x06member\x18\x01 \x01(\t\x12!\n\x05voice\x18\x02 \x01(\x0e\x32\x12.keyvault.v1.Voice\x12/\n\tsignature\x18\x03 \x01(\x0b\x32\x1c.keyvault.v1.MemberSignature\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x03\x12\x14\n\x0cledger_index\x18\x05 \x01(\x03\x12\x0e\n\x06\x63ounts\x18\x06 \x01(\x08\x1a\x36\n\x06Remark\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\r\x12\x0c\n\x04mark\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"w\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_OPEN\x10\x01\x12\x12\n\x0eSTATE_EXECUTED\x10\x02\x12\x10\n\x0cSTATE_VETOED\x10\x03\x12\x11\n\rSTATE_EXPIRED\x10\x04\x12\x0e\n\nSTATE_VOID\x10\x05\x42\x16\n\x14_closed_ledger_index\"\xdb\x01\n\x10SignatureSubject\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12%\n\x07payload\x18\x04 \x01(\x0b\x32\x14.keyvault.v1.Payload\x12$\n\x07\x65\x66\x66\x65\x63ts\x18\x05 \x03(\x0b\x32\x13.keyvault.v1.Effect\x12\x15\n\rsigning_input\x18\x06 \x01(\x0c\x12/\n\x0c\x63ompleteness\x18\x07 \x01(\x0e\x32\x19.keyvault.v1.Completeness2\xfa\x04\n\x11GovernanceService\x12J\n\tGetPolicy\x12\x1d.keyvault.v1.GetPolicyRequest\x1a\x1e.keyvault.v1.GetPolicyResponse\x12M\n\nGetCharter\x12\x1e.keyvault.v1.GetCharterRequest\x1a\x1f.keyvault.v1.GetCharterResponse\x12P\n\x0bListFreezes\x12\x1f.keyvault.v1.ListFreezesRequest\x1a .keyvault.v1.ListFreezesResponse\x12I\n\rProposeChange\x12!.keyvault.v1.ProposeChangeRequest\x1a\x15.keyvault.v1.Proposal\x12\x43\n\nCastBallot\x12\x1e.keyvault.v1.CastBallotRequest\x1a\x15.keyvault.v1.Proposal\x12\x45\n\x0bGetProposal\x12\x1f.keyvault.v1.GetProposalRequest\x1a\x15.keyvault.v1.Proposal\x12V\n\rListProposals\x12!.keyvault.v1.ListProposalsRequest\x1a\".keyvault.v1.ListProposalsResponse\x12I\n\rWatchProposal\x12\x1f.keyvault.v1.GetProposalRequest\x1a\x15.keyvault.v1.Proposal0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keyvault.v1.governance_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETPOLICYREQUEST']._serialized_start=96
-  _globals['_GETPOLICYREQUEST']._serialized_end=130
-  _globals['_GETPOLICYRESPONSE']._serialized_start=132
-  _globals['_GETPOLICYRESPONSE']._serialized_end=222
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_start=224
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_end=326
-  _globals['_GOVERNANCESERVICE']._serialized_start=329
-  _globals['_GOVERNANCESERVICE']._serialized_end=508
+  _globals['_GETPOLICYREQUEST']._serialized_start=123
+  _globals['_GETPOLICYREQUEST']._serialized_end=157
+  _globals['_GETPOLICYRESPONSE']._serialized_start=159
+  _globals['_GETPOLICYRESPONSE']._serialized_end=249
+  _globals['_GETCHARTERREQUEST']._serialized_start=251
+  _globals['_GETCHARTERREQUEST']._serialized_end=286
+  _globals['_GETCHARTERRESPONSE']._serialized_start=288
+  _globals['_GETCHARTERRESPONSE']._serialized_end=381
+  _globals['_LISTFREEZESREQUEST']._serialized_start=383
+  _globals['_LISTFREEZESREQUEST']._serialized_end=419
+  _globals['_LISTFREEZESRESPONSE']._serialized_start=422
+  _globals['_LISTFREEZESRESPONSE']._serialized_end=566
+  _globals['_LISTFREEZESRESPONSE_FREEZE']._serialized_start=503
+  _globals['_LISTFREEZESRESPONSE_FREEZE']._serialized_end=566
+  _globals['_PROPOSECHANGEREQUEST']._serialized_start=569
+  _globals['_PROPOSECHANGEREQUEST']._serialized_end=717
+  _globals['_CASTBALLOTREQUEST']._serialized_start=719
+  _globals['_CASTBALLOTREQUEST']._serialized_end=836
+  _globals['_GETPROPOSALREQUEST']._serialized_start=838
+  _globals['_GETPROPOSALREQUEST']._serialized_end=872
+  _globals['_LISTPROPOSALSREQUEST']._serialized_start=874
+  _globals['_LISTPROPOSALSREQUEST']._serialized_end=975
+  _globals['_LISTPROPOSALSRESPONSE']._serialized_start=977
+  _globals['_LISTPROPOSALSRESPONSE']._serialized_end=1067
+  _globals['_PROPOSAL']._serialized_start=1070
+  _globals['_PROPOSAL']._serialized_end=1928
+  _globals['_PROPOSAL_BALLOT']._serialized_start=1566
+  _globals['_PROPOSAL_BALLOT']._serialized_end=1727
+  _globals['_PROPOSAL_REMARK']._serialized_start=1729
+  _globals['_PROPOSAL_REMARK']._serialized_end=1783
+  _globals['_PROPOSAL_STATE']._serialized_start=1785
+  _globals['_PROPOSAL_STATE']._serialized_end=1904
+  _globals['_SIGNATURESUBJECT']._serialized_start=1931
+  _globals['_SIGNATURESUBJECT']._serialized_end=2150
+  _globals['_GOVERNANCESERVICE']._serialized_start=2153
+  _globals['_GOVERNANCESERVICE']._serialized_end=2787
 # @@protoc_insertion_point(module_scope)

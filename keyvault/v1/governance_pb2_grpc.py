@@ -39,10 +39,40 @@ class GovernanceServiceStub:
                 request_serializer=keyvault_dot_v1_dot_governance__pb2.GetPolicyRequest.SerializeToString,
                 response_deserializer=keyvault_dot_v1_dot_governance__pb2.GetPolicyResponse.FromString,
                 _registered_method=True)
-        self.PublishPolicy = channel.unary_unary(
-                '/keyvault.v1.GovernanceService/PublishPolicy',
-                request_serializer=keyvault_dot_v1_dot_governance__pb2.PublishPolicyRequest.SerializeToString,
-                response_deserializer=keyvault_dot_v1_dot_governance__pb2.GetPolicyResponse.FromString,
+        self.GetCharter = channel.unary_unary(
+                '/keyvault.v1.GovernanceService/GetCharter',
+                request_serializer=keyvault_dot_v1_dot_governance__pb2.GetCharterRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_governance__pb2.GetCharterResponse.FromString,
+                _registered_method=True)
+        self.ListFreezes = channel.unary_unary(
+                '/keyvault.v1.GovernanceService/ListFreezes',
+                request_serializer=keyvault_dot_v1_dot_governance__pb2.ListFreezesRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_governance__pb2.ListFreezesResponse.FromString,
+                _registered_method=True)
+        self.ProposeChange = channel.unary_unary(
+                '/keyvault.v1.GovernanceService/ProposeChange',
+                request_serializer=keyvault_dot_v1_dot_governance__pb2.ProposeChangeRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_governance__pb2.Proposal.FromString,
+                _registered_method=True)
+        self.CastBallot = channel.unary_unary(
+                '/keyvault.v1.GovernanceService/CastBallot',
+                request_serializer=keyvault_dot_v1_dot_governance__pb2.CastBallotRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_governance__pb2.Proposal.FromString,
+                _registered_method=True)
+        self.GetProposal = channel.unary_unary(
+                '/keyvault.v1.GovernanceService/GetProposal',
+                request_serializer=keyvault_dot_v1_dot_governance__pb2.GetProposalRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_governance__pb2.Proposal.FromString,
+                _registered_method=True)
+        self.ListProposals = channel.unary_unary(
+                '/keyvault.v1.GovernanceService/ListProposals',
+                request_serializer=keyvault_dot_v1_dot_governance__pb2.ListProposalsRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_governance__pb2.ListProposalsResponse.FromString,
+                _registered_method=True)
+        self.WatchProposal = channel.unary_stream(
+                '/keyvault.v1.GovernanceService/WatchProposal',
+                request_serializer=keyvault_dot_v1_dot_governance__pb2.GetProposalRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_governance__pb2.Proposal.FromString,
                 _registered_method=True)
 
 
@@ -55,8 +85,57 @@ class GovernanceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def PublishPolicy(self, request, context):
-        """Statement action "policy.publish"; the document's SHA-256 stands in the statement.
+    def GetCharter(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFreezes(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeChange(self, request, context):
+        """Asks for a change. The same statement again returns the same proposal. What one member may do alone (tighten the
+        policy, disable a key, freeze) is done when this returns.
+        INVALID_ARGUMENT     the statement or what is attached is malformed; nothing was recorded
+        PERMISSION_DENIED    NOT_AUTHORIZED: the signature is not that of a member who may ask; recorded
+        FAILED_PRECONDITION  it does not fit the present state, policy or time; recorded
+        RESOURCE_EXHAUSTED   OVERLOADED: too many open proposals, or refusals of this caller; not recorded
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CastBallot(self, request, context):
+        """Approve, reject, veto, revoke. The same again returns the same proposal. If this completes the quorum and there is
+        no delay, the proposal is carried out when this returns; if that fails for now, the enclave tries again by itself.
+        NOT_FOUND            no such proposal
+        PERMISSION_DENIED    NOT_AUTHORIZED: not a member, not their signature, or the asker; recorded
+        FAILED_PRECONDITION  VETOED, PROPOSAL_EXPIRED, POLICY_CHANGED, ALREADY_DECIDED; recorded
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProposal(self, request, context):
+        """Bots see the proposals of their own requests.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProposals(self, request, context):
+        """Newest first. Without payloads and documents.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchProposal(self, request, context):
+        """The proposal as it is, then again after every change, until it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,10 +149,40 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     request_deserializer=keyvault_dot_v1_dot_governance__pb2.GetPolicyRequest.FromString,
                     response_serializer=keyvault_dot_v1_dot_governance__pb2.GetPolicyResponse.SerializeToString,
             ),
-            'PublishPolicy': grpc.unary_unary_rpc_method_handler(
-                    servicer.PublishPolicy,
-                    request_deserializer=keyvault_dot_v1_dot_governance__pb2.PublishPolicyRequest.FromString,
-                    response_serializer=keyvault_dot_v1_dot_governance__pb2.GetPolicyResponse.SerializeToString,
+            'GetCharter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCharter,
+                    request_deserializer=keyvault_dot_v1_dot_governance__pb2.GetCharterRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_governance__pb2.GetCharterResponse.SerializeToString,
+            ),
+            'ListFreezes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFreezes,
+                    request_deserializer=keyvault_dot_v1_dot_governance__pb2.ListFreezesRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_governance__pb2.ListFreezesResponse.SerializeToString,
+            ),
+            'ProposeChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeChange,
+                    request_deserializer=keyvault_dot_v1_dot_governance__pb2.ProposeChangeRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_governance__pb2.Proposal.SerializeToString,
+            ),
+            'CastBallot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CastBallot,
+                    request_deserializer=keyvault_dot_v1_dot_governance__pb2.CastBallotRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_governance__pb2.Proposal.SerializeToString,
+            ),
+            'GetProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProposal,
+                    request_deserializer=keyvault_dot_v1_dot_governance__pb2.GetProposalRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_governance__pb2.Proposal.SerializeToString,
+            ),
+            'ListProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposals,
+                    request_deserializer=keyvault_dot_v1_dot_governance__pb2.ListProposalsRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_governance__pb2.ListProposalsResponse.SerializeToString,
+            ),
+            'WatchProposal': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchProposal,
+                    request_deserializer=keyvault_dot_v1_dot_governance__pb2.GetProposalRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_governance__pb2.Proposal.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -114,7 +223,7 @@ class GovernanceService:
             _registered_method=True)
 
     @staticmethod
-    def PublishPolicy(request,
+    def GetCharter(request,
             target,
             options=(),
             channel_credentials=None,
@@ -127,9 +236,171 @@ class GovernanceService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/keyvault.v1.GovernanceService/PublishPolicy',
-            keyvault_dot_v1_dot_governance__pb2.PublishPolicyRequest.SerializeToString,
-            keyvault_dot_v1_dot_governance__pb2.GetPolicyResponse.FromString,
+            '/keyvault.v1.GovernanceService/GetCharter',
+            keyvault_dot_v1_dot_governance__pb2.GetCharterRequest.SerializeToString,
+            keyvault_dot_v1_dot_governance__pb2.GetCharterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFreezes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keyvault.v1.GovernanceService/ListFreezes',
+            keyvault_dot_v1_dot_governance__pb2.ListFreezesRequest.SerializeToString,
+            keyvault_dot_v1_dot_governance__pb2.ListFreezesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keyvault.v1.GovernanceService/ProposeChange',
+            keyvault_dot_v1_dot_governance__pb2.ProposeChangeRequest.SerializeToString,
+            keyvault_dot_v1_dot_governance__pb2.Proposal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CastBallot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keyvault.v1.GovernanceService/CastBallot',
+            keyvault_dot_v1_dot_governance__pb2.CastBallotRequest.SerializeToString,
+            keyvault_dot_v1_dot_governance__pb2.Proposal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keyvault.v1.GovernanceService/GetProposal',
+            keyvault_dot_v1_dot_governance__pb2.GetProposalRequest.SerializeToString,
+            keyvault_dot_v1_dot_governance__pb2.Proposal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keyvault.v1.GovernanceService/ListProposals',
+            keyvault_dot_v1_dot_governance__pb2.ListProposalsRequest.SerializeToString,
+            keyvault_dot_v1_dot_governance__pb2.ListProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/keyvault.v1.GovernanceService/WatchProposal',
+            keyvault_dot_v1_dot_governance__pb2.GetProposalRequest.SerializeToString,
+            keyvault_dot_v1_dot_governance__pb2.Proposal.FromString,
             options,
             channel_credentials,
             insecure,

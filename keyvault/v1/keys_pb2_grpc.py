@@ -35,26 +35,6 @@ class KeyServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.CreateKey = channel.unary_unary(
-                '/keyvault.v1.KeyService/CreateKey',
-                request_serializer=keyvault_dot_v1_dot_keys__pb2.CreateKeyRequest.SerializeToString,
-                response_deserializer=keyvault_dot_v1_dot_types__pb2.Key.FromString,
-                _registered_method=True)
-        self.ImportKey = channel.unary_unary(
-                '/keyvault.v1.KeyService/ImportKey',
-                request_serializer=keyvault_dot_v1_dot_keys__pb2.ImportKeyRequest.SerializeToString,
-                response_deserializer=keyvault_dot_v1_dot_types__pb2.Key.FromString,
-                _registered_method=True)
-        self.DisableKey = channel.unary_unary(
-                '/keyvault.v1.KeyService/DisableKey',
-                request_serializer=keyvault_dot_v1_dot_keys__pb2.DisableKeyRequest.SerializeToString,
-                response_deserializer=keyvault_dot_v1_dot_types__pb2.Key.FromString,
-                _registered_method=True)
-        self.EnableKey = channel.unary_unary(
-                '/keyvault.v1.KeyService/EnableKey',
-                request_serializer=keyvault_dot_v1_dot_keys__pb2.EnableKeyRequest.SerializeToString,
-                response_deserializer=keyvault_dot_v1_dot_types__pb2.Key.FromString,
-                _registered_method=True)
         self.GetKey = channel.unary_unary(
                 '/keyvault.v1.KeyService/GetKey',
                 request_serializer=keyvault_dot_v1_dot_keys__pb2.GetKeyRequest.SerializeToString,
@@ -74,34 +54,6 @@ class KeyServiceStub:
 
 class KeyServiceServicer:
     """Missing associated documentation comment in .proto file."""
-
-    def CreateKey(self, request, context):
-        """Generates a key in the token: statement action "key.create".
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ImportKey(self, request, context):
-        """Unwraps a secret in the token: statement action "key.import".
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def DisableKey(self, request, context):
-        """Statement action "key.disable"; effective on the next decision.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def EnableKey(self, request, context):
-        """Statement action "key.enable".
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def GetKey(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -125,26 +77,6 @@ class KeyServiceServicer:
 
 def add_KeyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'CreateKey': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateKey,
-                    request_deserializer=keyvault_dot_v1_dot_keys__pb2.CreateKeyRequest.FromString,
-                    response_serializer=keyvault_dot_v1_dot_types__pb2.Key.SerializeToString,
-            ),
-            'ImportKey': grpc.unary_unary_rpc_method_handler(
-                    servicer.ImportKey,
-                    request_deserializer=keyvault_dot_v1_dot_keys__pb2.ImportKeyRequest.FromString,
-                    response_serializer=keyvault_dot_v1_dot_types__pb2.Key.SerializeToString,
-            ),
-            'DisableKey': grpc.unary_unary_rpc_method_handler(
-                    servicer.DisableKey,
-                    request_deserializer=keyvault_dot_v1_dot_keys__pb2.DisableKeyRequest.FromString,
-                    response_serializer=keyvault_dot_v1_dot_types__pb2.Key.SerializeToString,
-            ),
-            'EnableKey': grpc.unary_unary_rpc_method_handler(
-                    servicer.EnableKey,
-                    request_deserializer=keyvault_dot_v1_dot_keys__pb2.EnableKeyRequest.FromString,
-                    response_serializer=keyvault_dot_v1_dot_types__pb2.Key.SerializeToString,
-            ),
             'GetKey': grpc.unary_unary_rpc_method_handler(
                     servicer.GetKey,
                     request_deserializer=keyvault_dot_v1_dot_keys__pb2.GetKeyRequest.FromString,
@@ -170,114 +102,6 @@ def add_KeyServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class KeyService:
     """Missing associated documentation comment in .proto file."""
-
-    @staticmethod
-    def CreateKey(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/keyvault.v1.KeyService/CreateKey',
-            keyvault_dot_v1_dot_keys__pb2.CreateKeyRequest.SerializeToString,
-            keyvault_dot_v1_dot_types__pb2.Key.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ImportKey(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/keyvault.v1.KeyService/ImportKey',
-            keyvault_dot_v1_dot_keys__pb2.ImportKeyRequest.SerializeToString,
-            keyvault_dot_v1_dot_types__pb2.Key.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def DisableKey(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/keyvault.v1.KeyService/DisableKey',
-            keyvault_dot_v1_dot_keys__pb2.DisableKeyRequest.SerializeToString,
-            keyvault_dot_v1_dot_types__pb2.Key.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def EnableKey(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/keyvault.v1.KeyService/EnableKey',
-            keyvault_dot_v1_dot_keys__pb2.EnableKeyRequest.SerializeToString,
-            keyvault_dot_v1_dot_types__pb2.Key.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def GetKey(request,

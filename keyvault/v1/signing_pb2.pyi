@@ -257,6 +257,9 @@ class SignError(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """google.rpc.Code."""
     message: _builtins.str
@@ -264,9 +267,14 @@ class SignError(_message.Message):
     """Name in the closed list, as in ErrorInfo.reason."""
     retry_after_ms: _builtins.int
     """Time to wait before a retry, milliseconds; 0 when a retry is useless."""
+    proposal: _builtins.str
+    """With NEEDS_APPROVAL and DELAYED: "enclaves/{enclave}/proposals/{proposal}", and whom it needs."""
+    quorum: _builtins.str
+    summary: _builtins.str
+    """With NEEDS_APPROVAL and DELAYED: what is to be signed, in plain words."""
     @_builtins.property
     def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Policy rules or the limit that refused."""
+        """Policy rules or the limit that refused, or the rules that ask members."""
 
     def __init__(
         self,
@@ -276,10 +284,13 @@ class SignError(_message.Message):
         reason: _builtins.str = ...,
         retry_after_ms: _builtins.int = ...,
         rules: _abc.Iterable[_builtins.str] | None = ...,
+        proposal: _builtins.str = ...,
+        quorum: _builtins.str = ...,
+        summary: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "proposal", b"proposal", "quorum", b"quorum", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "rules", b"rules", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,7 +62,10 @@ class SigningServiceServicer:
         UNAVAILABLE          not done; retry with the same request_id
         INVALID_ARGUMENT     the payload is malformed (BadRequest names the field); nothing was recorded
         PERMISSION_DENIED    policy refused (ErrorInfo.reason); recorded
-        FAILED_PRECONDITION  the key is not active; recorded
+        FAILED_PRECONDITION  the key is not active, or something is frozen: recorded. NEEDS_APPROVAL, DELAYED: members must
+        approve, or their delay is not over. ErrorInfo.metadata has "proposal", "quorum" and
+        "summary"; not final, send the same request again after approval (WatchProposal tells).
+        VETOED, PROPOSAL_EXPIRED, POLICY_CHANGED: members did not; recorded, final.
         RESOURCE_EXHAUSTED   a limit has no room (recorded, ErrorInfo.reason LIMIT_EXCEEDED), or the
         queue is full (not recorded, ErrorInfo.reason OVERLOADED, RetryInfo)
         ALREADY_EXISTS       request_id was used with other bytes

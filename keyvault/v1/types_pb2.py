@@ -24,41 +24,43 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keyvault/v1/types.proto\x12\x0bkeyvault.v1\"\xf5\x01\n\x03Key\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\talgorithm\x18\x02 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.keyvault.v1.KeyState\x12.\n\nprovenance\x18\x04 \x01(\x0e\x32\x1a.keyvault.v1.KeyProvenance\x12\x12\n\npublic_key\x18\x05 \x01(\x0c\x12\x16\n\x0epublic_key_pem\x18\x06 \x01(\t\x12\x18\n\x10\x65thereum_address\x18\x07 \x01(\t\x12\x16\n\x0e\x63reate_time_ms\x18\x08 \x01(\x03\"\x94\x01\n\x07Payload\x12\x19\n\x0f\x65vm_transaction\x18\x01 \x01(\x0cH\x00\x12\x14\n\ntyped_data\x18\x02 \x01(\x0cH\x00\x12\x38\n\x10\x65xchange_request\x18\x03 \x01(\x0b\x32\x1c.keyvault.v1.ExchangeRequestH\x00\x12\x14\n\nraw_digest\x18\x04 \x01(\x0cH\x00\x42\x08\n\x06\x66ormat\"Q\n\x0f\x45xchangeRequest\x12!\n\x05venue\x18\x01 \x01(\x0e\x32\x12.keyvault.v1.Venue\x12\r\n\x05query\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\xed\x02\n\x06\x45\x66\x66\x65\x63t\x12)\n\toperation\x18\x01 \x01(\x0e\x32\x16.keyvault.v1.Operation\x12\x15\n\x08\x63hain_id\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x12\x12\n\x05venue\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x0b\x64\x65stination\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x15\n\x08selector\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x19\n\x0cprimary_type\x18\x06 \x01(\tH\x04\x88\x01\x01\x12\x13\n\x06\x61mount\x18\x07 \x01(\x0cH\x05\x88\x01\x01\x12\x14\n\x07\x66\x65\x65_max\x18\x08 \x01(\x0cH\x06\x88\x01\x01\x12\x13\n\x06symbol\x18\t \x01(\tH\x07\x88\x01\x01\x12\x11\n\x04side\x18\n \x01(\tH\x08\x88\x01\x01\x42\x0b\n\t_chain_idB\x08\n\x06_venueB\x0e\n\x0c_destinationB\x0b\n\t_selectorB\x0f\n\r_primary_typeB\t\n\x07_amountB\n\n\x08_fee_maxB\t\n\x07_symbolB\x07\n\x05_side\"D\n\tSignature\x12\r\n\x05value\x18\x01 \x01(\x0c\x12\x18\n\x0brecovery_id\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_recovery_id\"e\n\x08\x45nvelope\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0cpayload_type\x18\x02 \x01(\t\x12\x32\n\nsignatures\x18\x03 \x03(\x0b\x32\x1e.keyvault.v1.EnvelopeSignature\"/\n\x11\x45nvelopeSignature\x12\r\n\x05keyid\x18\x01 \x01(\t\x12\x0b\n\x03sig\x18\x02 \x01(\x0c*\x9c\x01\n\x0cKeyAlgorithm\x12\x1d\n\x19KEY_ALGORITHM_UNSPECIFIED\x10\x00\x12\x1b\n\x17KEY_ALGORITHM_SECP256K1\x10\x01\x12\x16\n\x12KEY_ALGORITHM_P256\x10\x02\x12\x19\n\x15KEY_ALGORITHM_ED25519\x10\x03\x12\x1d\n\x19KEY_ALGORITHM_HMAC_SHA256\x10\x04*S\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n\x12KEY_STATE_DISABLED\x10\x02*j\n\rKeyProvenance\x12\x1e\n\x1aKEY_PROVENANCE_UNSPECIFIED\x10\x00\x12\x1c\n\x18KEY_PROVENANCE_GENERATED\x10\x01\x12\x1b\n\x17KEY_PROVENANCE_IMPORTED\x10\x02*1\n\x05Venue\x12\x15\n\x11VENUE_UNSPECIFIED\x10\x00\x12\x11\n\rVENUE_BINANCE\x10\x01*\xa6\x01\n\x0bPayloadKind\x12\x1c\n\x18PAYLOAD_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cPAYLOAD_KIND_EVM_TRANSACTION\x10\x01\x12\x1b\n\x17PAYLOAD_KIND_TYPED_DATA\x10\x02\x12\x1d\n\x19PAYLOAD_KIND_BINANCE_REST\x10\x03\x12\x1b\n\x17PAYLOAD_KIND_RAW_DIGEST\x10\x04*\xf2\x01\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x16\n\x12OPERATION_TRANSFER\x10\x01\x12\x12\n\x0eOPERATION_CALL\x10\x02\x12\x14\n\x10OPERATION_CREATE\x10\x03\x12\x18\n\x14OPERATION_TYPED_DATA\x10\x04\x12\x13\n\x0fOPERATION_ORDER\x10\x05\x12\x14\n\x10OPERATION_CANCEL\x10\x06\x12\x16\n\x12OPERATION_WITHDRAW\x10\x07\x12\x15\n\x11OPERATION_REQUEST\x10\x08\x12\x14\n\x10OPERATION_OPAQUE\x10\t*v\n\x0c\x43ompleteness\x12\x1c\n\x18\x43OMPLETENESS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMPLETENESS_FULL\x10\x01\x12\x18\n\x14\x43OMPLETENESS_PARTIAL\x10\x02\x12\x17\n\x13\x43OMPLETENESS_OPAQUE\x10\x03*\xf4\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15REASON_NO_RULE_ALLOWS\x10\x01\x12\x19\n\x15REASON_DENIED_BY_RULE\x10\x02\x12\x19\n\x15REASON_LIMIT_EXCEEDED\x10\x03\x12\x18\n\x14REASON_KEY_NOT_FOUND\x10\x04\x12\x19\n\x15REASON_KEY_NOT_ACTIVE\x10\x05\x12\x1d\n\x19REASON_ALGORITHM_MISMATCH\x10\x06\x12!\n\x1dREASON_TIMESTAMP_OUT_OF_RANGE\x10\x07\x12\x17\n\x13REASON_POLICY_ERROR\x10\x08\x12\x19\n\x15REASON_NOT_AUTHORIZED\x10\t\x12\x1c\n\x18REASON_STATEMENT_EXPIRED\x10\n\x12\x1d\n\x19REASON_STATEMENT_MISMATCH\x10\x0b\x12\x19\n\x15REASON_STATE_MISMATCH\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keyvault/v1/types.proto\x12\x0bkeyvault.v1\"\xb3\x02\n\x03Key\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\talgorithm\x18\x02 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.keyvault.v1.KeyState\x12.\n\nprovenance\x18\x04 \x01(\x0e\x32\x1a.keyvault.v1.KeyProvenance\x12\x12\n\npublic_key\x18\x05 \x01(\x0c\x12\x16\n\x0epublic_key_pem\x18\x06 \x01(\t\x12\x18\n\x10\x65thereum_address\x18\x07 \x01(\t\x12\x16\n\x0e\x63reate_time_ms\x18\x08 \x01(\x03\x12\x0f\n\x07primary\x18\t \x01(\x08\x12\x14\n\x0crotate_by_ms\x18\n \x01(\x03\x12\x15\n\rdestroy_at_ms\x18\x0b \x01(\x03\"\x94\x01\n\x07Payload\x12\x19\n\x0f\x65vm_transaction\x18\x01 \x01(\x0cH\x00\x12\x14\n\ntyped_data\x18\x02 \x01(\x0cH\x00\x12\x38\n\x10\x65xchange_request\x18\x03 \x01(\x0b\x32\x1c.keyvault.v1.ExchangeRequestH\x00\x12\x14\n\nraw_digest\x18\x04 \x01(\x0cH\x00\x42\x08\n\x06\x66ormat\"Q\n\x0f\x45xchangeRequest\x12!\n\x05venue\x18\x01 \x01(\x0e\x32\x12.keyvault.v1.Venue\x12\r\n\x05query\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\xed\x02\n\x06\x45\x66\x66\x65\x63t\x12)\n\toperation\x18\x01 \x01(\x0e\x32\x16.keyvault.v1.Operation\x12\x15\n\x08\x63hain_id\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x12\x12\n\x05venue\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x0b\x64\x65stination\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x15\n\x08selector\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x19\n\x0cprimary_type\x18\x06 \x01(\tH\x04\x88\x01\x01\x12\x13\n\x06\x61mount\x18\x07 \x01(\x0cH\x05\x88\x01\x01\x12\x14\n\x07\x66\x65\x65_max\x18\x08 \x01(\x0cH\x06\x88\x01\x01\x12\x13\n\x06symbol\x18\t \x01(\tH\x07\x88\x01\x01\x12\x11\n\x04side\x18\n \x01(\tH\x08\x88\x01\x01\x42\x0b\n\t_chain_idB\x08\n\x06_venueB\x0e\n\x0c_destinationB\x0b\n\t_selectorB\x0f\n\r_primary_typeB\t\n\x07_amountB\n\n\x08_fee_maxB\t\n\x07_symbolB\x07\n\x05_side\"D\n\tSignature\x12\r\n\x05value\x18\x01 \x01(\x0c\x12\x18\n\x0brecovery_id\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_recovery_id\"-\n\x0fMemberSignature\x12\r\n\x05keyid\x18\x01 \x01(\t\x12\x0b\n\x03sig\x18\x02 \x01(\x0c*\x9c\x01\n\x0cKeyAlgorithm\x12\x1d\n\x19KEY_ALGORITHM_UNSPECIFIED\x10\x00\x12\x1b\n\x17KEY_ALGORITHM_SECP256K1\x10\x01\x12\x16\n\x12KEY_ALGORITHM_P256\x10\x02\x12\x19\n\x15KEY_ALGORITHM_ED25519\x10\x03\x12\x1d\n\x19KEY_ALGORITHM_HMAC_SHA256\x10\x04*\xc2\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n\x12KEY_STATE_DISABLED\x10\x02\x12\x18\n\x14KEY_STATE_PRE_ACTIVE\x10\x03\x12\x15\n\x11KEY_STATE_ROTATED\x10\x04\x12#\n\x1fKEY_STATE_DESTRUCTION_SCHEDULED\x10\x05\x12\x17\n\x13KEY_STATE_DESTROYED\x10\x06*j\n\rKeyProvenance\x12\x1e\n\x1aKEY_PROVENANCE_UNSPECIFIED\x10\x00\x12\x1c\n\x18KEY_PROVENANCE_GENERATED\x10\x01\x12\x1b\n\x17KEY_PROVENANCE_IMPORTED\x10\x02*1\n\x05Venue\x12\x15\n\x11VENUE_UNSPECIFIED\x10\x00\x12\x11\n\rVENUE_BINANCE\x10\x01*\xa6\x01\n\x0bPayloadKind\x12\x1c\n\x18PAYLOAD_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cPAYLOAD_KIND_EVM_TRANSACTION\x10\x01\x12\x1b\n\x17PAYLOAD_KIND_TYPED_DATA\x10\x02\x12\x1d\n\x19PAYLOAD_KIND_BINANCE_REST\x10\x03\x12\x1b\n\x17PAYLOAD_KIND_RAW_DIGEST\x10\x04*\xf2\x01\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x16\n\x12OPERATION_TRANSFER\x10\x01\x12\x12\n\x0eOPERATION_CALL\x10\x02\x12\x14\n\x10OPERATION_CREATE\x10\x03\x12\x18\n\x14OPERATION_TYPED_DATA\x10\x04\x12\x13\n\x0fOPERATION_ORDER\x10\x05\x12\x14\n\x10OPERATION_CANCEL\x10\x06\x12\x16\n\x12OPERATION_WITHDRAW\x10\x07\x12\x15\n\x11OPERATION_REQUEST\x10\x08\x12\x14\n\x10OPERATION_OPAQUE\x10\t*v\n\x0c\x43ompleteness\x12\x1c\n\x18\x43OMPLETENESS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMPLETENESS_FULL\x10\x01\x12\x18\n\x14\x43OMPLETENESS_PARTIAL\x10\x02\x12\x17\n\x13\x43OMPLETENESS_OPAQUE\x10\x03*\x9d\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15REASON_NO_RULE_ALLOWS\x10\x01\x12\x19\n\x15REASON_DENIED_BY_RULE\x10\x02\x12\x19\n\x15REASON_LIMIT_EXCEEDED\x10\x03\x12\x18\n\x14REASON_KEY_NOT_FOUND\x10\x04\x12\x19\n\x15REASON_KEY_NOT_ACTIVE\x10\x05\x12\x1d\n\x19REASON_ALGORITHM_MISMATCH\x10\x06\x12!\n\x1dREASON_TIMESTAMP_OUT_OF_RANGE\x10\x07\x12\x17\n\x13REASON_POLICY_ERROR\x10\x08\x12\x19\n\x15REASON_NOT_AUTHORIZED\x10\t\x12\x1c\n\x18REASON_STATEMENT_EXPIRED\x10\n\x12\x1d\n\x19REASON_STATEMENT_MISMATCH\x10\x0b\x12\x19\n\x15REASON_STATE_MISMATCH\x10\x0c\x12\x11\n\rREASON_FROZEN\x10\r\x12\x19\n\x15REASON_NEEDS_APPROVAL\x10\x0e\x12\x12\n\x0eREASON_DELAYED\x10\x0f\x12\x11\n\rREASON_VETOED\x10\x10\x12\x1b\n\x17REASON_PROPOSAL_EXPIRED\x10\x11\x12\x19\n\x15REASON_POLICY_CHANGED\x10\x12\x12\x1a\n\x16REASON_ALREADY_DECIDED\x10\x13*x\n\x05Voice\x12\x15\n\x11VOICE_UNSPECIFIED\x10\x00\x12\x11\n\rVOICE_REQUEST\x10\x01\x12\x11\n\rVOICE_APPROVE\x10\x02\x12\x10\n\x0cVOICE_REJECT\x10\x03\x12\x0e\n\nVOICE_VETO\x10\x04\x12\x10\n\x0cVOICE_REVOKE\x10\x05*\x8f\x01\n\x0b\x46reezeScope\x12\x1c\n\x18\x46REEZE_SCOPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46REEZE_SCOPE_ENCLAVE\x10\x01\x12\x14\n\x10\x46REEZE_SCOPE_KEY\x10\x02\x12\x1a\n\x16\x46REEZE_SCOPE_PRINCIPAL\x10\x03\x12\x16\n\x12\x46REEZE_SCOPE_VENUE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keyvault.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYALGORITHM']._serialized_start=1113
-  _globals['_KEYALGORITHM']._serialized_end=1269
-  _globals['_KEYSTATE']._serialized_start=1271
-  _globals['_KEYSTATE']._serialized_end=1354
-  _globals['_KEYPROVENANCE']._serialized_start=1356
-  _globals['_KEYPROVENANCE']._serialized_end=1462
-  _globals['_VENUE']._serialized_start=1464
-  _globals['_VENUE']._serialized_end=1513
-  _globals['_PAYLOADKIND']._serialized_start=1516
-  _globals['_PAYLOADKIND']._serialized_end=1682
-  _globals['_OPERATION']._serialized_start=1685
-  _globals['_OPERATION']._serialized_end=1927
-  _globals['_COMPLETENESS']._serialized_start=1929
-  _globals['_COMPLETENESS']._serialized_end=2047
-  _globals['_REASON']._serialized_start=2050
-  _globals['_REASON']._serialized_end=2422
+  _globals['_KEYALGORITHM']._serialized_start=1070
+  _globals['_KEYALGORITHM']._serialized_end=1226
+  _globals['_KEYSTATE']._serialized_start=1229
+  _globals['_KEYSTATE']._serialized_end=1423
+  _globals['_KEYPROVENANCE']._serialized_start=1425
+  _globals['_KEYPROVENANCE']._serialized_end=1531
+  _globals['_VENUE']._serialized_start=1533
+  _globals['_VENUE']._serialized_end=1582
+  _globals['_PAYLOADKIND']._serialized_start=1585
+  _globals['_PAYLOADKIND']._serialized_end=1751
+  _globals['_OPERATION']._serialized_start=1754
+  _globals['_OPERATION']._serialized_end=1996
+  _globals['_COMPLETENESS']._serialized_start=1998
+  _globals['_COMPLETENESS']._serialized_end=2116
+  _globals['_REASON']._serialized_start=2119
+  _globals['_REASON']._serialized_end=2660
+  _globals['_VOICE']._serialized_start=2662
+  _globals['_VOICE']._serialized_end=2782
+  _globals['_FREEZESCOPE']._serialized_start=2785
+  _globals['_FREEZESCOPE']._serialized_end=2928
   _globals['_KEY']._serialized_start=41
-  _globals['_KEY']._serialized_end=286
-  _globals['_PAYLOAD']._serialized_start=289
-  _globals['_PAYLOAD']._serialized_end=437
-  _globals['_EXCHANGEREQUEST']._serialized_start=439
-  _globals['_EXCHANGEREQUEST']._serialized_end=520
-  _globals['_EFFECT']._serialized_start=523
-  _globals['_EFFECT']._serialized_end=888
-  _globals['_SIGNATURE']._serialized_start=890
-  _globals['_SIGNATURE']._serialized_end=958
-  _globals['_ENVELOPE']._serialized_start=960
-  _globals['_ENVELOPE']._serialized_end=1061
-  _globals['_ENVELOPESIGNATURE']._serialized_start=1063
-  _globals['_ENVELOPESIGNATURE']._serialized_end=1110
+  _globals['_KEY']._serialized_end=348
+  _globals['_PAYLOAD']._serialized_start=351
+  _globals['_PAYLOAD']._serialized_end=499
+  _globals['_EXCHANGEREQUEST']._serialized_start=501
+  _globals['_EXCHANGEREQUEST']._serialized_end=582
+  _globals['_EFFECT']._serialized_start=585
+  _globals['_EFFECT']._serialized_end=950
+  _globals['_SIGNATURE']._serialized_start=952
+  _globals['_SIGNATURE']._serialized_end=1020
+  _globals['_MEMBERSIGNATURE']._serialized_start=1022
+  _globals['_MEMBERSIGNATURE']._serialized_end=1067
 # @@protoc_insertion_point(module_scope)

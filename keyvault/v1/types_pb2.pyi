@@ -7,10 +7,8 @@ Evolution: field numbers are never reused or given another meaning; enum values 
 Everything that reaches the ledger is hashed as the bytes that were written and is never re-encoded.
 """
 
-from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -62,14 +60,30 @@ class _KeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyState.Val
     KEY_STATE_UNSPECIFIED: _KeyState.ValueType  # 0
     KEY_STATE_ACTIVE: _KeyState.ValueType  # 1
     KEY_STATE_DISABLED: _KeyState.ValueType  # 2
-    """Signs nothing until a member enables it again."""
+    """Signs nothing until members enable it again."""
+    KEY_STATE_PRE_ACTIVE: _KeyState.ValueType  # 3
+    """Made, and signs nothing before members enable it."""
+    KEY_STATE_ROTATED: _KeyState.ValueType  # 4
+    """A newer version took its place: its signatures verify, it makes none."""
+    KEY_STATE_DESTRUCTION_SCHEDULED: _KeyState.ValueType  # 5
+    """Signs nothing; destroyed at its time unless members keep it."""
+    KEY_STATE_DESTROYED: _KeyState.ValueType  # 6
+    """The token has it no more."""
 
 class KeyState(_KeyState, metaclass=_KeyStateEnumTypeWrapper): ...
 
 KEY_STATE_UNSPECIFIED: KeyState.ValueType  # 0
 KEY_STATE_ACTIVE: KeyState.ValueType  # 1
 KEY_STATE_DISABLED: KeyState.ValueType  # 2
-"""Signs nothing until a member enables it again."""
+"""Signs nothing until members enable it again."""
+KEY_STATE_PRE_ACTIVE: KeyState.ValueType  # 3
+"""Made, and signs nothing before members enable it."""
+KEY_STATE_ROTATED: KeyState.ValueType  # 4
+"""A newer version took its place: its signatures verify, it makes none."""
+KEY_STATE_DESTRUCTION_SCHEDULED: KeyState.ValueType  # 5
+"""Signs nothing; destroyed at its time unless members keep it."""
+KEY_STATE_DESTROYED: KeyState.ValueType  # 6
+"""The token has it no more."""
 Global___KeyState: _TypeAlias = KeyState  # noqa: Y015
 
 class _KeyProvenance:
@@ -82,7 +96,7 @@ class _KeyProvenanceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyProv
     KEY_PROVENANCE_GENERATED: _KeyProvenance.ValueType  # 1
     """Generated inside the token, never extractable."""
     KEY_PROVENANCE_IMPORTED: _KeyProvenance.ValueType  # 2
-    """Unwrapped inside the token from an RSA-OAEP blob made for the enclave's import key."""
+    """Unwrapped inside the token from a blob that was wrapped for the enclave's import key."""
 
 class KeyProvenance(_KeyProvenance, metaclass=_KeyProvenanceEnumTypeWrapper):
     """Where the private part came from."""
@@ -91,7 +105,7 @@ KEY_PROVENANCE_UNSPECIFIED: KeyProvenance.ValueType  # 0
 KEY_PROVENANCE_GENERATED: KeyProvenance.ValueType  # 1
 """Generated inside the token, never extractable."""
 KEY_PROVENANCE_IMPORTED: KeyProvenance.ValueType  # 2
-"""Unwrapped inside the token from an RSA-OAEP blob made for the enclave's import key."""
+"""Unwrapped inside the token from a blob that was wrapped for the enclave's import key."""
 Global___KeyProvenance: _TypeAlias = KeyProvenance  # noqa: Y015
 
 class _Venue:
@@ -234,6 +248,20 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The statement was made for another enclave, policy version or content."""
     REASON_STATE_MISMATCH: _Reason.ValueType  # 12
     """The change does not fit the present state (key exists, already disabled, version not next)."""
+    REASON_FROZEN: _Reason.ValueType  # 13
+    """The key, the principal, the venue or the enclave is frozen."""
+    REASON_NEEDS_APPROVAL: _Reason.ValueType  # 14
+    """Members must approve first: the proposal is named; ask again with the same request id. Not final."""
+    REASON_DELAYED: _Reason.ValueType  # 15
+    """Members approved, and the delay is not over. Not final."""
+    REASON_VETOED: _Reason.ValueType  # 16
+    """A member vetoed it."""
+    REASON_PROPOSAL_EXPIRED: _Reason.ValueType  # 17
+    """Not enough members approved in time."""
+    REASON_POLICY_CHANGED: _Reason.ValueType  # 18
+    """The policy, or the charter, under which it was asked is not in force any more."""
+    REASON_ALREADY_DECIDED: _Reason.ValueType  # 19
+    """The proposal was carried out, or the member has said so before."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a signature or a change was refused. Closed: a client can handle every value."""
@@ -263,7 +291,77 @@ REASON_STATEMENT_MISMATCH: Reason.ValueType  # 11
 """The statement was made for another enclave, policy version or content."""
 REASON_STATE_MISMATCH: Reason.ValueType  # 12
 """The change does not fit the present state (key exists, already disabled, version not next)."""
+REASON_FROZEN: Reason.ValueType  # 13
+"""The key, the principal, the venue or the enclave is frozen."""
+REASON_NEEDS_APPROVAL: Reason.ValueType  # 14
+"""Members must approve first: the proposal is named; ask again with the same request id. Not final."""
+REASON_DELAYED: Reason.ValueType  # 15
+"""Members approved, and the delay is not over. Not final."""
+REASON_VETOED: Reason.ValueType  # 16
+"""A member vetoed it."""
+REASON_PROPOSAL_EXPIRED: Reason.ValueType  # 17
+"""Not enough members approved in time."""
+REASON_POLICY_CHANGED: Reason.ValueType  # 18
+"""The policy, or the charter, under which it was asked is not in force any more."""
+REASON_ALREADY_DECIDED: Reason.ValueType  # 19
+"""The proposal was carried out, or the member has said so before."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
+
+class _Voice:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Voice.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VOICE_UNSPECIFIED: _Voice.ValueType  # 0
+    VOICE_REQUEST: _Voice.ValueType  # 1
+    """application/vnd.keyvault.request+json: I ask for this."""
+    VOICE_APPROVE: _Voice.ValueType  # 2
+    """application/vnd.keyvault.approve+json: I want this to be done."""
+    VOICE_REJECT: _Voice.ValueType  # 3
+    """application/vnd.keyvault.reject+json: I will not approve this; others may."""
+    VOICE_VETO: _Voice.ValueType  # 4
+    """application/vnd.keyvault.veto+json: this is not to be done, whoever approves. Ends the proposal."""
+    VOICE_REVOKE: _Voice.ValueType  # 5
+    """application/vnd.keyvault.revoke+json: I approved, and take it back."""
+
+class Voice(_Voice, metaclass=_VoiceEnumTypeWrapper):
+    """What a member says to a statement, and the DSSE payload type that says it."""
+
+VOICE_UNSPECIFIED: Voice.ValueType  # 0
+VOICE_REQUEST: Voice.ValueType  # 1
+"""application/vnd.keyvault.request+json: I ask for this."""
+VOICE_APPROVE: Voice.ValueType  # 2
+"""application/vnd.keyvault.approve+json: I want this to be done."""
+VOICE_REJECT: Voice.ValueType  # 3
+"""application/vnd.keyvault.reject+json: I will not approve this; others may."""
+VOICE_VETO: Voice.ValueType  # 4
+"""application/vnd.keyvault.veto+json: this is not to be done, whoever approves. Ends the proposal."""
+VOICE_REVOKE: Voice.ValueType  # 5
+"""application/vnd.keyvault.revoke+json: I approved, and take it back."""
+Global___Voice: _TypeAlias = Voice  # noqa: Y015
+
+class _FreezeScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FreezeScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FreezeScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FREEZE_SCOPE_UNSPECIFIED: _FreezeScope.ValueType  # 0
+    FREEZE_SCOPE_ENCLAVE: _FreezeScope.ValueType  # 1
+    FREEZE_SCOPE_KEY: _FreezeScope.ValueType  # 2
+    FREEZE_SCOPE_PRINCIPAL: _FreezeScope.ValueType  # 3
+    FREEZE_SCOPE_VENUE: _FreezeScope.ValueType  # 4
+
+class FreezeScope(_FreezeScope, metaclass=_FreezeScopeEnumTypeWrapper):
+    """What a freeze stops."""
+
+FREEZE_SCOPE_UNSPECIFIED: FreezeScope.ValueType  # 0
+FREEZE_SCOPE_ENCLAVE: FreezeScope.ValueType  # 1
+FREEZE_SCOPE_KEY: FreezeScope.ValueType  # 2
+FREEZE_SCOPE_PRINCIPAL: FreezeScope.ValueType  # 3
+FREEZE_SCOPE_VENUE: FreezeScope.ValueType  # 4
+Global___FreezeScope: _TypeAlias = FreezeScope  # noqa: Y015
 
 @_typing.final
 class Key(_message.Message):
@@ -279,6 +377,9 @@ class Key(_message.Message):
     PUBLIC_KEY_PEM_FIELD_NUMBER: _builtins.int
     ETHEREUM_ADDRESS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_MS_FIELD_NUMBER: _builtins.int
+    PRIMARY_FIELD_NUMBER: _builtins.int
+    ROTATE_BY_MS_FIELD_NUMBER: _builtins.int
+    DESTROY_AT_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"enclaves/{enclave}/keys/{key}/versions/{version}"."""
     algorithm: Global___KeyAlgorithm.ValueType
@@ -292,6 +393,12 @@ class Key(_message.Message):
     """EIP-55 address; secp256k1 keys only."""
     create_time_ms: _builtins.int
     """Unix time in milliseconds."""
+    primary: _builtins.bool
+    """Whether a request that names no version is signed by this one."""
+    rotate_by_ms: _builtins.int
+    """When it is due for rotation, Unix time in milliseconds; 0 if no cryptoperiod was set."""
+    destroy_at_ms: _builtins.int
+    """When it is destroyed, Unix time in milliseconds; 0 unless that is scheduled."""
     def __init__(
         self,
         *,
@@ -303,10 +410,13 @@ class Key(_message.Message):
         public_key_pem: _builtins.str = ...,
         ethereum_address: _builtins.str = ...,
         create_time_ms: _builtins.int = ...,
+        primary: _builtins.bool = ...,
+        rotate_by_ms: _builtins.int = ...,
+        destroy_at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "create_time_ms", b"create_time_ms", "ethereum_address", b"ethereum_address", "name", b"name", "provenance", b"provenance", "public_key", b"public_key", "public_key_pem", b"public_key_pem", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "create_time_ms", b"create_time_ms", "destroy_at_ms", b"destroy_at_ms", "ethereum_address", b"ethereum_address", "name", b"name", "primary", b"primary", "provenance", b"provenance", "public_key", b"public_key", "public_key_pem", b"public_key_pem", "rotate_by_ms", b"rotate_by_ms", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,36 +605,9 @@ class Signature(_message.Message):
 Global___Signature: _TypeAlias = Signature  # noqa: Y015
 
 @_typing.final
-class Envelope(_message.Message):
-    """DSSE envelope (github.com/secure-systems-lab/dsse), protobuf form."""
+class MemberSignature(_message.Message):
+    """One member's signature, as in a DSSE envelope (github.com/secure-systems-lab/dsse, protocol v1)."""
 
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAYLOAD_FIELD_NUMBER: _builtins.int
-    PAYLOAD_TYPE_FIELD_NUMBER: _builtins.int
-    SIGNATURES_FIELD_NUMBER: _builtins.int
-    payload: _builtins.bytes
-    """The statement: canonical JSON, see protos/README.md."""
-    payload_type: _builtins.str
-    @_builtins.property
-    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___EnvelopeSignature]: ...
-    def __init__(
-        self,
-        *,
-        payload: _builtins.bytes = ...,
-        payload_type: _builtins.str = ...,
-        signatures: _abc.Iterable[Global___EnvelopeSignature] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "payload_type", b"payload_type", "signatures", b"signatures"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Envelope: _TypeAlias = Envelope  # noqa: Y015
-
-@_typing.final
-class EnvelopeSignature(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYID_FIELD_NUMBER: _builtins.int
@@ -532,7 +615,9 @@ class EnvelopeSignature(_message.Message):
     keyid: _builtins.str
     """Lower-case hex SHA-256 of the member's SubjectPublicKeyInfo (DER)."""
     sig: _builtins.bytes
-    """Ed25519 (64 bytes) or ECDSA P-256 with SHA-256 (ASN.1 DER)."""
+    """Ed25519 (64 bytes) or ECDSA P-256 with SHA-256 (ASN.1 DER), over the DSSE pre-authentication encoding of the
+    statement under the payload type of what is said, see Voice.
+    """
     def __init__(
         self,
         *,
@@ -545,4 +630,4 @@ class EnvelopeSignature(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___EnvelopeSignature: _TypeAlias = EnvelopeSignature  # noqa: Y015
+Global___MemberSignature: _TypeAlias = MemberSignature  # noqa: Y015

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from keyvault.core.approvals import Action
+from keyvault.core.charter import Charter
 from keyvault.core.events import SignatureIssued
 from keyvault.core.ids import UnixMillis
 from keyvault.core.policy import Limit, Rule
+from keyvault.core.proposals import Outcome, Proposal
+from keyvault.core.statements import Action
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.genesis import write_genesis
@@ -20,10 +22,12 @@ from tests.worlds import (
     NOW,
     Person,
     allow_digest,
-    change,
+    ballot,
     digest_request,
     genesis,
+    key_parameters,
     policy,
+    propose,
     statement,
 )
 
@@ -32,11 +36,14 @@ SOON = 10**9
 
 
 class FixedClock(SystemClock):
-    """Wall time stands still, monotonic time is the machine's."""
+    """Wall time stands still until a test moves it, monotonic time is the machine's."""
+
+    def __init__(self) -> None:
+        self.at = int(NOW)
 
     def now(self) -> UnixMillis:
         """Return the world's moment."""
-        return NOW
+        return UnixMillis(self.at)
 
 
 @dataclass
@@ -46,6 +53,8 @@ class World:
     medium: MemoryMedium
     token: SoftwareToken
     alice: Person
+    bob: Person
+    clock: FixedClock
     enclave: Enclave
 
     def ask(self, request_id: str, **more: object) -> "asyncio.Task[Recorded]":
@@ -62,10 +71,15 @@ class World:
         """Ask and wait."""
         return await self.ask(request_id, **more)
 
-    async def admin(self, action: Action, nonce: str = "00", **parameters: str) -> Recorded:
-        """Make a change as alice."""
-        said = statement(self.enclave.state, action, parameters, nonce=nonce)
-        return await self.enclave.change(change(said, self.alice))
+    async def admin(
+        self, action: Action, parameters: dict[str, str], nonce: str = "00", **attached: object
+    ) -> Proposal:
+        """Let alice ask for a change and bob approve it; return the proposal."""
+        said = statement(self.enclave.state, action, parameters, nonce=nonce, expires_at=self.clock.at + 24 * 3_600_000)
+        proposal = await self.enclave.propose(propose(said, self.alice, **attached))
+        if proposal.outcome is Outcome.OPEN:
+            proposal = await self.enclave.cast(ballot(said, self.bob))
+        return proposal
 
     def decoded(self) -> list[object]:
         """The facts on the medium."""
@@ -82,21 +96,33 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def open_enclave(medium: MemoryMedium, token: SoftwareToken) -> Enclave:
+async def open_enclave(medium: MemoryMedium, token: SoftwareToken, clock: FixedClock | None = None) -> Enclave:
     return await Enclave.open(
-        store=MemoryStore(medium), token=token, clock=FixedClock(), identity=Identity(holder="h", software="test")
+        store=MemoryStore(medium),
+        token=token,
+        clock=clock or FixedClock(),
+        identity=Identity(holder="h", software="test"),
     )
 
 
 @asynccontextmanager
 async def opened_world(
-    *, lanes: int = 2, limits_: tuple[Limit, ...] = (), rule: Rule | None = None
+    *,
+    lanes: int = 2,
+    limits_: tuple[Limit, ...] = (),
+    rule: Rule | None = None,
+    rulers: Charter | None = None,
+    persons: tuple[Person, ...] | None = None,
 ) -> AsyncIterator[World]:
-    medium, token, alice = MemoryMedium(), SoftwareToken(lanes=lanes), Person("alice")
+    medium, token, clock = MemoryMedium(), SoftwareToken(lanes=lanes), FixedClock()
+    alice, bob, *others = persons or (Person("alice"), Person("bob"))
     rules = policy(rule or allow_digest(), limits=limits_)
-    write_genesis(MemoryStore(medium), genesis(alice, rules=rules, log_public_key=token.log_public_key))
-    world = World(medium=medium, token=token, alice=alice, enclave=await open_enclave(medium, token))
-    await world.admin(Action.KEY_CREATE, key="signer", algorithm="SECP256K1")
+    first = genesis(alice, bob, *others, rules=rules, rulers=rulers, log_public_key=token.log_public_key)
+    write_genesis(MemoryStore(medium), first)
+    enclave = await open_enclave(medium, token, clock)
+    world = World(medium=medium, token=token, alice=alice, bob=bob, clock=clock, enclave=enclave)
+    made = await world.admin(Action.KEY_CREATE, key_parameters())
+    assert made.outcome is Outcome.EXECUTED
     try:
         yield world
     finally:
@@ -108,4 +134,4 @@ async def opened_world(
 async def restart(world: World) -> None:
     """Open the ledger again as a new process would."""
     await world.enclave.close()
-    world.enclave = await open_enclave(world.medium, world.token)
+    world.enclave = await open_enclave(world.medium, world.token, world.clock)

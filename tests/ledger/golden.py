@@ -1,19 +1,33 @@
 """One event of every kind, with fixed values, and where its golden bytes are.
 
 ``python -m tests.ledger.golden`` writes the vectors that are missing. It never touches one that is there: bytes that
-were shipped once are in ledgers, so a build that would write them otherwise is wrong, not the vector.
+were shipped once are in ledgers, so a build that would write them otherwise is wrong, not the vector. The vectors in
+``unreleased`` are of a form that no release ever wrote, and must stay refused.
 """
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
-from keyvault.core.approvals import PAYLOAD_TYPE, Envelope, EnvelopeSignature, Member
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from keyvault.core.approvals import EnvelopeSignature, Voice, keyid_of
+from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold
 from keyvault.core.errors import Reason
 from keyvault.core.events import (
+    BallotCast,
+    CeremonyStepRecorded,
+    ChangeRefused,
+    CharterChanged,
     Event,
+    FreezeChanged,
     Genesis,
     KeyCreated,
+    KeyDestroyed,
     KeyStateChanged,
     PolicyPublished,
+    ProposalMade,
+    SignatureEscalated,
     SignatureIssued,
     SignatureRefused,
     SignatureRequest,
@@ -22,6 +36,7 @@ from keyvault.core.events import (
 from keyvault.core.ids import (
     EnclaveName,
     Epoch,
+    GroupName,
     KeyId,
     MemberName,
     Principal,
@@ -31,9 +46,21 @@ from keyvault.core.ids import (
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
-from keyvault.ledger.codec import encode, encode_policy
+from keyvault.core.quorum import parse_quorum
+from keyvault.core.statements import (
+    ROTATION_SERVICE,
+    Action,
+    FreezeScope,
+    Statement,
+    facts_sha256,
+    payload_sha256,
+    words_sha256,
+)
+from keyvault.ledger.codec import encode, encode_charter, encode_policy
+from tests.worlds import spki
 
 VECTORS = Path(__file__).parent / "vectors"
+UNRELEASED = VECTORS / "unreleased"
 AT = UnixMillis(1_790_000_000_123)
 POLICY = Policy(
     version=1,
@@ -59,16 +86,69 @@ POLICY = Policy(
         Limit(id="count", keys=frozenset({"eth-mm-1"}), window_ms=1_000, count_max=0),
     ),
 )
-ENVELOPE = Envelope(
-    payload=b'{"type":"keyvault/statement/v1"}',
-    payload_type=PAYLOAD_TYPE,
-    signatures=(EnvelopeSignature(keyid="0a" * 32, sig=b"s" * 64), EnvelopeSignature(keyid="0b" * 32, sig=b"t" * 70)),
+ALICE = spki(ed25519.Ed25519PrivateKey.from_private_bytes(b"\1" * 32))
+BOB = spki(ec.derive_private_key(2, ec.SECP256R1()))
+CHARTER = Charter(
+    version=1,
+    members=(
+        Member(
+            name=MemberName("alice"),
+            roles=frozenset({Role.ADMIN, Role.APPROVER}),
+            public_keys=(ALICE, BOB),
+            principals=frozenset({Principal("spiffe://firm.example/bot/maker-1")}),
+        ),
+        Member(
+            name=MemberName("carol"),
+            roles=frozenset({Role.AUDITOR}),
+            public_keys=(spki(ec.derive_private_key(3, ec.SECP256R1())),),
+        ),
+        Member(
+            name=MemberName("dave"),
+            roles=frozenset({Role.APPROVER}),
+            public_keys=(spki(ec.derive_private_key(4, ec.SECP256R1())),),
+        ),
+    ),
+    groups=(
+        Group(name=GroupName("risk"), members=frozenset({MemberName("alice"), MemberName("dave")})),
+        Group(name=GroupName("owners"), members=frozenset({MemberName("dave")})),
+    ),
+    thresholds=(
+        Threshold(duty=Duty.CHARTER, quorum=parse_quorum("1 of risk and (1 of owners or 2 of risk)")),
+        Threshold(duty=Duty.POLICY_LOOSEN, quorum=parse_quorum("1 of risk"), delay_ms=3_600_000),
+        Threshold(duty=Duty.FREEZE, quorum=parse_quorum("1 of risk")),
+    ),
 )
+SIGNED = EnvelopeSignature(keyid=keyid_of(ALICE), sig=b"s" * 64)
+PROPOSAL, CHARTER_SHA256 = b"q" * 32, b"c" * 32
+WRAPPED = b"w" * 424
+BOT_REQUEST_ID = RequestId("0190b2c4-7d1e-7abc-8def-0123456789ab")
+OPAQUE = (Effect(operation=Operation.OPAQUE),)
+
+
+def _statement(action: Action, requester: str = "alice", **parameters: str) -> bytes:
+    return Statement(
+        action=action,
+        enclave=EnclaveName("hot"),
+        enclave_id="ab" * 32,
+        policy_version=2,
+        requester=requester,
+        parameters=tuple(sorted(parameters.items())),
+        nonce="00ff",
+        expires_at=UnixMillis(AT + 86_400_000),
+    ).encode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _proposed(statement: bytes, **attached: object) -> ProposalMade:
+    return ProposalMade(at=AT, epoch=Epoch(3), statement=statement, signature=SIGNED, **attached)  # type: ignore[arg-type]  # fields by name
 
 
 def _request(payload: Payload) -> SignatureRequest:
     return SignatureRequest(
-        request_id=RequestId("0190b2c4-7d1e-7abc-8def-0123456789ab"),
+        request_id=BOT_REQUEST_ID,
         principal=Principal("spiffe://firm.example/bot/maker-1"),
         key="eth-mm-1/versions/1",
         payload=payload,
@@ -98,29 +178,100 @@ EVENTS: dict[str, Event] = {
         enclave=EnclaveName("hot"),
         log_public_key=b"L" * 32,
         import_public_key=b"I" * 40,
-        members=(
-            Member(
-                name=MemberName("alice"), roles=frozenset({"admin", "approver"}), public_keys=(b"A" * 44, b"a" * 91)
-            ),
-            Member(name=MemberName("bob"), roles=frozenset(), public_keys=(b"B" * 44,)),
-        ),
-        admin_threshold=1,
+        charter=CHARTER,
+        charter_document=encode_charter(CHARTER),
         policy=POLICY,
         policy_document=encode_policy(POLICY),
         nonce=b"n" * 16,
     ),
     "term-started": TermStarted(at=AT, epoch=Epoch(2**40), holder="node-1", software="keyvault 0.1.0"),
     "term-started-empty": TermStarted(at=UnixMillis(0), epoch=Epoch(0), holder="", software=""),
+    "proposal-made": _proposed(
+        _statement(
+            Action.KEY_CREATE,
+            key="eth-mm-1",
+            algorithm="SECP256K1",
+            initial="ACTIVE",
+            cryptoperiod_days="365",
+            rotation="propose",
+        )
+    ),
+    "proposal-made-policy": _proposed(
+        _statement(Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(POLICY)), version="1"),
+        document=encode_policy(POLICY),
+        policy=POLICY,
+    ),
+    "proposal-made-charter": _proposed(
+        _statement(
+            Action.BREAK_GLASS,
+            charter_sha256=_sha256(encode_charter(CHARTER)),
+            version="1",
+            reason="dave and alice lost their keys",
+        ),
+        document=encode_charter(CHARTER),
+        charter=CHARTER,
+    ),
+    "proposal-made-import": _proposed(
+        _statement(
+            Action.KEY_IMPORT,
+            key="binance-1",
+            algorithm="HMAC_SHA256",
+            initial="PRE_ACTIVE",
+            cryptoperiod_days="0",
+            rotation="warn",
+            wrapped_sha256=_sha256(WRAPPED),
+        ),
+        wrapped_secret=WRAPPED,
+    ),
+    "proposal-made-rotation": ProposalMade(
+        at=AT,
+        epoch=Epoch(3),
+        statement=_statement(
+            Action.KEY_ROTATE, ROTATION_SERVICE, key="eth-mm-1", version="2", initial="ACTIVE", wrapped_sha256=""
+        ),
+        signature=None,
+    ),
+    "ballot-cast": BallotCast(
+        at=AT,
+        epoch=Epoch(3),
+        proposal=PROPOSAL,
+        member=MemberName("dave"),
+        voice=Voice.APPROVE,
+        signature=EnvelopeSignature(keyid="0b" * 32, sig=b"t" * 70),
+    ),
+    "ballot-cast-veto": BallotCast(
+        at=AT, epoch=Epoch(3), proposal=PROPOSAL, member=MemberName("alice"), voice=Voice.VETO, signature=SIGNED
+    ),
+    "change-refused": ChangeRefused(
+        at=AT,
+        epoch=Epoch(3),
+        principal=Principal("spiffe://firm.example/admin/desk"),
+        subject="approve",
+        proposal=PROPOSAL,
+        reason=Reason.VETOED,
+        explanation="proposal 717171717171 was vetoed; that is final",
+    ),
+    "change-refused-unknown": ChangeRefused(
+        at=AT,
+        epoch=Epoch(3),
+        principal=Principal("spiffe://firm.example/approver/dave"),
+        subject="key.create",
+        proposal=b"",
+        reason=Reason.NOT_AUTHORIZED,
+        explanation="mallory is not a member of charter version 1",
+    ),
     "key-created": KeyCreated(
         at=AT,
         epoch=Epoch(1),
         key=KeyId("eth-mm-1"),
-        version=1,
+        version=2,
         algorithm=KeyAlgorithm.SECP256K1,
         provenance=KeyProvenance.GENERATED,
+        state=KeyState.PRE_ACTIVE,
         public_key=b"\x04" + b"K" * 64,
         token_object_id=b"o" * 20,
-        authorization=ENVELOPE,
+        proposal=PROPOSAL,
+        charter_sha256=CHARTER_SHA256,
     ),
     "key-state-changed": KeyStateChanged(
         at=AT,
@@ -128,10 +279,57 @@ EVENTS: dict[str, Event] = {
         key=KeyId("eth-mm-1"),
         version=1,
         state=KeyState.DISABLED,
-        authorization=ENVELOPE,
+        destroy_at=None,
+        proposal=PROPOSAL,
+        charter_sha256=CHARTER_SHA256,
+    ),
+    "key-destruction-scheduled": KeyStateChanged(
+        at=AT,
+        epoch=Epoch(1),
+        key=KeyId("eth-mm-1"),
+        version=1,
+        state=KeyState.DESTRUCTION_SCHEDULED,
+        destroy_at=UnixMillis(AT + 30 * 86_400_000),
+        proposal=PROPOSAL,
+        charter_sha256=CHARTER_SHA256,
+    ),
+    "key-destroyed": KeyDestroyed(
+        at=AT,
+        epoch=Epoch(1),
+        key=KeyId("eth-mm-1"),
+        version=1,
+        proposal=PROPOSAL,
+        charter_sha256=CHARTER_SHA256,
     ),
     "policy-published": PolicyPublished(
-        at=AT, epoch=Epoch(1), policy=POLICY, document=encode_policy(POLICY), authorization=ENVELOPE
+        at=AT, epoch=Epoch(1), version=7, proposal=PROPOSAL, charter_sha256=CHARTER_SHA256
+    ),
+    "charter-changed": CharterChanged(
+        at=AT, epoch=Epoch(1), version=2, break_glass=False, proposal=PROPOSAL, charter_sha256=CHARTER_SHA256
+    ),
+    "charter-changed-break-glass": CharterChanged(
+        at=AT, epoch=Epoch(1), version=3, break_glass=True, proposal=PROPOSAL, charter_sha256=CHARTER_SHA256
+    ),
+    "frozen": FreezeChanged(
+        at=AT,
+        epoch=Epoch(1),
+        scope=FreezeScope.ENCLAVE,
+        name="",
+        frozen=True,
+        proposal=PROPOSAL,
+        charter_sha256=CHARTER_SHA256,
+    ),
+    "thawed": FreezeChanged(
+        at=AT,
+        epoch=Epoch(1),
+        scope=FreezeScope.VENUE,
+        name="binance",
+        frozen=False,
+        proposal=PROPOSAL,
+        charter_sha256=CHARTER_SHA256,
+    ),
+    "ceremony-step-recorded": CeremonyStepRecorded(
+        at=AT, epoch=Epoch(1), proposal=PROPOSAL, charter_sha256=CHARTER_SHA256
     ),
     "signature-issued-evm": _issued(
         Payload(kind=PayloadKind.EVM_TRANSACTION, parts=(b"\x02\xc0",)),
@@ -169,6 +367,36 @@ EVENTS: dict[str, Event] = {
         policy_version=2,
         policy_sha256=b"p" * 32,
         rules=("per-hour",),
+    ),
+    "signature-issued-approved": replace(
+        _issued(
+            Payload(kind=PayloadKind.RAW_DIGEST, parts=(b"d" * 32,)), *OPAQUE, signature=Signature(value=b"e" * 64)
+        ),
+        proposal=PROPOSAL,
+        charter_sha256=CHARTER_SHA256,
+    ),
+    "signature-escalated": SignatureEscalated(
+        at=AT,
+        epoch=Epoch(3),
+        request=_request(Payload(kind=PayloadKind.RAW_DIGEST, parts=(b"d" * 32,))),
+        signing_input=b"d" * 32,
+        effects=OPAQUE,
+        completeness=Completeness.OPAQUE,
+        policy_version=2,
+        policy_sha256=b"p" * 32,
+        rules=("ask-risk", "ask-owners"),
+        statement=_statement(
+            Action.SIGN,
+            "spiffe://firm.example/bot/maker-1",
+            facts_sha256=facts_sha256(OPAQUE, b"d" * 32, Completeness.OPAQUE),
+            key="eth-mm-1",
+            key_version="1",
+            kind="raw-digest",
+            payload_sha256=payload_sha256(Payload(kind=PayloadKind.RAW_DIGEST, parts=(b"d" * 32,))),
+            quorum="2 of risk; 1 of owners",
+            request_id=BOT_REQUEST_ID,
+            words_sha256=words_sha256("Does something at an unknown place that keyvault cannot read."),
+        ),
     ),
 }
 

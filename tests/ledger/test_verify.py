@@ -9,17 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault import intents
+from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed
-from keyvault.core.events import SignatureIssued
+from keyvault.core.events import BallotCast, SignatureEscalated, SignatureIssued
 from keyvault.core.intent import Payload, PayloadKind
 from keyvault.core.keys import Signature
+from keyvault.core.statements import decode_statement, proposal_id_of
 from keyvault.ledger import checkpoint
 from keyvault.ledger.checkpoint import parse_checkpoint
 from keyvault.ledger.codec import encode
 from keyvault.ledger.judge import ALGORITHMS
 from keyvault.ledger.merkle import leaf_hash
 from keyvault.ledger.note import parse_note, verifier
-from keyvault.ledger.report import Problem, Report
+from keyvault.ledger.report import Problem, Report, summary
 from keyvault.ledger.signatures import P256_ORDER, SECP256K1_ORDER
 from keyvault.ledger.verify import Row, verify, verify_rows
 from tests.intents.building import TIME, dynamic_fee, mail, request, transaction, typed_data
@@ -57,18 +59,31 @@ def test_a_genuine_ledger_has_nothing_wrong() -> None:
         root=GOOD.head.root,
         covered=len(GOOD.entries) - 2,
         facts=(
+            ("BallotCast", 12),
+            ("CharterChanged", 2),
+            ("FreezeChanged", 2),
             ("Genesis", 1),
-            ("KeyCreated", 4),
+            ("KeyCreated", 5),
             ("KeyStateChanged", 2),
             ("PolicyPublished", 1),
-            ("SignatureIssued", 41),
+            ("ProposalMade", 12),
+            ("SignatureEscalated", 1),
+            ("SignatureIssued", 42),
             ("SignatureRefused", 5),
             ("TermStarted", 2),
         ),
-        signatures_verified=31,
+        signatures_verified=32,
         unverifiable=10,
         refusals=5,
-        envelopes_verified=7,
+        proposals=13,
+        ballots=12,
+        envelopes_verified=24,
+        approved_signatures=1,
+        charter_changes=2,
+        break_glass_uses=1,
+        break_glass=(len(GOOD.entries) - 3,),
+        freezes=1,
+        thaws=1,
         checkpoints_verified=len(SIZES),
         problems=(),
         problems_left_out=0,
@@ -180,8 +195,8 @@ def test_two_swapped_refusals_are_named_by_range() -> None:
 
 def test_an_inserted_copy_is_named() -> None:
     """An entry that stands twice is named where it stands the second time."""
-    report = _verify([*GOOD.entries[:12], GOOD.entries[10], *GOOD.entries[12:]])
-    assert _first(report).index == 12
+    report = _verify([*GOOD.entries[:22], GOOD.entries[20], *GOOD.entries[22:]])
+    assert _first(report).index == 22
     assert "earlier entry" in _first(report).sentence
 
 
@@ -294,6 +309,75 @@ def test_a_second_answer_to_one_request_is_named() -> None:
     index = ledger.force(replace(ledger.issued("k1", request_id=first.request.request_id)))
     report = verify(ledger.entries, ledger.checkpoints)
     assert [problem.index for problem in report.problems] == [index]
+
+
+def _escalated(*approvers: str) -> tuple[Ledger, SignatureEscalated]:
+    """Return a ledger in which members were asked about a signature, and these approved it."""
+    ledger = Ledger()
+    ledger.start()
+    ledger.create_key("vault", secp256k1_key())
+    escalation = ledger.escalated()
+    ledger.add(escalation)
+    for name in approvers:
+        ledger.vote(proposal_id_of(escalation.statement), getattr(ledger, name))
+    return ledger, escalation
+
+
+def test_a_signature_that_was_dated_back_is_named() -> None:
+    """An approved signature may be a minute older than the fact before it; more is an attempt to undo an expiry."""
+    ledger, escalation = _escalated("bob", "carol")
+    signed = ledger.approved_signature(escalation)
+    expired = decode_statement(escalation.statement).expires_at
+    ledger.waited_ms = expired - ledger.at
+    ledger.add(ledger.refused())
+    index = ledger.force(signed)
+    problem = _first(verify(ledger.entries, [(len(ledger.entries), ledger.sign_checkpoint())]))
+    assert problem.index == index
+    assert f"is dated {ledger.events[-2].at - signed.at} ms before a fact" in problem.sentence
+    late, escalation = _escalated("bob", "carol")
+    signed = late.approved_signature(escalation)
+    late.waited_ms = limits.BACKDATING_MS_MAX
+    late.add(late.refused())
+    late.add(signed)
+    late.sign_checkpoint()
+    assert late.events[-2].at - signed.at == limits.BACKDATING_MS_MAX
+    assert verify(late.entries, late.checkpoints).ok
+
+
+def test_a_signature_before_its_quorum_is_named() -> None:
+    """An approved signature that is dated before the ballot that completed its quorum does not follow."""
+    ledger, escalation = _escalated("bob", "carol")
+    signed = ledger.approved_signature(escalation)
+    index = ledger.force(replace(signed, at=ledger.events[-2].at))
+    ledger.sign_checkpoint()
+    problem = _first(verify(ledger.entries, ledger.checkpoints))
+    assert problem.index == index
+    assert "is carried out at" in problem.sentence
+
+
+@pytest.mark.parametrize("approvers", [(), ("bob",)])
+def test_a_signature_without_its_quorum_is_named(approvers: tuple[str, ...]) -> None:
+    """Whoever writes the ledger cannot make up a member's approval: the signature does not follow."""
+    ledger, escalation = _escalated("bob", "carol")
+    signed = ledger.approved_signature(escalation)
+    entries = [
+        body
+        for body, event in zip(ledger.entries, ledger.events, strict=True)
+        if not isinstance(event, BallotCast) or event.proposal != signed.proposal or event.member in approvers
+    ]
+    report = verify([*entries, encode(signed)], [])
+    assert _first(report).index == len(entries)
+    assert "needs 2 of admins; approved so far by " in _first(report).sentence
+
+
+def test_breaking_the_glass_is_loud() -> None:
+    """The summary of an audit says in capitals that the glass was broken, and where; else nothing of it."""
+    text = summary(_verify(GOOD.entries))
+    assert f"BREAK GLASS   USED 1 TIMES, in entries {len(GOOD.entries) - 3}: ask why" in text
+    assert "approved      1 signatures by keys\ncharters      2 changes\nfreezes       1, 1 lifted" in text
+    quiet = Ledger()
+    quiet.start()
+    assert "BREAK GLASS" not in summary(verify(quiet.entries, []))
 
 
 def test_what_does_not_follow_ends_the_replay() -> None:

@@ -1,0 +1,330 @@
+"""State is the fold of the ledger (I2). ``apply`` is the only function that changes it.
+
+Laws:
+
+1. Recovery, following, verification and normal running all come through ``apply``.
+2. Entry 0 is Genesis, entry 1 and every change of epoch is TermStarted, epochs only grow.
+3. A change of power is believed only if an open proposal asks for exactly it, and members approved that proposal by
+   their own signatures, enough of them under the charter in force, after its delay and before its end (I4).
+4. A signature stands only for an active key that is not frozen, under the policy in force; if it names a proposal, then
+   as approved. It charges the windows.
+5. A fact that does not follow from the state is Corrupt: the ledger was tampered with, or this build is wrong.
+   Either way the replica stops.
+6. For proposals time never goes back: what has expired stays so, whatever the clock of a later leader says.
+"""
+
+import hashlib
+from dataclasses import replace
+from typing import assert_never
+
+from keyvault.core.approvals import Voice
+from keyvault.core.charter import Rulers, check_charter
+from keyvault.core.errors import Corrupt, Malformed, NotFound, Reason, Refused
+from keyvault.core.escalation import check_approved, check_unescalated, proposal_of
+from keyvault.core.events import (
+    BallotCast,
+    CeremonyStepRecorded,
+    Change,
+    ChangeRefused,
+    CharterChanged,
+    Event,
+    FreezeChanged,
+    Genesis,
+    KeyCreated,
+    KeyDestroyed,
+    KeyStateChanged,
+    PolicyPublished,
+    ProposalMade,
+    SignatureEscalated,
+    SignatureIssued,
+    SignatureRefused,
+    TermStarted,
+)
+from keyvault.core.governance import KeyToMake, carry_out, check_ballot, check_policy_quorums, check_proposal, destroyed
+from keyvault.core.ids import UnixMillis
+from keyvault.core.keys import KeyAlgorithm, KeyLine, KeyState, KeyVersion
+from keyvault.core.policy import Policy, compile_policy
+from keyvault.core.proposals import Ballot, Outcome, Proposal
+from keyvault.core.state import State, check_not_frozen, check_signs, find_key, split_key_name
+from keyvault.core.windows import outflow
+
+NONCE_BYTES = 16
+PUBLIC_KEY_BYTES = {
+    KeyAlgorithm.SECP256K1: 65,
+    KeyAlgorithm.P256: 65,
+    KeyAlgorithm.ED25519: 32,
+    KeyAlgorithm.HMAC_SHA256: 0,
+}
+_DAY_MS = 86_400_000
+
+
+def apply(state: State, index: int, event: Event) -> None:
+    """Make ``state`` include the event at ``index``; raise Corrupt if it does not follow, leaving no half change."""
+    try:
+        _apply(state, index, event)
+    except (Refused, Malformed, NotFound) as error:
+        raise Corrupt(f"entry {index} ({type(event).__name__}) does not follow: {error}", index=index) from error
+    state.latest_at = max(state.latest_at, event.at)
+
+
+def _apply(state: State, index: int, event: Event) -> None:
+    _check_place(state, index, event)
+    match event:
+        case SignatureIssued():
+            _apply_issued(state, index, event)
+        case SignatureRefused():
+            _apply_refused(state, index, event)
+        case SignatureEscalated():
+            _apply_escalated(state, index, event)
+        case ProposalMade() | BallotCast() | ChangeRefused():
+            _apply_voice(state, index, event)
+        case TermStarted():
+            state.epoch = event.epoch
+        case Genesis():
+            _apply_genesis(state, event)
+        case _:
+            _apply_change(state, index, event)
+
+
+def _check_place(state: State, index: int, event: Event) -> None:
+    if (index == 0) != isinstance(event, Genesis):
+        raise _mismatch("entry 0 and no other is the genesis")
+    if isinstance(event, TermStarted):
+        if event.epoch <= state.epoch:
+            raise _mismatch(f"epoch {event.epoch} does not follow epoch {state.epoch}")
+    elif event.epoch != state.epoch:
+        raise _mismatch(f"epoch is {event.epoch}, but the term is {state.epoch}")
+    elif index == 1:
+        raise _mismatch("entry 1 must start the first term")
+
+
+def _apply_genesis(state: State, event: Genesis) -> None:
+    check_charter(event.charter)
+    if (
+        event.policy.version != 1
+        or event.charter.version != 1
+        or len(event.nonce) != NONCE_BYTES
+        or len(event.log_public_key) != PUBLIC_KEY_BYTES[KeyAlgorithm.ED25519]
+    ):
+        raise _mismatch("genesis needs policy and charter version 1, a nonce of 16 bytes and an Ed25519 log key")
+    rulers = Rulers(event.charter)
+    check_policy_quorums(event.policy, rulers)
+    state.enclave = event.enclave
+    state.enclave_id = enclave_id_of(event)
+    state.log_public_key = event.log_public_key
+    state.import_public_key = event.import_public_key
+    _set_charter(state, rulers, event.charter_document)
+    _set_policy(state, event.policy, event.policy_document)
+
+
+def enclave_id_of(genesis: Genesis) -> bytes:
+    """Return what statements call this enclave: SHA-256 over nonce, log key and name.
+
+    Whoever wants the same id for another enclave needs the log's private key to give it checkpoints.
+    """
+    return hashlib.sha256(
+        b"keyvault/enclave/v1\0" + genesis.nonce + genesis.log_public_key + genesis.enclave.encode()
+    ).digest()
+
+
+# Proposals --------------------------------------------------------------------------------------------------------
+
+
+def _apply_voice(state: State, index: int, event: ProposalMade | BallotCast | ChangeRefused) -> None:
+    match event:
+        case ProposalMade():
+            _check_time(state, event.at)
+            proposal = check_proposal(state, event, index)
+            _check_new(state, proposal)
+            state.proposals.expire(event.at, index, alone=True)
+            state.proposals.add(proposal)
+            state.proposals.weigh(proposal, state.rulers, event.at)
+        case BallotCast():
+            _apply_ballot(state, index, event)
+        case ChangeRefused():
+            pass  # evidence only; it waits for nothing, so it may be dated before facts that came first
+        case _:
+            assert_never(event)
+
+
+def _apply_ballot(state: State, index: int, event: BallotCast) -> None:
+    _check_time(state, event.at)
+    proposal = check_ballot(state, event)
+    state.proposals.expire(event.at, index, alone=True)
+    proposal.ballots[event.signature.keyid] = Ballot(
+        member=event.member, voice=event.voice, at=event.at, index=index, signature=event.signature
+    )
+    if event.voice is Voice.VETO:
+        state.proposals.close(proposal, Outcome.VETOED, index)
+    else:
+        state.proposals.weigh(proposal, state.rulers, event.at)
+
+
+def _apply_change(state: State, index: int, event: Change) -> None:
+    _check_time(state, event.at)
+    if isinstance(event, KeyDestroyed):
+        if event != destroyed(state, event.key, event.version, event.at):
+            raise _mismatch("it is not the destruction that was approved")
+        _put(state, replace(find_key(state, event.key, event.version), state=KeyState.DESTROYED, destroy_at=None))
+        return
+    proposal = state.proposals.find(event.proposal)
+    expected = carry_out(state, event.proposal, event.at)
+    if isinstance(expected, KeyToMake) and isinstance(event, KeyCreated):
+        expected = expected.created(event.public_key)
+    if event != expected:
+        raise _mismatch("it is not what the members approved")
+    _carry(state, index, event, proposal)
+
+
+def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
+    document, policy, charter = proposal.document, proposal.policy, proposal.charter
+    if isinstance(event, KeyCreated):
+        _check_public_key(event)
+    state.proposals.close(proposal, Outcome.EXECUTED, index)
+    match event:
+        case KeyCreated():
+            _apply_key_created(state, event, proposal)
+        case KeyStateChanged():
+            _apply_key_state(state, event)
+        case PolicyPublished() if policy is not None:
+            _set_policy(state, policy, document)
+            state.proposals.void(policy.version, index)
+        case CharterChanged() if charter is not None:
+            _set_charter(state, Rulers(charter), document)
+            state.proposals.void_charters(index)
+            state.proposals.recount(state.rulers, event.at)
+        case FreezeChanged():
+            change = state.frozen.add if event.frozen else state.frozen.discard
+            change((event.scope, event.name))
+        case CeremonyStepRecorded():
+            pass
+        case _:
+            raise _mismatch("it carries out nothing")
+
+
+def _check_time(state: State, at: UnixMillis) -> None:
+    if at < state.latest_at:
+        raise _mismatch(f"it is dated {at} ms, after a fact of {state.latest_at} ms")
+
+
+def _check_new(state: State, proposal: Proposal) -> None:
+    if proposal.id in state.proposals.open or proposal.id in state.proposals.closed:
+        raise _mismatch("the proposal was made before")
+
+
+# Keys, policy, charter ----------------------------------------------------------------------------------------------
+
+
+def _check_public_key(event: KeyCreated) -> None:
+    if len(event.public_key) != PUBLIC_KEY_BYTES[event.algorithm]:
+        raise _mismatch(f"public key of {event.key} has {len(event.public_key)} bytes")
+
+
+def _apply_key_created(state: State, event: KeyCreated, proposal: Proposal) -> None:
+    parameters = dict(proposal.statement.parameters)
+    line = state.keys.get(event.key)
+    if line is None:
+        line = state.keys[event.key] = KeyLine(primary=event.version, versions={})
+        cryptoperiod_ms = int(parameters["cryptoperiod_days"]) * _DAY_MS
+        propose = parameters["rotation"] == "propose"
+    else:
+        before = line.versions[line.primary]
+        cryptoperiod_ms, propose = before.cryptoperiod_ms, before.propose_rotation
+    line.versions[event.version] = KeyVersion(
+        key=event.key,
+        version=event.version,
+        algorithm=event.algorithm,
+        state=event.state,
+        provenance=event.provenance,
+        public_key=event.public_key,
+        token_object_id=event.token_object_id,
+        created_at=event.at,
+        cryptoperiod_ms=cryptoperiod_ms,
+        propose_rotation=propose,
+    )
+    if event.state is KeyState.ACTIVE:
+        _make_primary(line, event.version)
+
+
+def _apply_key_state(state: State, event: KeyStateChanged) -> None:
+    found = find_key(state, event.key, event.version)
+    scheduled = event.state is KeyState.DESTRUCTION_SCHEDULED
+    _put(
+        state,
+        replace(
+            found,
+            state=event.state,
+            destroy_at=event.destroy_at,
+            destruction=event.proposal if scheduled else b"",
+        ),
+    )
+    if event.state is KeyState.ACTIVE:
+        _make_primary(state.keys[event.key], event.version)
+
+
+def _make_primary(line: KeyLine, version: int) -> None:
+    before = line.versions.get(line.primary)
+    if before is not None and before.version != version and before.state is KeyState.ACTIVE:
+        line.versions[before.version] = replace(before, state=KeyState.ROTATED)
+    line.primary = version
+
+
+def _put(state: State, key: KeyVersion) -> None:
+    state.keys[key.key].versions[key.version] = key
+
+
+def _set_policy(state: State, policy: Policy, document: bytes) -> None:
+    state.rules = compile_policy(policy)
+    state.policy = policy
+    state.policy_document = document
+    state.policy_sha256 = hashlib.sha256(document).digest()
+
+
+def _set_charter(state: State, rulers: Rulers, document: bytes) -> None:
+    state.rulers = rulers
+    state.charter_document = document
+    state.charter_sha256 = hashlib.sha256(document).digest()
+
+
+# Signatures -------------------------------------------------------------------------------------------------------
+
+
+def _apply_escalated(state: State, index: int, event: SignatureEscalated) -> None:
+    _check_policy(state, event.policy_version, event.policy_sha256)
+    proposal = proposal_of(state, event, index)
+    _check_new(state, proposal)
+    if proposal.asked_by in state.proposals.by_request:
+        raise _mismatch("this request is escalated already")
+    state.proposals.expire(event.at, index, alone=False)
+    state.proposals.add(proposal)
+
+
+def _apply_issued(state: State, index: int, event: SignatureIssued) -> None:
+    key_id, _ = split_key_name(event.request.key)
+    key = find_key(state, key_id, event.key_version)
+    check_signs(key)
+    check_not_frozen(state, key_id, event.request.principal, event.effects)
+    _check_policy(state, event.policy_version, event.policy_sha256)
+    if event.proposal:
+        state.proposals.close(check_approved(state, event), Outcome.EXECUTED, index)
+    else:
+        check_unescalated(state, event)
+    state.windows.charge(key_id, event.at, outflow(event.effects))
+    state.familiar.saw(key_id, event.effects)
+
+
+def _apply_refused(state: State, index: int, event: SignatureRefused) -> None:
+    _check_policy(state, event.policy_version, event.policy_sha256)
+    asked = state.proposals.of_request(event.request.principal, event.request.request_id)
+    if asked is not None:  # its request has an answer: there is nothing left to approve
+        expired = event.reason is Reason.PROPOSAL_EXPIRED
+        state.proposals.close(asked, Outcome.EXPIRED if expired else Outcome.VOID, index)
+
+
+def _check_policy(state: State, version: int, sha256: bytes) -> None:
+    if version != state.policy.version or sha256 != state.policy_sha256:
+        raise _mismatch(f"decided under policy version {version}, but version {state.policy.version} is in force")
+
+
+def _mismatch(explanation: str) -> Refused:
+    return Refused(Reason.STATE_MISMATCH, explanation)

@@ -1,0 +1,213 @@
+"""Changes of power in one term: records what is asked and said, and carries out what is approved.
+
+Laws:
+
+1. One change at a time, and each fact alone (Sequencer law 6). What is to be refused is refused before anything waits.
+2. The ledger is what stands between asking and doing: a proposal is durable before it is carried out, and whoever
+   comes after a crash carries on from there. Doing it twice is doing it once: the token finds what it made, or finds
+   nothing left to destroy.
+3. A refusal is evidence, too: it is recorded, as often as the caller's budget permits.
+4. What fails for now (a token that is away) is tried again at the next look; what the rules refuse stays undone.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+
+from keyvault.core.approvals import Voice
+from keyvault.core.charter import AT_ONCE
+from keyvault.core.commands import CastBallot, Propose
+from keyvault.core.decide import decide_ballot, decide_proposal, proposed_rotation, refused_change
+from keyvault.core.errors import Broken, Conflict, NotFound, Refused, Unavailable
+from keyvault.core.events import BallotCast, Change, Event, KeyCreated, ProposalMade
+from keyvault.core.governance import (
+    KeyToMake,
+    carry_out,
+    destroyed,
+    due_destructions,
+    due_proposals,
+    due_rotations,
+    stops_at_once,
+)
+from keyvault.core.ids import Principal, UnixMillis
+from keyvault.core.keys import KeyProvenance, KeyVersion
+from keyvault.core.proposals import Proposal
+from keyvault.core.state import State, not_before
+from keyvault.core.statements import Statement, decode_statement, proposal_id_of
+from keyvault.engine.appender import Appender
+from keyvault.engine.clock import Clock
+from keyvault.engine.refusals import RefusalBudget
+from keyvault.engine.sequencer import Sequencer
+from keyvault.hsm.base import Token
+from keyvault.ledger import codec
+from keyvault.store.base import Store
+
+
+class Governor:
+    """The only one that changes power in a term."""
+
+    def __init__(self, *, store: Store, token: Token, sequencer: Sequencer, appender: Appender, clock: Clock) -> None:
+        self._store = store
+        self._token = token
+        self._sequencer = sequencer
+        self._appender = appender
+        self._clock = clock
+        self._refusals = RefusalBudget()
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Proposal]] = set()
+
+    @property
+    def _state(self) -> State:
+        return self._appender.state
+
+    async def propose(self, command: Propose) -> Proposal:
+        """See Enclave.propose."""
+        return await self._whole(self._propose(command))
+
+    async def cast(self, command: CastBallot) -> Proposal:
+        """See Enclave.cast."""
+        return await self._whole(self._cast(command))
+
+    async def close(self) -> None:
+        """Let what was begun end."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def do_what_is_due(self) -> None:
+        """See Enclave.govern."""
+        state, now = self._state, self._now()
+        for proposal in due_proposals(state, now):
+            async with self._changing:
+                await self._try(self._carry_out(proposal))
+        for key in due_destructions(state, now):
+            async with self._changing:
+                await self._try(self._destroy(key))
+        for statement in due_rotations(state, now).values():
+            async with self._changing:
+                await self._try(self._propose_rotation(statement))
+
+    # Asking and saying --------------------------------------------------------------------------------------------
+
+    async def _propose(self, command: Propose) -> Proposal:
+        name = proposal_id_of(command.statement)
+        async with self._changing:
+            if self._store.find(codec.proposal_key(name)) is None:
+                await self._record(
+                    lambda: decide_proposal(self._state, command, self._now()),
+                    command.principal,
+                    decode_statement(command.statement).action,
+                    b"",
+                )
+            await self._carry_on(name)
+            return self._shown(name)
+
+    async def _cast(self, command: CastBallot) -> Proposal:
+        key = codec.ballot_key(command.proposal, command.voice, command.signature.keyid)
+        async with self._changing:
+            if self._store.find(key) is None or not self._stands(command):
+                await self._record(
+                    lambda: decide_ballot(self._state, command, self._now()),
+                    command.principal,
+                    command.voice,
+                    command.proposal,
+                )
+            if command.voice is Voice.APPROVE:
+                await self._carry_on(command.proposal)
+            return self._shown(command.proposal)
+
+    def _stands(self, command: CastBallot) -> bool:
+        """Return whether what was said once is still the last word of its key, as far as that can matter."""
+        proposal = self._state.proposals.open.get(command.proposal)
+        if proposal is None:
+            return True
+        ballot = proposal.ballots.get(command.signature.keyid)
+        return ballot is not None and ballot.voice is command.voice
+
+    async def _record(
+        self, decide: Callable[[], ProposalMade | BallotCast], principal: Principal, subject: str, proposal: bytes
+    ) -> None:
+        try:
+            event = decide()  # a no costs nobody anything: signatures go on
+            await self._sequencer.commit_alone(decide, urgent=stops_at_once(self._state, event))
+        except (Refused, NotFound) as refused:
+            await self._record_refusal(principal, subject, proposal, refused)
+            raise
+
+    async def _record_refusal(
+        self, principal: Principal, subject: str, proposal: bytes, refused: Refused | NotFound
+    ) -> None:
+        now = self._now()
+        self._refusals.spend(principal, now)
+        known = proposal if proposal in self._state.proposals.open or proposal in self._state.proposals.closed else b""
+        await self._sequencer.commit(refused_change(self._state, principal, subject, known, refused, now))
+
+    def _shown(self, name: bytes) -> Proposal:
+        """Return the proposal; of one that ended long ago nothing is known here but that it ended."""
+        return self._state.proposals.find(name)
+
+    # Carrying out -------------------------------------------------------------------------------------------------
+
+    async def _carry_on(self, name: bytes) -> None:
+        """Carry the proposal out if it is time; if it fails for now, the next look tries again."""
+        if name in self._state.proposals.ready:
+            await self._try(self._carry_out(name))
+
+    async def _try(self, work: Coroutine[None, None, None]) -> None:
+        with suppress(Refused, NotFound, Unavailable, Conflict):
+            await work
+
+    async def _carry_out(self, name: bytes) -> None:
+        plan = carry_out(self._state, name, self._now())
+        if isinstance(plan, KeyToMake):
+            public_key = await self._make_key(plan)
+            await self._sequencer.commit_alone(lambda: self._created(name, public_key))
+            return
+        proposal = self._state.proposals.open[name]
+        urgent = proposal.duty in AT_ONCE
+        await self._sequencer.commit_alone(lambda: self._changed(name), urgent=urgent)
+
+    async def _make_key(self, plan: KeyToMake) -> bytes:
+        # The token works before anything waits for it. What it makes is named by the proposal: if this goes no further,
+        # the next attempt finds the same object.
+        fact = plan.fact
+        if fact.provenance is KeyProvenance.IMPORTED:
+            await self._token.unwrap(fact.token_object_id, fact.algorithm, plan.wrapped_secret)
+            return b""
+        return await self._token.generate(fact.token_object_id, fact.algorithm)
+
+    def _created(self, name: bytes, public_key: bytes) -> KeyCreated:
+        plan = carry_out(self._state, name, self._now())
+        if not isinstance(plan, KeyToMake):
+            raise Broken("a proposal that makes a key was decided as something else")
+        return plan.created(public_key)
+
+    def _changed(self, name: bytes) -> Change:
+        plan = carry_out(self._state, name, self._now())
+        if isinstance(plan, KeyToMake):
+            raise Broken("a proposal that makes no key was decided as one that does")
+        return plan
+
+    async def _destroy(self, key: KeyVersion) -> None:
+        destroyed(self._state, key.key, key.version, self._now())
+        await self._token.destroy(key.token_object_id, key.algorithm)
+        await self._sequencer.commit_alone(lambda: destroyed(self._state, key.key, key.version, self._now()))
+
+    async def _propose_rotation(self, statement: Statement) -> None:
+        def decide() -> Event:
+            return proposed_rotation(self._state, statement, self._now())
+
+        await self._sequencer.commit_alone(decide)
+
+    def _now(self) -> UnixMillis:
+        return not_before(self._state, self._clock.now())
+
+    async def _whole(self, work: Coroutine[None, None, Proposal]) -> Proposal:
+        """Do it to its end, whether or not its caller waits."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Proposal]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may be gone; then nobody else would look at it
