@@ -11,6 +11,7 @@ from keyvault.client.errors import (
     InvalidRequest,
     KeyvaultRpcError,
     LimitExceeded,
+    NeedsApproval,
     NotFoundError,
     Overloaded,
     PreconditionFailed,
@@ -22,9 +23,13 @@ from keyvault.client.errors import (
 )
 from keyvault.client.request_id import uuid7
 from keyvault.client.results import (
+    Ballot,
     EnclaveInfo,
     Key,
+    Proposal,
+    PublishedCharter,
     PublishedPolicy,
+    SignatureSubject,
     Signed,
     SignedDigest,
     SignedExchangeRequest,
@@ -32,13 +37,14 @@ from keyvault.client.results import (
     SignedTypedData,
 )
 from keyvault.client.retry import Timing
-from keyvault.client.statements import MemberKey, MemberSigner, make_statement, sign_statement
+from keyvault.client.statements import MemberKey, MemberSigner, make_statement, say
 from keyvault.client.stream import SignStream
 from keyvault.client.sync import BlockingSignStream, Client
 
 __all__ = [
     "Aborted",
     "AsyncClient",
+    "Ballot",
     "BlockingSignStream",
     "Client",
     "ClientError",
@@ -55,13 +61,17 @@ __all__ = [
     "LimitExceeded",
     "MemberKey",
     "MemberSigner",
+    "NeedsApproval",
     "NotFoundError",
     "Overloaded",
     "PreconditionFailed",
+    "Proposal",
+    "PublishedCharter",
     "PublishedPolicy",
     "RequestIdReused",
     "SignStream",
     "SignatureMismatch",
+    "SignatureSubject",
     "Signed",
     "SignedCheckpoint",
     "SignedDigest",
@@ -73,6 +83,6 @@ __all__ = [
     "Unavailable",
     "UnusableAnswer",
     "make_statement",
-    "sign_statement",
+    "say",
     "uuid7",
 ]

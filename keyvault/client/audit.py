@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from keyvault.client.admin import Admin
+from keyvault.client.changes import Changes
 from keyvault.client.errors import SignatureMismatch, UnusableAnswer
 from keyvault.core.errors import Malformed
 from keyvault.ledger import checkpoint, note, proof
@@ -56,7 +56,7 @@ class ConsistencyProof:
     note: bytes
 
 
-class Audit(Admin):
+class Audit(Changes):
     """Reads and verifies the ledger."""
 
     async def entries(self, start: int = 0) -> AsyncIterator[LedgerEntry]:

@@ -16,6 +16,7 @@ from keyvault.v1 import signing_pb2
 
 DOMAIN = "keyvault"
 """ErrorInfo.domain: reasons of other domains are not ours."""
+_WAITING = frozenset({"NEEDS_APPROVAL", "DELAYED"})
 _DETAILS = "grpc-status-details-bin"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -31,6 +32,9 @@ class Fault:
     field: str = ""
     retry_after_ms: int = 0
     request_id: str = ""
+    proposal: str = ""
+    quorum: str = ""
+    summary: str = ""
 
 
 class ClientError(KeyvaultError):
@@ -64,6 +68,19 @@ class LimitExceeded(KeyvaultRpcError):
 
 class PreconditionFailed(KeyvaultRpcError):
     """The key, the statement or the payload's own time does not fit the present state; ``reason`` says which."""
+
+
+class NeedsApproval(PreconditionFailed):
+    """Members must approve first. Not final: send the same request with the same id when they have.
+
+    ``proposal`` is the resource name, ``quorum`` whom it needs, ``summary`` what is to be signed, in plain words.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.proposal = fault.proposal
+        self.quorum = fault.quorum
+        self.summary = fault.summary
 
 
 class InvalidRequest(KeyvaultRpcError):
@@ -142,6 +159,8 @@ def error_of(fault: Fault) -> KeyvaultRpcError:
     """Return the error for this fault."""
     if fault.code is grpc.StatusCode.RESOURCE_EXHAUSTED and fault.reason == "LIMIT_EXCEEDED":
         return LimitExceeded(fault)
+    if fault.code is grpc.StatusCode.FAILED_PRECONDITION and fault.reason in _WAITING and fault.proposal:
+        return NeedsApproval(fault)
     return _CLASSES.get(fault.code, KeyvaultRpcError)(fault)
 
 
@@ -176,6 +195,9 @@ def fault_of_item(error: signing_pb2.SignError, request_id: str) -> Fault:
         rules=tuple(error.rules),
         retry_after_ms=error.retry_after_ms,
         request_id=request_id,
+        proposal=error.proposal,
+        quorum=error.quorum,
+        summary=error.summary,
     )
 
 
@@ -194,5 +216,8 @@ def _with_details(fault: Fault, data: bytes) -> Fault:
         reason=info.reason if info.domain == DOMAIN else "",
         rules=tuple(rules),
         retry_after_ms=retry.retry_delay.ToMilliseconds(),
+        proposal=info.metadata.get("proposal", ""),
+        quorum=info.metadata.get("quorum", ""),
+        summary=info.metadata.get("summary", ""),
         field=request.field_violations[0].field if request.field_violations else "",
     )

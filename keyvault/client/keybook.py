@@ -94,4 +94,7 @@ def _key(name: KeyName, message: types_pb2.Key) -> Key:
         provenance=wire.PROVENANCES.word("key.provenance", message.provenance),
         public_key=message.public_key,
         created_at=UnixMillis(message.create_time_ms),
+        primary=message.primary,
+        rotate_by=UnixMillis(message.rotate_by_ms) if message.rotate_by_ms else None,
+        destroy_at=UnixMillis(message.destroy_at_ms) if message.destroy_at_ms else None,
     )

@@ -13,10 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault import intents
+from keyvault.core.approvals import EnvelopeSignature, Voice
+from keyvault.core.charter import Charter
 from keyvault.core.ids import KeyId, UnixMillis
-from keyvault.core.intent import Output, PayloadKind
+from keyvault.core.intent import Completeness, Effect, Output, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState
 from keyvault.core.policy import Policy
+from keyvault.core.proposals import Outcome
+from keyvault.core.statements import Statement
 
 _DIGITS = 32
 
@@ -118,6 +122,8 @@ class Key:
     """One version of a key. ``name`` is ``enclaves/{enclave}/keys/{key}/versions/{version}``.
 
     ``public_key`` is the SEC 1 uncompressed point (65 bytes), the Ed25519 key (32 bytes), or empty for HMAC.
+    ``primary``: it signs when a request names no version. ``rotate_by``: when its cryptoperiod ends, if it has one.
+    ``destroy_at`` stands while its destruction is scheduled.
     """
 
     name: str
@@ -128,6 +134,9 @@ class Key:
     provenance: KeyProvenance
     public_key: bytes
     created_at: UnixMillis
+    primary: bool = True
+    rotate_by: UnixMillis | None = None
+    destroy_at: UnixMillis | None = None
 
     @property
     def public_key_pem(self) -> str:
@@ -161,6 +170,7 @@ class EnclaveInfo:
     import_public_key: bytes
     ledger_size: int
     epoch: int
+    charter_version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,3 +180,76 @@ class PublishedPolicy:
     policy: Policy
     document: bytes
     sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedCharter:
+    """The charter in force, its document as it stands in the ledger, and the document's SHA-256."""
+
+    charter: Charter
+    document: bytes
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ballot:
+    """A member's word about a proposal. ``counts``: it does now; not if the member, or the key, was removed."""
+
+    member: str
+    voice: Voice
+    signature: EnvelopeSignature
+    at: UnixMillis
+    ledger_index: int
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """Why to look twice at an effect (from 0), and what it is compared with; the server's word."""
+
+    effect: int
+    mark: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureSubject:
+    """What is to be signed, decoded on this machine. ``words``: one sentence an effect, joined by line feeds."""
+
+    request_id: str
+    principal: str
+    key: str
+    payload: Payload
+    effects: tuple[Effect, ...]
+    signing_input: bytes
+    completeness: Completeness
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What waits, or waited, for members. ``statement`` is what they sign, ``said`` what it says.
+
+    ``name`` is ``enclaves/{enclave}/proposals/{id}``, ``id`` the SHA-256 of the statement in hex. ``approved_at`` and
+    ``due_at`` stand while its quorum is complete. ``document`` is the policy or charter that is proposed; empty in
+    lists and when the proposal has ended, as ``subject`` is None in lists.
+    """
+
+    name: str
+    id: str
+    statement: bytes
+    said: Statement
+    outcome: Outcome
+    signature: EnvelopeSignature | None
+    created_at: UnixMillis
+    ledger_index: int
+    quorum: str
+    ballots: tuple[Ballot, ...]
+    approved_by: tuple[str, ...]
+    approved_at: UnixMillis | None
+    due_at: UnixMillis | None
+    vetoed_before: str
+    subject: SignatureSubject | None
+    document: bytes
+    remarks: tuple[Remark, ...]
+    closed_index: int | None

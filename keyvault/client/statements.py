@@ -1,4 +1,4 @@
-"""Statements: how a member says yes to a change (see ``core.approvals`` for what a statement is)."""
+"""Statements, and how a member says something to them (see ``core.statements`` for what a statement is)."""
 
 import secrets
 from collections.abc import Mapping
@@ -11,17 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from keyvault.client.credentials import read_small
 from keyvault.client.results import EnclaveInfo
-from keyvault.core.approvals import (
-    PAYLOAD_TYPE,
-    Action,
-    Envelope,
-    EnvelopeSignature,
-    Statement,
-    keyid_of,
-    pre_authentication_encoding,
-)
+from keyvault.core.approvals import EnvelopeSignature, Voice, keyid_of, signed_bytes
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import MemberName, UnixMillis, parse_enclave_name, parse_member_name
+from keyvault.core.statements import Action, Statement
 
 _NONCE_BYTES = 16
 
@@ -106,7 +99,7 @@ def make_statement(
         enclave=parse_enclave_name(enclave.name.removeprefix("enclaves/")),
         enclave_id=enclave.enclave_id.hex(),
         policy_version=enclave.policy_version,
-        requester=parse_member_name(requester),
+        requester=str(parse_member_name(requester)),
         parameters=tuple(sorted(parameters.items())),
         nonce=secrets.token_hex(_NONCE_BYTES),
         expires_at=UnixMillis(expires_at),
@@ -115,11 +108,6 @@ def make_statement(
     return statement
 
 
-def sign_statement(statement: Statement, *signers: MemberSigner) -> Envelope:
-    """Return the statement with these members' signatures, ready to be sent."""
-    payload = statement.encode()
-    message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
-    signatures = tuple(
-        EnvelopeSignature(keyid=keyid_of(signer.public_key), sig=signer.sign(message)) for signer in signers
-    )
-    return Envelope(payload=payload, payload_type=PAYLOAD_TYPE, signatures=signatures)
+def say(statement: bytes, voice: Voice, signer: MemberSigner) -> EnvelopeSignature:
+    """Return the member's signature that says this to a statement (DSSE, see ``core.approvals``)."""
+    return EnvelopeSignature(keyid=keyid_of(signer.public_key), sig=signer.sign(signed_bytes(voice, statement)))

@@ -14,10 +14,11 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from keyvault.client.aio import AsyncClient
 from keyvault.client.audit import LedgerEntry
 from keyvault.client.credentials import Credentials
-from keyvault.client.results import Signed
+from keyvault.client.results import EnclaveInfo, Proposal, Signed
 from keyvault.client.retry import Timing
 from keyvault.client.stream import SignStream
 from keyvault.core.intent import Payload
+from keyvault.core.statements import Action, Statement
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,12 +121,25 @@ class Client:
     get_key = _sync(AsyncClient.get_key)
     list_keys = _sync(AsyncClient.list_keys)
     get_policy = _sync(AsyncClient.get_policy)
+    get_charter = _sync(AsyncClient.get_charter)
+    list_freezes = _sync(AsyncClient.list_freezes)
+    get_proposal = _sync(AsyncClient.get_proposal)
+    list_proposals = _sync(AsyncClient.list_proposals)
+    propose = _sync(AsyncClient.propose)
+    cast = _sync(AsyncClient.cast)
+    change = _sync(AsyncClient.change)
     create_key = _sync(AsyncClient.create_key)
     import_hmac_key = _sync(AsyncClient.import_hmac_key)
-    disable_key = _sync(AsyncClient.disable_key)
+    rotate_key = _sync(AsyncClient.rotate_key)
     enable_key = _sync(AsyncClient.enable_key)
+    disable_key = _sync(AsyncClient.disable_key)
+    destroy_key = _sync(AsyncClient.destroy_key)
+    keep_key = _sync(AsyncClient.keep_key)
     publish_policy = _sync(AsyncClient.publish_policy)
-    apply_change = _sync(AsyncClient.apply_change)
+    change_charter = _sync(AsyncClient.change_charter)
+    freeze = _sync(AsyncClient.freeze)
+    thaw = _sync(AsyncClient.thaw)
+    record_ceremony_step = _sync(AsyncClient.record_ceremony_step)
     checkpoint = _sync(AsyncClient.checkpoint)
     inclusion_proof = _sync(AsyncClient.inclusion_proof)
     consistency_proof = _sync(AsyncClient.consistency_proof)
@@ -135,6 +149,24 @@ class Client:
         entries = self._client.entries(start)
         while (entry := self._run(_next(entries))) is not None:
             yield entry
+
+    def make_statement(
+        self,
+        enclave: EnclaveInfo,
+        action: Action,
+        parameters: Mapping[str, str],
+        *,
+        requester: str,
+        life_ms: int | None = None,
+    ) -> Statement:
+        """Return a statement for this enclave; see ``AsyncClient.make_statement``."""
+        return self._client.make_statement(enclave, action, parameters, requester=requester, life_ms=life_ms)
+
+    def watch_proposal(self, name: str) -> Iterator[Proposal]:
+        """Yield the proposal as it is, then after each change, until it has ended."""
+        seen = self._client.watch_proposal(name)
+        while (proposal := self._run(_next(seen))) is not None:
+            yield proposal
 
     def stream(self) -> "BlockingSignStream":
         """Return a new stream of signature requests, to be used in ``with``."""
@@ -178,8 +210,8 @@ class BlockingSignStream:
         return self._thread.start(_answer(answer))
 
 
-async def _next(entries: AsyncIterator[LedgerEntry]) -> LedgerEntry | None:
-    return await anext(entries, None)
+async def _next(items: AsyncIterator[R]) -> R | None:
+    return await anext(items, None)
 
 
 async def _answer(future: asyncio.Future[Signed]) -> Signed:

@@ -5,7 +5,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.ids import LedgerIndex
 from keyvault.engine.enclave import Enclave
 from keyvault.ledger import proof
-from keyvault.rpc.auth import Context, Door
+from keyvault.rpc.auth import READERS, Context, Door
 from keyvault.rpc.keys import check_enclave, guarded
 from keyvault.v1 import audit_pb2, audit_pb2_grpc
 
@@ -15,7 +15,7 @@ _CHUNK = 32
 
 
 class AuditService(audit_pb2_grpc.AuditServiceServicer):
-    """The ledger of one enclave, for roles admin and auditor."""
+    """The ledger of one enclave, for members and auditors."""
 
     def __init__(self, enclave: Enclave, door: Door) -> None:
         self._enclave = enclave
@@ -25,7 +25,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self, request: audit_pb2.ListEntriesRequest, context: Context
     ) -> audit_pb2.ListEntriesResponse:
         """See audit.proto."""
-        await self._door.admit(context, "admin", "auditor")
+        await self._door.admit(context, *READERS)
 
         async def work() -> audit_pb2.ListEntriesResponse:
             check_enclave(self._enclave, "parent", request.parent)
@@ -41,7 +41,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self, request: audit_pb2.GetCheckpointRequest, context: Context
     ) -> audit_pb2.GetCheckpointResponse:
         """See audit.proto."""
-        await self._door.admit(context, "admin", "auditor")
+        await self._door.admit(context, *READERS)
 
         async def work() -> audit_pb2.GetCheckpointResponse:
             check_enclave(self._enclave, "parent", request.parent)
@@ -54,7 +54,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self, request: audit_pb2.GetInclusionProofRequest, context: Context
     ) -> audit_pb2.GetInclusionProofResponse:
         """See audit.proto."""
-        await self._door.admit(context, "admin", "auditor")
+        await self._door.admit(context, *READERS)
 
         async def work() -> audit_pb2.GetInclusionProofResponse:
             check_enclave(self._enclave, "parent", request.parent)
@@ -68,7 +68,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self, request: audit_pb2.GetConsistencyProofRequest, context: Context
     ) -> audit_pb2.GetConsistencyProofResponse:
         """See audit.proto."""
-        await self._door.admit(context, "admin", "auditor")
+        await self._door.admit(context, *READERS)
 
         async def work() -> audit_pb2.GetConsistencyProofResponse:
             check_enclave(self._enclave, "parent", request.parent)

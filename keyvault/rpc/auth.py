@@ -12,6 +12,8 @@ from keyvault.core.ids import Principal, parse_principal, role_of
 Context = grpc.aio.ServicerContext[Any, Any]
 """One call, whatever its messages are."""
 
+READERS = ("admin", "approver", "auditor")
+"""Roles that may read keys, policy, charter, proposals and the ledger."""
 _SAN = "x509_subject_alternative_name"
 
 

@@ -4,16 +4,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault import intents
-from keyvault.core.ids import EnclaveName
 from keyvault.core.keys import KeyAlgorithm, KeyVersion, resource_name
+from keyvault.core.state import State
 from keyvault.ledger import wire
 from keyvault.v1 import types_pb2
 
 
-def key_to_proto(enclave: EnclaveName, key: KeyVersion) -> types_pb2.Key:
+def key_to_proto(state: State, key: KeyVersion) -> types_pb2.Key:
     """Return the key as the API shows it."""
     return types_pb2.Key(
-        name=resource_name(enclave, key.key, key.version),
+        name=resource_name(state.enclave, key.key, key.version),
         algorithm=wire.ALGORITHMS.numbers[key.algorithm],
         state=wire.STATES.numbers[key.state],
         provenance=wire.PROVENANCES.numbers[key.provenance],
@@ -21,6 +21,9 @@ def key_to_proto(enclave: EnclaveName, key: KeyVersion) -> types_pb2.Key:
         public_key_pem=public_key_pem(key.algorithm, key.public_key),
         ethereum_address=intents.ethereum_address(key.public_key) if key.algorithm is KeyAlgorithm.SECP256K1 else "",
         create_time_ms=key.created_at,
+        primary=state.keys[key.key].primary == key.version,
+        rotate_by_ms=key.rotate_by or 0,
+        destroy_at_ms=key.destroy_at or 0,
     )
 
 

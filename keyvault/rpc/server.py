@@ -76,9 +76,10 @@ class Server:
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=limits.CALLS_MAX)
         self._health = health.aio.HealthServicer()
         self._signing = SigningService(enclave, door, clock)
+        self._governance = GovernanceService(enclave, door, clock)
         signing_pb2_grpc.add_SigningServiceServicer_to_server(self._signing, self._server)
         keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyService(enclave, door), self._server)
-        governance_pb2_grpc.add_GovernanceServiceServicer_to_server(GovernanceService(enclave, door), self._server)
+        governance_pb2_grpc.add_GovernanceServiceServicer_to_server(self._governance, self._server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(enclave, door), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -111,4 +112,5 @@ class Server:
         """Say NOT_SERVING, take no new calls, give those in flight ``grace_s`` seconds, then cut them."""
         await self._health.enter_graceful_shutdown()
         self._signing.drain()
+        self._governance.drain()
         await self._server.stop(grace_s)

@@ -8,12 +8,22 @@ import grpc
 from keyvault import intents
 from keyvault.core import limits
 from keyvault.core.commands import RequestSignature
-from keyvault.core.errors import KeyvaultError, Malformed, NotFound, Overloaded, Unavailable
-from keyvault.core.events import SignatureIssued, SignatureRefused, SignatureRequest
+from keyvault.core.errors import (
+    ApprovalNeeded,
+    KeyvaultError,
+    Malformed,
+    NotFound,
+    Overloaded,
+    Reason,
+    Unavailable,
+)
+from keyvault.core.events import SignatureEscalated, SignatureIssued, SignatureRefused, SignatureRequest
 from keyvault.core.ids import Principal, parse_request_id
 from keyvault.core.intent import Output, PayloadKind
 from keyvault.core.keys import resource_name
+from keyvault.core.proposals import proposal_name, short
 from keyvault.core.state import State, find_key, split_key_name
+from keyvault.core.statements import decode_statement, proposal_id_of
 from keyvault.engine.clock import Clock
 from keyvault.engine.enclave import Enclave
 from keyvault.engine.sequencer import Recorded, Waiter
@@ -21,7 +31,7 @@ from keyvault.ledger import wire
 from keyvault.rpc.auth import Context, Door
 from keyvault.rpc.convert import key_to_proto
 from keyvault.rpc.names import parse_key_name
-from keyvault.rpc.status import Failure, abort, failure_of, refusal
+from keyvault.rpc.status import Failure, abort, approval_needed, failure_of, refusal
 from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
 
 
@@ -73,7 +83,7 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
             enclave, key, version = parse_key_name("name", request.name)
             if enclave != self._enclave.state.enclave:
                 raise NotFound(f"this server has no enclave {enclave}")
-            return key_to_proto(self._enclave.state.enclave, find_key(self._enclave.state, key, version))
+            return key_to_proto(self._enclave.state, find_key(self._enclave.state, key, version))
         except KeyvaultError as error:
             await abort(context, failure_of(error))
             raise
@@ -98,6 +108,8 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
                 return _response(self._enclave.state, event, recorded.index)
             case SignatureRefused() as event:
                 return refusal(event.reason, event.explanation, event.rules)
+            case SignatureEscalated() as event:
+                return approval_needed(_needed(self._enclave.state, event))
             case event:
                 raise TypeError(type(event))
 
@@ -116,6 +128,17 @@ def parse(request: signing_pb2.SignRequest, principal: Principal, state: State) 
         payload=payload,
     )
     return RequestSignature(request=asked, intent=intents.parse(payload))
+
+
+def _needed(state: State, event: SignatureEscalated) -> ApprovalNeeded:
+    name, quorum = proposal_id_of(event.statement), decode_statement(event.statement)["quorum"]
+    return ApprovalNeeded(
+        Reason.NEEDS_APPROVAL,
+        f"proposal {short(name)} needs {quorum}; ask again with the same request id when members approved",
+        proposal=proposal_name(state.enclave, name),
+        quorum=quorum,
+        summary=intents.describe(intents.parse(event.request.payload)),
+    )
 
 
 def _response(state: State, event: SignatureIssued, index: int) -> signing_pb2.SignResponse:

@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from keyvault.core import limits
 from keyvault.core.errors import (
+    ApprovalNeeded,
     Broken,
     Conflict,
     DeadlinePassed,
@@ -40,6 +41,13 @@ _BY_REASON = {
     Reason.STATEMENT_EXPIRED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.STATEMENT_MISMATCH: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.STATE_MISMATCH: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NEEDS_APPROVAL: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.DELAYED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.VETOED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.PROPOSAL_EXPIRED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.POLICY_CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.ALREADY_DECIDED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 _BY_FAMILY: tuple[tuple[type[KeyvaultError], grpc.StatusCode, str], ...] = (
@@ -58,7 +66,10 @@ _BY_FAMILY: tuple[tuple[type[KeyvaultError], grpc.StatusCode, str], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """An error as the caller will see it. ``reason`` is from the closed list; ``retry_after_ms`` 0: useless."""
+    """An error as the caller will see it. ``reason`` is from the closed list; ``retry_after_ms`` 0: useless.
+
+    ``proposal`` (a resource name), ``quorum`` and ``summary`` stand where members must approve first.
+    """
 
     code: grpc.StatusCode
     reason: str
@@ -66,6 +77,9 @@ class Failure:
     retry_after_ms: int = 0
     rules: tuple[str, ...] = ()
     field: str = ""
+    proposal: str = ""
+    quorum: str = ""
+    summary: str = ""
 
     def to_stream(self) -> signing_pb2.SignError:
         """Return it as an item of a stream."""
@@ -75,6 +89,9 @@ class Failure:
             reason=self.reason,
             retry_after_ms=self.retry_after_ms,
             rules=self.rules[: limits.RULES_TOLD_MAX],
+            proposal=self.proposal,
+            quorum=self.quorum,
+            summary=self.summary,
         )
 
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
@@ -84,6 +101,10 @@ class Failure:
         if self.rules:
             details.metadata["rules"] = ",".join(self.rules[: limits.RULES_TOLD_MAX])
             details.metadata["rule_count"] = str(len(self.rules))
+        if self.proposal:
+            details.metadata["proposal"] = self.proposal
+            details.metadata["quorum"] = self.quorum
+            details.metadata["summary"] = self.summary
         status.details.add().Pack(details)
         if self.retry_after_ms:
             delay = Duration()
@@ -103,6 +124,8 @@ def failure_of(error: Exception) -> Failure:
     if not isinstance(error, KeyvaultError):
         log.error("unforeseen", error=repr(error), exc_info=error)
         return failure_of(Broken("unforeseen"))
+    if isinstance(error, ApprovalNeeded):
+        return approval_needed(error)
     if isinstance(error, Refused):
         return refusal(error.reason, error.explanation, error.rules)
     code, reason = next((code, reason) for family, code, reason in _BY_FAMILY if isinstance(error, family))
@@ -117,9 +140,29 @@ def failure_of(error: Exception) -> Failure:
     )
 
 
+def approval_needed(error: ApprovalNeeded) -> Failure:
+    """Return what the caller sees when members must approve first. Texts are cut so that gRPC carries them."""
+    return Failure(
+        code=_BY_REASON[error.reason],
+        reason=error.reason.value,
+        message=cut(error.explanation, limits.EXPLANATION_CHARS_MAX),
+        proposal=error.proposal,
+        quorum=cut(error.quorum, limits.APPROVAL_QUORUM_BYTES_MAX),
+        summary=cut(error.summary, limits.APPROVAL_SUMMARY_BYTES_MAX),
+    )
+
+
 def refusal(reason: Reason, explanation: str, rules: tuple[str, ...]) -> Failure:
     """Return what the caller sees of a refusal."""
     return Failure(code=_BY_REASON[reason], reason=reason.value, message=explanation, rules=rules)
+
+
+def cut(text: str, size: int) -> str:
+    """Return the text, or its beginning and three dots, in at most so many bytes of UTF-8."""
+    data = text.encode()
+    if len(data) <= size:
+        return text
+    return data[: size - 3].decode(errors="ignore") + "..."
 
 
 async def abort(context: "grpc.aio.ServicerContext[Any, Any]", failure: Failure) -> None:

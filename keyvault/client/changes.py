@@ -1,0 +1,246 @@
+"""Every change that members can ask for, a method each.
+
+Each asks as ``signer``, and approves as each of ``approvers`` at once: for scripts, and for enclaves whose members'
+keys are in one hand. Where they are with people, leave ``approvers`` out: the proposal that comes back is open, and
+everybody approves it from their own machine (``cast``, or ``keyvault approve``).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from keyvault.client.errors import invalid
+from keyvault.client.governance import Governance
+from keyvault.client.results import EnclaveInfo, Proposal
+from keyvault.client.statements import MemberSigner
+from keyvault.core import limits
+from keyvault.core.approvals import Voice
+from keyvault.core.charter import Charter
+from keyvault.core.errors import Malformed
+from keyvault.core.keys import KeyAlgorithm, KeyState
+from keyvault.core.policy import Policy
+from keyvault.core.proposals import Outcome
+from keyvault.core.statements import Action, FreezeScope
+from keyvault.core.wrap import wrap_secret
+from keyvault.ledger.codec_charter import encode_charter
+from keyvault.ledger.codec_policy import encode_policy
+
+
+class Changes(Governance):
+    """Changes of one enclave. All return the proposal as it is then; ``outcome`` says whether it is done."""
+
+    async def change(
+        self,
+        action: Action,
+        parameters: Mapping[str, str],
+        *,
+        signer: MemberSigner,
+        approvers: Sequence[MemberSigner] = (),
+        document: bytes = b"",
+        wrapped_secret: bytes = b"",
+        life_ms: int | None = None,
+    ) -> Proposal:
+        """Ask for a change, and approve it as each of the approvers.
+
+        Raises Denied if the signer may not ask, PreconditionFailed if it does not fit the state, policy or time.
+        """
+        enclave = await self.get_enclave()
+        statement = self.make_statement(enclave, action, parameters, requester=signer.member, life_ms=life_ms)
+        proposal = await self.propose(statement, signer, document=document, wrapped_secret=wrapped_secret)
+        for approver in approvers:
+            if proposal.outcome is Outcome.OPEN:
+                proposal = await self.cast(proposal, Voice.APPROVE, approver)
+        return proposal
+
+    # Keys ---------------------------------------------------------------------------------------------------------
+
+    async def create_key(
+        self,
+        key: str,
+        algorithm: KeyAlgorithm,
+        *,
+        signer: MemberSigner,
+        approvers: Sequence[MemberSigner] = (),
+        initial: KeyState = KeyState.ACTIVE,
+        cryptoperiod_days: int = 0,
+        propose_rotation: bool = False,
+    ) -> Proposal:
+        """Make a key in the token. ``cryptoperiod_days`` 0: it is never due for rotation."""
+        parameters = {
+            "key": self._key_name(key).key,
+            "algorithm": algorithm.value,
+            "initial": initial.value,
+            "cryptoperiod_days": str(cryptoperiod_days),
+            "rotation": "propose" if propose_rotation else "warn",
+        }
+        return await self.change(Action.KEY_CREATE, parameters, signer=signer, approvers=approvers)
+
+    async def import_hmac_key(
+        self,
+        key: str,
+        secret: bytes,
+        *,
+        signer: MemberSigner,
+        approvers: Sequence[MemberSigner] = (),
+        initial: KeyState = KeyState.ACTIVE,
+        cryptoperiod_days: int = 0,
+    ) -> Proposal:
+        """Wrap an HMAC-SHA256 secret here, so that only the token can open it, and make it a key there."""
+        wrapped = _wrapped(await self.get_enclave(), secret)
+        parameters = {
+            "key": self._key_name(key).key,
+            "algorithm": KeyAlgorithm.HMAC_SHA256.value,
+            "initial": initial.value,
+            "cryptoperiod_days": str(cryptoperiod_days),
+            "rotation": "warn",
+            "wrapped_sha256": hashlib.sha256(wrapped).hexdigest(),
+        }
+        return await self.change(
+            Action.KEY_IMPORT, parameters, signer=signer, approvers=approvers, wrapped_secret=wrapped
+        )
+
+    async def rotate_key(
+        self,
+        key: str,
+        *,
+        signer: MemberSigner,
+        approvers: Sequence[MemberSigner] = (),
+        initial: KeyState = KeyState.ACTIVE,
+        secret: bytes | None = None,
+    ) -> Proposal:
+        """Make the next version, which takes the primary's place as soon as it is active.
+
+        ``secret`` goes with a key that was imported.
+        """
+        name = self._key_name(key)
+        newest = max(found.version for found in await self.list_keys(name.key))
+        wrapped = b"" if secret is None else _wrapped(await self.get_enclave(), secret)
+        parameters = {
+            "key": name.key,
+            "version": str(newest + 1),
+            "initial": initial.value,
+            "wrapped_sha256": hashlib.sha256(wrapped).hexdigest() if wrapped else "",
+        }
+        return await self.change(
+            Action.KEY_ROTATE, parameters, signer=signer, approvers=approvers, wrapped_secret=wrapped
+        )
+
+    async def enable_key(
+        self, key: str, *, signer: MemberSigner, approvers: Sequence[MemberSigner] = (), version: int | None = None
+    ) -> Proposal:
+        """Let a version that is disabled or pre-active sign. Without ``version``: the primary."""
+        return await self._turn(Action.KEY_ENABLE, key, version, signer, approvers)
+
+    async def disable_key(
+        self, key: str, *, signer: MemberSigner, approvers: Sequence[MemberSigner] = (), version: int | None = None
+    ) -> Proposal:
+        """Let a version sign nothing any more, from the next decision on; one member's signature is enough."""
+        return await self._turn(Action.KEY_DISABLE, key, version, signer, approvers)
+
+    async def destroy_key(
+        self,
+        key: str,
+        *,
+        signer: MemberSigner,
+        approvers: Sequence[MemberSigner] = (),
+        version: int | None = None,
+        after_days: int = limits.DESTRUCTION_DAYS,
+    ) -> Proposal:
+        """Schedule the destruction of a version; it is disabled when this is approved."""
+        parameters = {**await self._version(key, version), "after_days": str(after_days)}
+        return await self.change(Action.KEY_DESTROY, parameters, signer=signer, approvers=approvers)
+
+    async def keep_key(
+        self, key: str, *, signer: MemberSigner, approvers: Sequence[MemberSigner] = (), version: int | None = None
+    ) -> Proposal:
+        """Do not destroy a version that was to be; it stays disabled."""
+        return await self._turn(Action.KEY_KEEP, key, version, signer, approvers)
+
+    # Policy, charter, freezes, ceremonies -------------------------------------------------------------------------
+
+    async def publish_policy(
+        self, policy: Policy, *, signer: MemberSigner, approvers: Sequence[MemberSigner] = ()
+    ) -> Proposal:
+        """Publish the next policy; its version must be one more than that in force."""
+        document = encode_policy(policy)
+        parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": str(policy.version)}
+        return await self.change(
+            Action.POLICY_PUBLISH,
+            parameters,
+            signer=signer,
+            approvers=approvers,
+            document=document,
+            life_ms=limits.PROPOSAL_LIFE_MS_MAX,  # it may have a delay to wait for
+        )
+
+    async def change_charter(
+        self,
+        charter: Charter,
+        *,
+        signer: MemberSigner,
+        approvers: Sequence[MemberSigner] = (),
+        break_glass_reason: str | None = None,
+    ) -> Proposal:
+        """Replace members, groups and thresholds; the version must be one more than that in force.
+
+        With a reason: by break-glass, for when the charter's own threshold cannot be met.
+        """
+        try:
+            document = encode_charter(charter)
+        except Malformed as error:
+            raise invalid(error) from None
+        parameters = {"charter_sha256": hashlib.sha256(document).hexdigest(), "version": str(charter.version)}
+        action = Action.CHARTER_CHANGE
+        if break_glass_reason is not None:
+            action = Action.BREAK_GLASS
+            parameters["reason"] = break_glass_reason
+        return await self.change(
+            action,
+            parameters,
+            signer=signer,
+            approvers=approvers,
+            document=document,
+            life_ms=limits.PROPOSAL_LIFE_MS_MAX,
+        )
+
+    async def freeze(
+        self, scope: FreezeScope, name: str, *, signer: MemberSigner, approvers: Sequence[MemberSigner] = ()
+    ) -> Proposal:
+        """Let nothing be signed for a key, a principal, a venue or the whole enclave (name ""), at once."""
+        return await self.change(Action.FREEZE, {"scope": scope, "name": name}, signer=signer, approvers=approvers)
+
+    async def thaw(
+        self, scope: FreezeScope, name: str, *, signer: MemberSigner, approvers: Sequence[MemberSigner] = ()
+    ) -> Proposal:
+        """Lift a freeze."""
+        return await self.change(Action.THAW, {"scope": scope, "name": name}, signer=signer, approvers=approvers)
+
+    async def record_ceremony_step(
+        self,
+        ceremony: str,
+        step: int,
+        record_sha256: bytes,
+        *,
+        signer: MemberSigner,
+        approvers: Sequence[MemberSigner] = (),
+    ) -> Proposal:
+        """Let members vouch for a step of a ceremony, whose record has this SHA-256."""
+        parameters = {"ceremony": ceremony, "step": str(step), "record_sha256": record_sha256.hex()}
+        return await self.change(Action.CEREMONY_STEP, parameters, signer=signer, approvers=approvers)
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    async def _turn(
+        self, action: Action, key: str, version: int | None, signer: MemberSigner, approvers: Sequence[MemberSigner]
+    ) -> Proposal:
+        return await self.change(action, await self._version(key, version), signer=signer, approvers=approvers)
+
+    async def _version(self, key: str, version: int | None) -> dict[str, str]:
+        found = await self.get_key(key if version is None else f"{self._key_name(key).key}/versions/{version}")
+        return {"key": found.key, "version": str(found.version)}
+
+
+def _wrapped(enclave: EnclaveInfo, secret: bytes) -> bytes:
+    try:
+        return wrap_secret(enclave.import_public_key, secret)
+    except Malformed as error:
+        raise invalid(error) from None

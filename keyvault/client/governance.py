@@ -1,0 +1,243 @@
+"""How things stand, and what members say: the conversation under every change of power.
+
+The certificate opens the door; the statement that a member signs is the change. Whatever is sent again is the same
+again, so retries are safe. ``changes`` has a method for each change.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+
+import grpc
+
+from keyvault.client.caller import Caller
+from keyvault.client.errors import KeyvaultRpcError, SignatureMismatch, UnusableAnswer, error_of, fault_of_call, invalid
+from keyvault.client.names import KeyName
+from keyvault.client.proposals import proposal_of
+from keyvault.client.results import EnclaveInfo, Key, Proposal, PublishedCharter, PublishedPolicy
+from keyvault.client.retry import pause_or_raise
+from keyvault.client.statements import MemberSigner, make_statement, say
+from keyvault.core import limits
+from keyvault.core.approvals import EnvelopeSignature, Voice
+from keyvault.core.errors import Malformed
+from keyvault.core.proposals import Outcome
+from keyvault.core.statements import Action, FreezeScope, Statement
+from keyvault.ledger import wire
+from keyvault.ledger.codec_charter import decode_charter
+from keyvault.ledger.codec_policy import decode_policy
+from keyvault.v1 import governance_pb2, keys_pb2, types_pb2
+
+
+class Governance(Caller):
+    """Keys, policy, charter and proposals of one enclave."""
+
+    # How things stand -------------------------------------------------------------------------------------------
+
+    async def get_enclave(self) -> EnclaveInfo:
+        """Return what is known of the enclave. Raises SignatureMismatch if it is not the one that is expected."""
+        request = keys_pb2.GetEnclaveRequest(name=self._parent)
+        message = await self.transport.call(self.transport.keys.GetEnclave, request)
+        if message.name != self._parent:
+            raise SignatureMismatch(f"asked for {self._parent}, the server describes {message.name[:200]!r}")
+        if self._enclave_id not in (None, message.enclave_id):
+            raise SignatureMismatch(f"the enclave's id is {message.enclave_id.hex()}, another one is expected")
+        if self._log_vkey not in (None, message.log_vkey):
+            raise SignatureMismatch(f"the log's key is {message.log_vkey[:200]!r}, another one is expected")
+        self._enclave_id, self._log_vkey = message.enclave_id, message.log_vkey
+        return EnclaveInfo(
+            name=message.name,
+            enclave_id=message.enclave_id,
+            policy_version=message.policy_version,
+            log_vkey=message.log_vkey,
+            import_public_key=message.import_public_key,
+            ledger_size=message.ledger_size,
+            epoch=message.epoch,
+            charter_version=message.charter_version,
+        )
+
+    async def get_key(self, key: str) -> Key:
+        """Return one key: the primary version, or the one that is named."""
+        name = self._key_name(key)
+        request = keys_pb2.GetKeyRequest(name=name.resource)
+        return self._keybook.key_of(name, await self.transport.call(self.transport.keys.GetKey, request))
+
+    async def list_keys(self, key: str | None = None) -> tuple[Key, ...]:
+        """Return the primary versions of all keys by name, or all versions of one key."""
+        parent = self._parent if key is None else self._key_name(key).resource
+        keys: list[Key] = []
+        token = ""
+        while True:
+            request = keys_pb2.ListKeysRequest(parent=parent, page_token=token)
+            page = await self.transport.call(self.transport.keys.ListKeys, request)
+            keys += (self._keybook.key_of(self._listed(each), each) for each in page.keys)
+            token = page.next_page_token
+            if not token:
+                return tuple(keys)
+            if len(keys) >= limits.KEYS_MAX or not page.keys:
+                raise UnusableAnswer("the list of keys does not end")
+
+    async def get_policy(self) -> PublishedPolicy:
+        """Return the policy in force."""
+        request = governance_pb2.GetPolicyRequest(parent=self._parent)
+        message = await self.transport.call(self.transport.governance.GetPolicy, request)
+        _check_hash(message.document, message.sha256)
+        try:
+            policy = decode_policy(message.document)
+        except Malformed as error:
+            raise UnusableAnswer(f"the policy document cannot be read: {error}") from None
+        return PublishedPolicy(policy=policy, document=message.document, sha256=message.sha256)
+
+    async def get_charter(self) -> PublishedCharter:
+        """Return the charter in force."""
+        request = governance_pb2.GetCharterRequest(parent=self._parent)
+        message = await self.transport.call(self.transport.governance.GetCharter, request)
+        _check_hash(message.document, message.sha256)
+        try:
+            charter = decode_charter(message.document)
+        except Malformed as error:
+            raise UnusableAnswer(f"the charter cannot be read: {error}") from None
+        return PublishedCharter(charter=charter, document=message.document, sha256=message.sha256)
+
+    async def list_freezes(self) -> tuple[tuple[FreezeScope, str], ...]:
+        """Return what is frozen: scope and name; the name of the whole enclave is empty."""
+        request = governance_pb2.ListFreezesRequest(parent=self._parent)
+        message = await self.transport.call(self.transport.governance.ListFreezes, request)
+        try:
+            return tuple((wire.FREEZE_SCOPES.word("scope", each.scope), each.name) for each in message.freezes)
+        except Malformed as error:
+            raise UnusableAnswer(f"a freeze cannot be read: {error}") from None
+
+    async def get_proposal(self, name: str) -> Proposal:
+        """Return a proposal that is open, or ended lately: by its name, its 64 hex digits, or the first 8 or more.
+
+        Raises SignatureMismatch if what came is not what the statement names.
+        """
+        request = governance_pb2.GetProposalRequest(name=self._proposal_name(name))
+        message = await self.transport.call(self.transport.governance.GetProposal, request)
+        if not message.name.startswith(request.name):
+            raise SignatureMismatch(f"asked for {request.name}, the server shows {message.name[:200]!r}")
+        return self._proposal(message)
+
+    async def list_proposals(self, *, include_closed: bool = False) -> tuple[Proposal, ...]:
+        """Return the open proposals, the newest first, without payloads and documents; closed ones, too, if asked."""
+        found: list[Proposal] = []
+        token = ""
+        while True:
+            request = governance_pb2.ListProposalsRequest(
+                parent=self._parent,
+                include_closed=include_closed,
+                page_size=limits.PROPOSAL_PAGE_MAX,
+                page_token=token,
+            )
+            page = await self.transport.call(self.transport.governance.ListProposals, request)
+            found += map(self._proposal, page.proposals)
+            token = page.next_page_token
+            if not token:
+                return tuple(found)
+            if not page.proposals or len(found) > limits.OPEN_PROPOSALS_MAX + limits.CLOSED_PROPOSALS_REMEMBERED:
+                raise UnusableAnswer("the list of proposals does not end")
+
+    async def watch_proposal(self, name: str) -> AsyncIterator[Proposal]:
+        """Yield the proposal as it is, then after each change, until it has ended; goes on after a broken call.
+
+        There is no deadline but for each attempt to reach the server.
+        """
+        request = governance_pb2.GetProposalRequest(name=self._proposal_name(name))
+        last: Proposal | None = None
+        failures = 0
+        while last is None or last.outcome is Outcome.OPEN:
+            try:
+                async for message in self.transport.governance.WatchProposal(request):
+                    failures = 0
+                    shown = self._proposal(message)
+                    if shown != last:
+                        last = shown
+                        yield shown
+                if last is not None and last.outcome is not Outcome.OPEN:
+                    return
+                failed = None
+            except grpc.aio.AioRpcError as error:
+                failed = error_of(fault_of_call(error))
+            failures += 1
+            await self._pause(failed, failures)
+
+    async def _pause(self, failed: KeyvaultRpcError | None, failures: int) -> None:
+        timing = self.transport.timing
+        if failed is None:
+            raise UnusableAnswer("the server ended a watch before the proposal had ended")
+        deadline = timing.monotonic() + self.transport.deadline_s
+        await timing.sleep(pause_or_raise(failed, failures, deadline, timing))
+
+    # What members say -------------------------------------------------------------------------------------------
+
+    def make_statement(
+        self,
+        enclave: EnclaveInfo,
+        action: Action,
+        parameters: Mapping[str, str],
+        *,
+        requester: str,
+        life_ms: int | None = None,
+    ) -> Statement:
+        """Return a statement for this enclave that ends ``life_ms`` from now (default: PROPOSAL_LIFE_MS)."""
+        expires_at = self.transport.timing.now_ms() + (life_ms or limits.PROPOSAL_LIFE_MS)
+        try:
+            return make_statement(enclave, action, parameters, requester=requester, expires_at=expires_at)
+        except Malformed as error:
+            raise invalid(error) from None
+
+    async def propose(
+        self, statement: Statement, signer: MemberSigner, *, document: bytes = b"", wrapped_secret: bytes = b""
+    ) -> Proposal:
+        """Ask for a change as this member; return the proposal, done already if nobody else need be asked.
+
+        ``document`` goes with policy.publish, charter.change and break-glass, ``wrapped_secret`` with imports.
+        """
+        payload = statement.encode()
+        request = governance_pb2.ProposeChangeRequest(
+            parent=self._parent,
+            statement=payload,
+            signature=_to_proto(say(payload, Voice.REQUEST, signer)),
+            document=document,
+            wrapped_secret=wrapped_secret,
+        )
+        message = await self.transport.call(self.transport.governance.ProposeChange, request)
+        return self._same(self._proposal(message), payload)
+
+    async def cast(self, proposal: Proposal, voice: Voice, signer: MemberSigner) -> Proposal:
+        """Say something to a proposal as this member; return it as it then is."""
+        request = governance_pb2.CastBallotRequest(
+            name=proposal.name,
+            voice=wire.VOICES.numbers[voice],
+            signature=_to_proto(say(proposal.statement, voice, signer)),
+        )
+        message = await self.transport.call(self.transport.governance.CastBallot, request)
+        return self._same(self._proposal(message), proposal.statement)
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _proposal(self, message: governance_pb2.Proposal) -> Proposal:
+        return proposal_of(self.enclave, self._enclave_id, message)
+
+    def _same(self, proposal: Proposal, statement: bytes) -> Proposal:
+        if proposal.statement != statement:
+            raise SignatureMismatch("the server answers about another statement than the one that was signed")
+        return proposal
+
+    def _proposal_name(self, text: str) -> str:
+        prefix = f"{self._parent}/proposals/"
+        return text if text.startswith("enclaves/") else prefix + text
+
+    def _listed(self, message: types_pb2.Key) -> KeyName:
+        try:
+            return KeyName.of_resource(self.enclave, message.name)
+        except Malformed as error:
+            raise UnusableAnswer(f"a key that was not asked for is listed: {error}") from None
+
+
+def _to_proto(signature: EnvelopeSignature) -> types_pb2.MemberSignature:
+    return wire.member_signature_to_proto(signature)
+
+
+def _check_hash(document: bytes, sha256: bytes) -> None:
+    if hashlib.sha256(document).digest() != sha256:
+        raise SignatureMismatch("the document does not have the hash that the server gives it")
