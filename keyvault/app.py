@@ -11,10 +11,12 @@ import structlog
 import uvloop
 
 from keyvault import __version__
+from keyvault.announce import announcements, expired, rotations_due
 from keyvault.config import Config
 from keyvault.core import limits
 from keyvault.core.errors import Reason
 from keyvault.core.events import Event, SignatureIssued, SignatureRefused
+from keyvault.core.ids import KeyId
 from keyvault.core.intent import PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.state import State, split_key_name
@@ -25,6 +27,7 @@ from keyvault.engine.observer import Observer, Step
 from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
+from keyvault.notify import Hook, Notifier
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Server
 from keyvault.secretfile import read_secret_file
@@ -75,12 +78,13 @@ async def _serve_enclave(
 ) -> int:
     began = time.monotonic()
     clock, metrics = SystemClock(), Metrics()
+    notifier = Notifier([Hook(hook) for hook in config.notify])
     enclave = await Enclave.open(
         store=store,
         token=token,
         clock=clock,
         identity=Identity(holder=secrets.token_hex(16), software=__version__),
-        observer=observer or _MetricsObserver(metrics),
+        observer=observer or _ServerObserver(metrics, notifier),
     )
     log.info(
         "leading",
@@ -101,14 +105,18 @@ async def _serve_enclave(
         await server.start()
         log.info("serving", listen=config.server.listen, port=server.port)
         on_ready(server.port)
+        notifier.start()
         watching = asyncio.create_task(watch(lambda: token.has_worker, lambda able: server.say_signing(able=able)))
+        telling = asyncio.create_task(_tell_what_falls_due(enclave, clock, notifier))
         try:
             return await _until_end(enclave, server, stop)
         finally:
             watching.cancel()
+            telling.cancel()
     finally:
         await enclave.close()
-        log.info("figures", **metrics.snapshot())
+        await notifier.close()
+        log.info("figures", **metrics.snapshot(), **{f"notices_{name}": n for name, n in notifier.counts().items()})
         metrics.close()
 
 
@@ -125,26 +133,46 @@ async def _until_end(enclave: Enclave, server: Server, stop: asyncio.Event) -> i
     return EXIT_OK
 
 
-class _MetricsObserver:
-    """Counts what became durable."""
+async def _tell_what_falls_due(enclave: Enclave, clock: SystemClock, notifier: Notifier) -> None:
+    """Log and announce keys that are due for rotation, and announce proposals that expired, for ever."""
+    told: set[tuple[KeyId, int]] = set()
+    since = clock.now()
+    while True:
+        now = clock.now()
+        for notice in rotations_due(enclave.state, now, told):
+            log.warning("a key is due for rotation", key=notice.subject, what=notice.summary)
+            notifier.offer([notice])
+        notifier.offer(expired(enclave.state, since, now))
+        since = now
+        await asyncio.sleep(limits.ROTATION_LOOK_MS / 1000)
 
-    def __init__(self, metrics: Metrics) -> None:
+
+class _ServerObserver:
+    """Counts what became durable, and tells people of changes of power."""
+
+    def __init__(self, metrics: Metrics, notifier: Notifier) -> None:
         self._metrics = metrics
+        self._notifier = notifier
 
     def step(self, step: Step, count: int) -> None:
         """See Observer."""
 
-    def committed(self, events: Sequence[Event], state: State, duration_s: float) -> None:
+    def committed(self, first: int, events: Sequence[Event], state: State, duration_s: float) -> None:
         """See Observer."""
         signatures: Counter[tuple[KeyAlgorithm, PayloadKind]] = Counter()
         refusals: Counter[Reason] = Counter()
         for event in events:
             if isinstance(event, SignatureIssued):
                 key, _ = split_key_name(event.request.key)
-                signatures[state.keys[key].algorithm, event.request.payload.kind] += 1
+                algorithm = state.keys[key].versions[event.key_version].algorithm
+                signatures[algorithm, event.request.payload.kind] += 1
             elif isinstance(event, SignatureRefused):
                 refusals[event.reason] += 1
         self._metrics.committed(events=len(events), duration_s=duration_s, signatures=signatures, refusals=refusals)
+        try:
+            self._notifier.offer(announcements(first, events, state))
+        except Exception as error:  # what people are told decides nothing: the term goes on
+            log.exception("a notice could not be made", error=repr(error))
 
     def token_fault(self, code: str) -> None:
         """See Observer."""

@@ -8,7 +8,6 @@ Rules:
 - who may do what is policy and stands in the ledger; no key here weakens a rule.
 """
 
-import json
 import re
 import tomllib
 from collections.abc import Callable
@@ -17,12 +16,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
+from keyvault.config_default import Deployment as Deployment
+from keyvault.config_default import render_default as render_default
 from keyvault.core import limits
 from keyvault.core.errors import KeyvaultError, Malformed
 from keyvault.core.ids import EnclaveName, parse_enclave_name, parse_principal
 from keyvault.secretfile import check_secret_file
 
 _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
+
+_URL = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?", re.ASCII)
+_KIND = re.compile(r"[a-z][a-z-]*(\.[a-z][a-z-]*)?", re.ASCII)
 
 
 class ConfigError(KeyvaultError):
@@ -86,6 +90,16 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookConfig:
+    """A webhook that is told of changes of power. ``kinds`` empty: of all."""
+
+    url: str
+    secret_file: Path
+    ca_file: Path | None
+    kinds: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One checked ``keyvault.toml``; every path is absolute."""
 
@@ -93,6 +107,7 @@ class Config:
     enclave: EnclaveConfig
     token: TokenConfig
     log: LogConfig
+    notify: tuple[HookConfig, ...] = ()
 
 
 def load(path: Path) -> Config:
@@ -108,10 +123,13 @@ def load(path: Path) -> Config:
         enclave=_enclave(reader.section("enclave")),
         token=_token(reader.section("token")),
         log=_log(reader.section("log", optional=True)),
+        notify=tuple(map(_hook, reader.sections("notify", most=limits.HOOKS_MAX))),
     )
     reader.end()
     check_secret_file(config.server.private_key)
     check_secret_file(config.token.pin_file)
+    for hook in config.notify:
+        check_secret_file(hook.secret_file)
     return config
 
 
@@ -166,6 +184,27 @@ def _log(section: "_Section") -> LogConfig:
     return log
 
 
+def _hook(section: "_Section") -> HookConfig:
+    hook = HookConfig(
+        url=section.checked("url", None, _check_url),
+        secret_file=section.path("secret_file"),
+        ca_file=section.optional_path("ca_file"),
+        kinds=section.words("kinds", _check_kind),
+    )
+    section.end()
+    return hook
+
+
+def _check_url(text: str) -> None:
+    if len(text) > limits.HOOK_URL_CHARS_MAX or not _URL.fullmatch(text):
+        raise Malformed("url", "must be https://host[:port]/path, without user and password")
+
+
+def _check_kind(text: str) -> None:
+    if not _KIND.fullmatch(text):
+        raise Malformed("kinds", 'must be a list of words such as "proposal.made"')
+
+
 def _check_listen(text: str) -> None:
     match = _LISTEN.fullmatch(text)
     if match is None or int(match["port"]) > 65_535:  # noqa: PLR2004  the highest TCP port
@@ -216,6 +255,16 @@ class _Reader:
             raise ConfigError(f"{self.path}: {name} must be a section: [{name}]")
         return _Section(self, name, table)
 
+    def sections(self, name: str, *, most: int) -> "list[_Section]":
+        """Return the tables [[name]], in order; none is fine."""
+        self.known.add(name)
+        tables = self.document.get(name, [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise ConfigError(f"{self.path}: {name} must be tables: [[{name}]]")
+        if len(tables) > most:
+            raise ConfigError(f"{self.path}: {len(tables)} tables [[{name}]]; {most} is the most")
+        return [_Section(self, name, table) for table in tables]
+
     def end(self) -> None:
         unknown = sorted(self.document.keys() - self.known)
         if unknown:
@@ -265,6 +314,21 @@ class _Section:
             self._fail(key, f"must be a whole number from {low} to {high}")
         return value
 
+    def words(self, key: str, check: Callable[[str], object]) -> frozenset[str]:
+        """Return a list of texts, each checked; empty if the key is left out."""
+        if key not in self._left:
+            self._known.append(key)
+            return frozenset()
+        values = self._take(key, None)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            self._fail(key, "must be a list of texts in quotes")
+        for value in values:
+            try:
+                check(value)
+            except Malformed as error:
+                self._fail(key, error.problem)
+        return frozenset(values)
+
     def choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
         value = self._take(key, default)
         if not isinstance(value, str) or value not in choices:
@@ -283,7 +347,7 @@ class _Section:
         return value
 
     def _fail(self, key: str, problem: str) -> NoReturn:
-        start = re.search(rf"^[ \t]*\[\s*{re.escape(self._name)}\s*\]", self._reader.text, re.MULTILINE)
+        start = re.search(rf"^[ \t]*\[+\s*{re.escape(self._name)}\s*\]", self._reader.text, re.MULTILINE)
         where = self._reader.line_of(re.escape(key) + r"\s*=", after=start.end()) if start else ""
         raise ConfigError(f"{self._reader.path}{where}: {self._name}.{key} {problem}")
 
@@ -291,79 +355,3 @@ class _Section:
 def _check_path(text: str) -> None:
     if not text or "\0" in text:
         raise Malformed("path", "must be a path")
-
-
-# Writing ----------------------------------------------------------------------------------------------------
-
-_TEMPLATE = """\
-# keyvault: one enclave on this machine. Relative paths start at this file's folder.
-# What may be signed does not stand here: that is policy, and it is in the ledger (keyvault policy show).
-
-[server]
-listen = {listen}
-certificate = {certificate}
-private_key = {private_key}  # mode 0600
-client_ca = {client_ca}  # only certificates from here are let in
-trust_domain = {trust_domain}  # callers are spiffe://<trust_domain>/<role>/<name>
-
-[enclave]
-name = {enclave}
-database = {database}  # the ledger: back it up, never edit it
-
-[token]
-{module}
-label = {label}
-pin_file = {pin_file}  # mode 0600, read by the workers only
-{softhsm_conf}
-workers = 2  # processes; one may crash or hang while the others sign
-lanes_per_worker = 1  # PKCS#11 sessions of each worker
-deadline_ms = {deadline_ms}  # a worker that takes longer is killed and replaced
-
-[log]
-format = "json"  # or "console"
-level = "info"  # "debug", "info", "warning" or "error"
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """What ``keyvault init`` decides; paths are as they shall stand in the file."""
-
-    enclave: str
-    trust_domain: str
-    label: str
-    certificate: str
-    private_key: str
-    client_ca: str
-    database: str
-    pin_file: str
-    softhsm_conf: str | None = None
-    module: str | None = None
-    listen: str = "127.0.0.1:7443"
-
-
-def render_default(deployment: Deployment) -> str:
-    """Return the commented ``keyvault.toml`` of a new deployment; ``load`` reads back the same values."""
-    return _TEMPLATE.format(
-        listen=_quote(deployment.listen),
-        certificate=_quote(deployment.certificate),
-        private_key=_quote(deployment.private_key),
-        client_ca=_quote(deployment.client_ca),
-        trust_domain=_quote(deployment.trust_domain),
-        enclave=_quote(deployment.enclave),
-        database=_quote(deployment.database),
-        label=_quote(deployment.label),
-        pin_file=_quote(deployment.pin_file),
-        module=_optional("module", deployment.module, "SoftHSM2 is found by itself"),
-        softhsm_conf=_optional("softhsm_conf", deployment.softhsm_conf, "SoftHSM2's own configuration"),
-        deadline_ms=limits.TOKEN_DEADLINE_MS,
-    )
-
-
-def _quote(text: str) -> str:
-    # A JSON string is a TOML basic string; DEL alone must be escaped in TOML and is not in JSON.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _optional(key: str, value: str | None, comment: str) -> str:
-    return f'# {key} = "..."  # {comment}' if value is None else f"{key} = {_quote(value)}"

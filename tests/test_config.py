@@ -79,7 +79,7 @@ def test_log_section_may_be_absent(tmp_path: Path) -> None:
     ("old", "new", "line", "says"),
     [
         ("workers = 2", "workers = 2\nthreads = 9", 21, "token.threads is not known here; there are module, label, "),
-        ("[log]", "[logs]", 24, "'logs' is not known here; there are [enclave], [log], [server], [token]"),
+        ("[log]", "[logs]", 24, "'logs' is not known here; there are [enclave], [log], [notify], [server], [token]"),
         ("[server]", "debug = 1\n[server]", 4, "'debug' is not known here"),
         ('name = "hot"', "", 0, "enclave.name is missing; add it"),
         ("[enclave]", "[[enclave]]", 0, "enclave must be a section: [enclave]"),
@@ -192,3 +192,54 @@ def test_huge_secret_is_refused(tmp_path: Path) -> None:
     write_secret_file(tmp_path / "pin", b"x" * 16_385)
     with pytest.raises(UnsafeFile, match="is longer than 16384 bytes"):
         read_secret_file(tmp_path / "pin")
+
+
+HOOK = """
+[[notify]]
+url = "https://hooks.example:8443/keyvault?desk=1"
+secret_file = "hook.secret"
+kinds = ["proposal.made", "freeze.set"]
+"""
+
+
+def test_hooks_are_read(tmp_path: Path) -> None:
+    """Each [[notify]] is a webhook; there is none by default."""
+    path = deployment_in(tmp_path)
+    assert load(path).notify == ()
+    write_secret_file(tmp_path / "hook.secret", b"whsec_x")
+    path.write_text(path.read_text() + HOOK)
+    (hook,) = load(path).notify
+    assert (hook.url, hook.secret_file) == ("https://hooks.example:8443/keyvault?desk=1", tmp_path / "hook.secret")
+    assert (hook.ca_file, hook.kinds) == (None, frozenset({"proposal.made", "freeze.set"}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("https://hooks.example:8443/keyvault?desk=1", "http://hooks.example/", "url must be https://"),
+        ("https://hooks.example:8443/keyvault?desk=1", "https://user:word@hooks.example/", "url must be https://"),
+        ('["proposal.made", "freeze.set"]', '"proposal.made"', "kinds must be a list of texts"),
+        ('["proposal.made", "freeze.set"]', '["Proposal!"]', "kinds must be a list of words"),
+        ('secret_file = "hook.secret"\n', "", "secret_file is missing"),
+        ('secret_file = "hook.secret"\n', 'secret_file = "hook.secret"\nretries = 3\n', "retries is not known here"),
+        ("[[notify]]", "[notify]", "notify must be tables"),
+    ],
+)
+def test_a_bad_hook_stops_the_start(tmp_path: Path, old: str, new: str, says: str) -> None:
+    """A webhook that cannot be used is said with its key, before anything is served."""
+    path = deployment_in(tmp_path)
+    write_secret_file(tmp_path / "hook.secret", b"whsec_x")
+    assert old in HOOK
+    path.write_text(path.read_text() + HOOK.replace(old, new))
+    with pytest.raises(ConfigError, match=says):
+        load(path)
+
+
+def test_a_readable_hook_secret_stops_the_start(tmp_path: Path) -> None:
+    """The secret of a webhook is its owner's alone."""
+    path = deployment_in(tmp_path)
+    (tmp_path / "hook.secret").write_text("whsec_x")
+    (tmp_path / "hook.secret").chmod(0o644)
+    path.write_text(path.read_text() + HOOK)
+    with pytest.raises(UnsafeFile, match="mode 0644"):
+        load(path)
