@@ -30,6 +30,8 @@ class Load:
     seconds: float = 0.0
     latencies_ns: list[int] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    last_at: float = 0.0
+    """When the last right answer of a stream came, as perf_counter says."""
 
     @property
     def per_s(self) -> float:
@@ -129,5 +131,6 @@ class _Flow:
         self._asked.discard(result.request_id)
         if result.HasField("response"):
             self.load.answers += 1
+            self.load.last_at = time.perf_counter()
         else:
             self.load.errors[result.error.reason or str(result.error.code)] += 1

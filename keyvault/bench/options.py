@@ -39,12 +39,14 @@ ALGORITHMS: Mapping[Kind, KeyAlgorithm] = {
 class Options:
     """What the caller asks for; what is left out follows from ``quick``.
 
-    ``events`` (0: not) or ``growth`` (with GROWTH_EVENTS) also measures a ledger of that many events against a small
-    one, and only that. ``only`` names kinds. ``folder`` is where the scratch folder is made; None finds a disk.
+    ``governance`` measures what proposals and members cost, and only that. ``events`` (0: not) or ``growth`` (with
+    GROWTH_EVENTS) measures a ledger of that many events against a small one, and only that. ``only`` names kinds.
+    ``folder`` is where the scratch folder is made; None finds a disk.
     """
 
     quick: bool = False
     growth: bool = False
+    governance: bool = False
     events: int = 0
     seconds: float | None = None
     only: tuple[str, ...] = ()
@@ -60,6 +62,8 @@ class Plan:
     seconds: float
     events: int
     folder: Path | None
+    governance: bool
+    quick: bool
 
 
 def plan_of(options: Options) -> Plan:
@@ -76,4 +80,6 @@ def plan_of(options: Options) -> Plan:
         seconds=options.seconds or (0.25 if options.quick else 1.0),
         events=options.events or (GROWTH_EVENTS if options.growth else 0),
         folder=options.folder,
+        governance=options.governance,
+        quick=options.quick,
     )

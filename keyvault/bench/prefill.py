@@ -5,13 +5,13 @@ request ids, times and places in the tree are their own. Recovery folds them lik
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from keyvault.bench.requests import RequestIds
 from keyvault.core.errors import Corrupt
-from keyvault.core.events import SignatureIssued, SignatureRequest, TermStarted
+from keyvault.core.events import Event, SignatureIssued, SignatureRequest, TermStarted
 from keyvault.core.ids import Epoch, RequestId, UnixMillis
 from keyvault.core.state import State
 from keyvault.engine.appender import Draft, draft
@@ -39,11 +39,27 @@ def prefill(ledger: Path, size: int) -> None:
         store.close()
 
 
+def append(ledger: Path, facts: Callable[[State, Epoch], Iterator[Event]]) -> None:
+    """Append facts of the caller's, made from the state that the ledger gives."""
+    store = open_store(ledger, create=False)
+    try:
+        recovered = recover(store)
+        epoch = Epoch(store.acquire_term(_HOLDER))
+        now = UnixMillis(time.time_ns() // 1_000_000)
+        started = TermStarted(at=now, epoch=epoch, holder=_HOLDER, software=_HOLDER)
+        _write(store, recovered, epoch, _drafts(started, facts(recovered.state, epoch)))
+    finally:
+        store.close()
+
+
 def _append(store: Store, recovered: Recovered, epoch: Epoch, count: int) -> None:
     model = _signature(store, recovered.tree.size)
     now = time.time_ns() // 1_000_000
     started = TermStarted(at=UnixMillis(now - _SPAN_MS), epoch=epoch, holder=_HOLDER, software=_HOLDER)
-    drafts = _drafts(started, _facts(model, recovered.state, epoch, now, count - 1))
+    _write(store, recovered, epoch, _drafts(started, _facts(model, recovered.state, epoch, now, count - 1)))
+
+
+def _write(store: Store, recovered: Recovered, epoch: Epoch, drafts: Iterator[Draft]) -> None:
     tree = recovered.tree
     while batch := list(islice(drafts, _BATCH)):
         expected = Head(size=tree.size, root=tree.root())
@@ -52,7 +68,7 @@ def _append(store: Store, recovered: Recovered, epoch: Epoch, count: int) -> Non
         store.append(epoch=epoch, expected=expected, entries=[item.entry for item in batch], new=new)
 
 
-def _drafts(started: TermStarted, facts: Iterator[SignatureIssued]) -> Iterator[Draft]:
+def _drafts(started: TermStarted, facts: Iterator[Event]) -> Iterator[Draft]:
     yield draft(started)
     yield from map(draft, facts)
 

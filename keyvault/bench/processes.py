@@ -52,9 +52,9 @@ class Desk:
         certificate = self.folder / "certs" / f"{role}-{name}.crt"
         return Credentials.from_files(self.folder / "ca" / "ca.crt", certificate, certificate.with_suffix(".key"))
 
-    def member(self) -> MemberKey:
-        """Return the approval key of its first member."""
-        return MemberKey.from_file("admin", self.folder / "members" / "admin.key")
+    def members(self) -> tuple[MemberKey, ...]:
+        """Return the approval keys of two admins: who asks, and who approves."""
+        return tuple(MemberKey.from_file(name, self.folder / "members" / f"{name}.key") for name in ("alice", "bob"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,8 @@ class Served:
 
 async def new_desk(folder: Path) -> Desk:
     """Make a deployment in a new folder, by the program that everybody uses."""
-    program = await _start("keyvault", "init", str(folder), "--enclave", ENCLAVE, "--listen", "127.0.0.1:0", "--json")
+    options = ("--enclave", ENCLAVE, "--listen", "127.0.0.1:0", "--delay", "1s", "--json")
+    program = await _start("keyvault", "init", str(folder), *options)
     _, said = await asyncio.wait_for(program.communicate(), _SETUP_S)
     if program.returncode:
         raise BenchFailed(f"keyvault init: {said.decode(errors='replace').strip()}")

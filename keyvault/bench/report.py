@@ -36,7 +36,9 @@ def describe(figures: Mapping[str, Figure]) -> str:
     """Return the figures as tables for a terminal."""
     console = Console(width=_WIDTH)
     with console.capture() as captured:
-        if "growth" in figures:
+        if "governance" in figures:
+            console.print(_governance(_mapping(figures["governance"])))
+        elif "growth" in figures:
             console.print(_growth(_mapping(figures["growth"])))
         else:
             console.print(_rates(figures))
@@ -81,6 +83,22 @@ def _rest(figures: Mapping[str, Figure]) -> Table:
     }
     for name, text in shown.items():
         grid.add_row(name, text)
+    return grid
+
+
+def _governance(figures: Mapping[str, Figure]) -> Table:
+    grid = Table(
+        title=f"{figures['members']} members and {figures['open_proposals']} open proposals (medians)",
+        title_justify="left",
+    )
+    without, having = _mapping(figures["without"]), _mapping(figures["with"])
+    for name in ("", "without", "with"):
+        grid.add_column(name, justify="right" if name else "left")
+    for name in without:
+        grid.add_row(name, str(without[name]), str(having[name]))
+    for part in ("with/without", "ten_approvals_ms", "freeze_ms"):
+        for name, figure in _mapping(figures[part]).items():
+            grid.add_row(f"{part}: {name}", "", str(figure))
     return grid
 
 

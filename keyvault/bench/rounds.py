@@ -90,6 +90,11 @@ class Target:
         before = self._cpu()
         self._keep(name, await load.stream(self._stub, self._requests[kind], seconds=seconds), before)
 
+    async def last_answer(self, kind: Kind, *, seconds: float) -> float:
+        """Stream for so long, whatever comes back; return when the last signature came, as perf_counter says."""
+        found = await load.stream(self._stub, self._requests[kind], seconds=seconds)
+        return found.last_at
+
     async def warm_up(self, kind: Kind, *, seconds: float) -> None:
         """Connect and use every path once; only errors are kept. Raises BenchFailed if nobody answers there."""
         try:

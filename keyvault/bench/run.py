@@ -12,7 +12,7 @@ from statistics import median
 
 import uvloop
 
-from keyvault.bench import growth, machine
+from keyvault.bench import governance, growth, machine
 from keyvault.bench.options import CONCURRENCY, Figure, Kind, Options, Plan, plan_of
 from keyvault.bench.processes import BenchFailed, Desk, RawToken, Served, echoing, new_desk, raw_token, remove, serving
 from keyvault.bench.report import latency, per_kind, rounded
@@ -60,7 +60,11 @@ async def _run(plan: Plan, disk: machine.Disk, scratch: Path) -> dict[str, Figur
     _end_on_sigterm()
     began = time.monotonic()
     figures: dict[str, Figure] = {"machine": machine.describe_machine()}
-    if plan.events:
+    if plan.governance:
+        scale = governance.QUICK if plan.quick else governance.FULL
+        found = await governance.measure(plan, scratch, scale)
+        figures |= {"conditions": _conditions(plan, disk), "governance": found}
+    elif plan.events:
         grown = await growth.measure(plan, scratch)
         figures |= {"conditions": _conditions(plan, disk), "growth": grown}
     else:

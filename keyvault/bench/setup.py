@@ -1,17 +1,18 @@
 """Keys and policy of the deployment that is measured: rules and limits as a desk would have them."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from keyvault.bench.options import ALGORITHMS, Kind
-from keyvault.bench.processes import ENCLAVE, Desk, Served
+from keyvault.bench.processes import ENCLAVE, BenchFailed, Desk, Served
 from keyvault.bench.requests import CHAIN_ID, DESTINATION, key_of
-from keyvault.client import AsyncClient
+from keyvault.client import AsyncClient, MemberKey
 from keyvault.core.events import KeyCreated
 from keyvault.core.ids import KeyId
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
+from keyvault.core.proposals import Outcome
 from keyvault.ledger import codec
 
 _HOUR_MS = 3_600_000
@@ -72,16 +73,26 @@ def policy(version: int) -> Policy:
     )
 
 
+async def publish_policy(client: AsyncClient, asker: MemberKey, others: Sequence[MemberKey]) -> None:
+    """Publish the policy of the measurements and wait for its delay to end."""
+    proposal = await client.publish_policy(policy(2), signer=asker, approvers=others)
+    async for seen in client.watch_proposal(proposal.name):
+        proposal = seen
+    if proposal.outcome is not Outcome.EXECUTED:
+        raise BenchFailed(f"the policy was proposed and is {proposal.outcome}")
+
+
 async def set_up(desk: Desk, served: Served) -> Mapping[Kind, bytes]:
     """Make one key of each kind and publish the policy, as an admin does; return the CKA_ID of each key."""
-    member = desk.member()
-    async with AsyncClient(f"127.0.0.1:{served.port}", desk.credentials("admin", "admin"), enclave=ENCLAVE) as client:
+    asker, *others = desk.members()
+    async with AsyncClient(f"127.0.0.1:{served.port}", desk.credentials("admin", "alice"), enclave=ENCLAVE) as client:
         for kind in Kind:
             if ALGORITHMS[kind] is KeyAlgorithm.HMAC_SHA256:
-                await client.import_hmac_key(key_of(kind), secrets.token_bytes(_HMAC_SECRET_BYTES), signer=member)
+                secret = secrets.token_bytes(_HMAC_SECRET_BYTES)
+                await client.import_hmac_key(key_of(kind), secret, signer=asker, approvers=others)
             else:
-                await client.create_key(key_of(kind), ALGORITHMS[kind], signer=member)
-        await client.publish_policy(policy(2), signer=member)
+                await client.create_key(key_of(kind), ALGORITHMS[kind], signer=asker, approvers=others)
+        await publish_policy(client, asker, others)
         facts = [codec.decode(entry.body) async for entry in client.entries()]
     created = {fact.key: fact.token_object_id for fact in facts if isinstance(fact, KeyCreated)}
     return {kind: created[KeyId(key_of(kind))] for kind in Kind}

@@ -11,10 +11,15 @@ from keyvault.cli.output import emit, json_option
 @click.option("--quick", is_flag=True, help="Some seconds instead of minutes; rough figures.")
 @click.option("--events", type=click.IntRange(min=0), help="Events in the ledger before measuring. [bench's own]")
 @click.option("--growth", is_flag=True, help="Compare a ledger of 10^3 events with one of 10^6 instead. [minutes]")
+@click.option(
+    "--governance", is_flag=True, help="Compare no proposals with 10,000, time approvals and a freeze instead."
+)
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Length of each measurement. [bench's own]")
 @click.option("--only", multiple=True, help="Only these measurements; repeatable.")
 @json_option
-def command(quick: bool, growth: bool, events: int | None, seconds: float | None, only: tuple[str, ...]) -> None:
+def command(
+    quick: bool, growth: bool, governance: bool, events: int | None, seconds: float | None, only: tuple[str, ...]
+) -> None:
     """Measure signatures per second, latencies and memory, against a bare server and the bare token.
 
     Starts what it needs in a scratch folder and removes it again.
@@ -24,7 +29,14 @@ def command(quick: bool, growth: bool, events: int | None, seconds: float | None
       keyvault bench --quick --json
     """  # noqa: D301  \b tells click to keep the lines
     bench = importlib.import_module("keyvault.bench")
-    chosen = {"quick": quick, "growth": growth, "events": events, "seconds": seconds, "only": only}
+    chosen = {
+        "quick": quick,
+        "growth": growth,
+        "governance": governance,
+        "events": events,
+        "seconds": seconds,
+        "only": only,
+    }
     options = bench.Options(**{name: value for name, value in chosen.items() if value})
     figures = bench.run(options)
     emit(figures, lambda: bench.describe(figures))

@@ -55,6 +55,19 @@ def test_growth_compares_a_small_ledger_with_a_large_one(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_governance_compares_no_proposals_with_many(tmp_path: Path) -> None:
+    """Two enclaves are measured side by side, ten members approve, and a freeze stops everything."""
+    figures = run(Options(quick=True, seconds=SECONDS, governance=True, folder=tmp_path))
+    governance = figures["governance"]
+    assert isinstance(governance, dict)
+    assert (governance["members"], governance["open_proposals"], governance["errors"]) == (100, 500, {})
+    assert all(governance["with/without"].values())
+    assert all(governance["ten_approvals_ms"].values())
+    assert governance["freeze_ms"]["command_to_answer"] > 0
+    assert "command_to_last_signature" in describe(figures)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
     """A run that is told to end removes its folder and ends the processes that it started."""
     script = (
