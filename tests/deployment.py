@@ -54,8 +54,11 @@ class Deployment:
 
 
 def new_deployment(directory: Path, *options: str) -> Deployment:
-    """Make a deployment in a new directory: enclave hot, trust domain keyvault.local, member admin, bot demo."""
-    arguments = (*KEYVAULT, "init", str(directory), "--listen", "127.0.0.1:0", *options)
+    """Make a deployment in a new directory: enclave hot, trust domain keyvault.local, bot demo.
+
+    Its members are alice and bob (admins) and carol (approver); a policy that loosens waits a second.
+    """
+    arguments = (*KEYVAULT, "init", str(directory), "--listen", "127.0.0.1:0", "--delay", "1s", *options)
     subprocess.run(arguments, check=True, capture_output=True, timeout=60)
     return Deployment(dir=directory)
 

@@ -76,8 +76,7 @@ def policy(version: int) -> Policy:
 async def publish_policy(client: AsyncClient, asker: MemberKey, others: Sequence[MemberKey]) -> None:
     """Publish the policy of the measurements and wait for its delay to end."""
     proposal = await client.publish_policy(policy(2), signer=asker, approvers=others)
-    async for seen in client.watch_proposal(proposal.name):
-        proposal = seen
+    proposal = await client.settled(proposal)
     if proposal.outcome is not Outcome.EXECUTED:
         raise BenchFailed(f"the policy was proposed and is {proposal.outcome}")
 

@@ -1,6 +1,7 @@
 """The SDK for programs with an event loop."""
 
 import asyncio
+from contextlib import aclosing
 
 from keyvault.client.audit import Audit
 from keyvault.client.errors import NeedsApproval
@@ -35,8 +36,8 @@ class AsyncClient(Signing, Audit):
     async def _wait(self, waiting: NeedsApproval, seconds: float) -> None:
         """Return when the proposal is approved or has ended; after so many seconds, raise what was said last."""
         try:
-            async with asyncio.timeout(seconds):
-                async for proposal in self.watch_proposal(waiting.proposal):
+            async with asyncio.timeout(seconds), aclosing(self.watch_proposal(waiting.proposal)) as watch:
+                async for proposal in watch:
                     if proposal.approved_at is not None:
                         return
         except TimeoutError:

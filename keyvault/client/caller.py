@@ -10,6 +10,7 @@ from keyvault.client.keybook import KeyBook
 from keyvault.client.names import KeyName
 from keyvault.client.retry import Timing
 from keyvault.client.transport import Transport
+from keyvault.core.charter import Duty
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import parse_enclave_name
 
@@ -54,6 +55,8 @@ class Caller:
             raise invalid(error) from None
         self._log_vkey = expected_log_vkey
         self._enclave_id = expected_enclave_id
+        self._charter_version = 0
+        self._delays: Mapping[Duty, int] = {}
         self.transport = Transport(
             target,
             credentials,

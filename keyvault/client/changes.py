@@ -14,12 +14,12 @@ from keyvault.client.results import EnclaveInfo, Proposal
 from keyvault.client.statements import MemberSigner
 from keyvault.core import limits
 from keyvault.core.approvals import Voice
-from keyvault.core.charter import Charter
+from keyvault.core.charter import AT_ONCE, Charter
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm, KeyState
 from keyvault.core.policy import Policy
 from keyvault.core.proposals import Outcome
-from keyvault.core.statements import Action, FreezeScope
+from keyvault.core.statements import DUTIES, Action, FreezeScope
 from keyvault.core.wrap import wrap_secret
 from keyvault.ledger.codec_charter import encode_charter
 from keyvault.ledger.codec_policy import encode_policy
@@ -44,6 +44,8 @@ class Changes(Governance):
         Raises Denied if the signer may not ask, PreconditionFailed if it does not fit the state, policy or time.
         """
         enclave = await self.get_enclave()
+        if DUTIES.get(action) not in AT_ONCE and self._charter_version != enclave.charter_version:
+            await self.get_charter()  # for the delay that the proposal must outlive
         statement = self.make_statement(enclave, action, parameters, requester=signer.member, life_ms=life_ms)
         proposal = await self.propose(statement, signer, document=document, wrapped_secret=wrapped_secret)
         for approver in approvers:
@@ -169,7 +171,6 @@ class Changes(Governance):
             signer=signer,
             approvers=approvers,
             document=document,
-            life_ms=limits.PROPOSAL_LIFE_MS_MAX,  # it may have a delay to wait for
         )
 
     async def change_charter(
@@ -199,7 +200,6 @@ class Changes(Governance):
             signer=signer,
             approvers=approvers,
             document=document,
-            life_ms=limits.PROPOSAL_LIFE_MS_MAX,
         )
 
     async def freeze(

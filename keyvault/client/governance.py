@@ -5,12 +5,12 @@ again, so retries are safe. ``changes`` has a method for each change.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 import grpc
 
 from keyvault.client.caller import Caller
-from keyvault.client.errors import KeyvaultRpcError, SignatureMismatch, UnusableAnswer, error_of, fault_of_call, invalid
+from keyvault.client.errors import SignatureMismatch, UnusableAnswer, error_of, fault_of_call, invalid
 from keyvault.client.names import KeyName
 from keyvault.client.proposals import proposal_of
 from keyvault.client.results import EnclaveInfo, Key, Proposal, PublishedCharter, PublishedPolicy
@@ -18,9 +18,10 @@ from keyvault.client.retry import pause_or_raise
 from keyvault.client.statements import MemberSigner, make_statement, say
 from keyvault.core import limits
 from keyvault.core.approvals import EnvelopeSignature, Voice
+from keyvault.core.charter import Duty
 from keyvault.core.errors import Malformed
 from keyvault.core.proposals import Outcome
-from keyvault.core.statements import Action, FreezeScope, Statement
+from keyvault.core.statements import DUTIES, Action, FreezeScope, Statement
 from keyvault.ledger import wire
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
@@ -95,6 +96,8 @@ class Governance(Caller):
             charter = decode_charter(message.document)
         except Malformed as error:
             raise UnusableAnswer(f"the charter cannot be read: {error}") from None
+        self._charter_version = charter.version
+        self._delays = {each.duty: each.delay_ms for each in charter.thresholds}
         return PublishedCharter(charter=charter, document=message.document, sha256=message.sha256)
 
     async def list_freezes(self) -> tuple[tuple[FreezeScope, str], ...]:
@@ -113,9 +116,7 @@ class Governance(Caller):
         """
         request = governance_pb2.GetProposalRequest(name=self._proposal_name(name))
         message = await self.transport.call(self.transport.governance.GetProposal, request)
-        if not message.name.startswith(request.name):
-            raise SignatureMismatch(f"asked for {request.name}, the server shows {message.name[:200]!r}")
-        return self._proposal(message)
+        return self._asked_for(request, message)
 
     async def list_proposals(self, *, include_closed: bool = False) -> tuple[Proposal, ...]:
         """Return the open proposals, the newest first, without payloads and documents; closed ones, too, if asked."""
@@ -129,43 +130,48 @@ class Governance(Caller):
                 page_token=token,
             )
             page = await self.transport.call(self.transport.governance.ListProposals, request)
-            found += map(self._proposal, page.proposals)
+            found += (self._proposal(each, whole=False) for each in page.proposals)
             token = page.next_page_token
             if not token:
                 return tuple(found)
             if not page.proposals or len(found) > limits.OPEN_PROPOSALS_MAX + limits.CLOSED_PROPOSALS_REMEMBERED:
                 raise UnusableAnswer("the list of proposals does not end")
 
-    async def watch_proposal(self, name: str) -> AsyncIterator[Proposal]:
+    async def watch_proposal(self, name: str) -> AsyncGenerator[Proposal, None]:
         """Yield the proposal as it is, then after each change, until it has ended; goes on after a broken call.
 
-        There is no deadline but for each attempt to reach the server.
+        As long as the server is there it takes as long as members do. Raises the last error when the server could not
+        be reached for ``deadline_s``.
         """
         request = governance_pb2.GetProposalRequest(name=self._proposal_name(name))
-        last: Proposal | None = None
-        failures = 0
-        while last is None or last.outcome is Outcome.OPEN:
+        timing, last = self.transport.timing, None
+        failures, deadline = 0, timing.monotonic() + self.transport.deadline_s
+        while True:
+            call = self.transport.governance.WatchProposal(request)
             try:
-                async for message in self.transport.governance.WatchProposal(request):
+                async for message in call:
                     failures = 0
-                    shown = self._proposal(message)
+                    shown = self._asked_for(request, message)
                     if shown != last:
                         last = shown
                         yield shown
-                if last is not None and last.outcome is not Outcome.OPEN:
-                    return
-                failed = None
+                    if shown.outcome is not Outcome.OPEN:
+                        return
+                raise UnusableAnswer("the server ended a watch before the proposal had ended")
             except grpc.aio.AioRpcError as error:
                 failed = error_of(fault_of_call(error))
+            finally:
+                call.cancel()
             failures += 1
-            await self._pause(failed, failures)
+            if failures == 1:
+                deadline = timing.monotonic() + self.transport.deadline_s
+            await timing.sleep(pause_or_raise(failed, failures, deadline, timing))
 
-    async def _pause(self, failed: KeyvaultRpcError | None, failures: int) -> None:
-        timing = self.transport.timing
-        if failed is None:
-            raise UnusableAnswer("the server ended a watch before the proposal had ended")
-        deadline = timing.monotonic() + self.transport.deadline_s
-        await timing.sleep(pause_or_raise(failed, failures, deadline, timing))
+    async def settled(self, proposal: Proposal) -> Proposal:
+        """Return the proposal when it has ended; one that is approved ends when its delay is over."""
+        async for seen in self.watch_proposal(proposal.name):
+            proposal = seen
+        return proposal
 
     # What members say -------------------------------------------------------------------------------------------
 
@@ -178,8 +184,14 @@ class Governance(Caller):
         requester: str,
         life_ms: int | None = None,
     ) -> Statement:
-        """Return a statement for this enclave that ends ``life_ms`` from now (default: PROPOSAL_LIFE_MS)."""
-        expires_at = self.transport.timing.now_ms() + (life_ms or limits.PROPOSAL_LIFE_MS)
+        """Return a statement for this enclave that ends ``life_ms`` from now.
+
+        Default: PROPOSAL_LIFE_MS, and the delay that the action has in the charter, if ``get_charter`` was called; at
+        most PROPOSAL_LIFE_MS_MAX.
+        """
+        duty = DUTIES.get(action, Duty.POLICY_LOOSEN)
+        longest = min(limits.PROPOSAL_LIFE_MS + self._delays.get(duty, 0), limits.PROPOSAL_LIFE_MS_MAX)
+        expires_at = self.transport.timing.now_ms() + (longest if life_ms is None else life_ms)
         try:
             return make_statement(enclave, action, parameters, requester=requester, expires_at=expires_at)
         except Malformed as error:
@@ -215,8 +227,15 @@ class Governance(Caller):
 
     # ------------------------------------------------------------------------------------------------------------
 
-    def _proposal(self, message: governance_pb2.Proposal) -> Proposal:
-        return proposal_of(self.enclave, self._enclave_id, message)
+    def _proposal(self, message: governance_pb2.Proposal, *, whole: bool = True) -> Proposal:
+        proposal = proposal_of(self.enclave, self._enclave_id, message, whole=whole)
+        self._enclave_id = bytes.fromhex(proposal.said.enclave_id)
+        return proposal
+
+    def _asked_for(self, request: governance_pb2.GetProposalRequest, message: governance_pb2.Proposal) -> Proposal:
+        if not message.name.startswith(request.name):
+            raise SignatureMismatch(f"asked for {request.name}, the server shows {message.name[:200]!r}")
+        return self._proposal(message)
 
     def _same(self, proposal: Proposal, statement: bytes) -> Proposal:
         if proposal.statement != statement:

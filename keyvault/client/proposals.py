@@ -45,17 +45,24 @@ _DOCUMENT_HASHES = {
 }
 
 
-def proposal_of(enclave: EnclaveName, enclave_id: bytes | None, message: governance_pb2.Proposal) -> Proposal:
-    """Return the proposal once everything above holds.
+def proposal_of(
+    enclave: EnclaveName, enclave_id: bytes | None, message: governance_pb2.Proposal, *, whole: bool = True
+) -> Proposal:
+    """Return the proposal once everything above holds. Unless ``whole``, it may come without what it is about.
 
     Raises SignatureMismatch if it does not, UnusableAnswer for what makes no sense.
     """
+    name = proposal_id_of(message.statement)
+    if message.name != proposal_name(enclave, name):
+        raise SignatureMismatch(f"{message.name[:200]!r} is not the name of the statement that came with it")
     try:
         said = decode_statement(message.statement)
-        name = proposal_id_of(message.statement)
+    except Malformed as error:
+        raise SignatureMismatch(f"what members would sign is no statement: {error}") from None
+    try:
         _check_enclave(said, enclave, enclave_id)
-        if message.name != proposal_name(enclave, name):
-            raise SignatureMismatch(f"{message.name[:200]!r} is not the name of the statement that came with it")
+        if whole:
+            _check_complete(said, message)
         _check_document(said, message.document)
         return Proposal(
             name=message.name,
@@ -86,6 +93,15 @@ def _check_enclave(said: Statement, enclave: EnclaveName, enclave_id: bytes | No
         raise SignatureMismatch(f"the statement is for another enclave than {enclave}")
 
 
+def _check_complete(said: Statement, message: governance_pb2.Proposal) -> None:
+    """Raise SignatureMismatch if that is held back without which nobody can know what they approve."""
+    is_open = message.state == governance_pb2.Proposal.STATE_OPEN
+    if said.action is Action.SIGN and not message.HasField("signature_subject"):
+        raise SignatureMismatch("the payload that is to be signed did not come")
+    if is_open and said.action in _DOCUMENT_HASHES and not message.document:
+        raise SignatureMismatch("the document that is proposed did not come")
+
+
 def _check_document(said: Statement, document: bytes) -> None:
     name = _DOCUMENT_HASHES.get(said.action)
     if document and (name is None or hashlib.sha256(document).hexdigest() != said[name]):
@@ -96,8 +112,11 @@ def _subject(said: Statement, message: governance_pb2.SignatureSubject) -> Signa
     """Return what is to be signed, decoded here; raise SignatureMismatch if the statement is about something else."""
     if said.action is not Action.SIGN:
         raise SignatureMismatch("a payload came with a statement that asks for no signature")
-    payload = wire.payload_from_proto(message.payload)
-    intent = intents.parse(payload)
+    try:
+        payload = wire.payload_from_proto(message.payload)
+        intent = intents.parse(payload)
+    except Malformed as error:
+        raise SignatureMismatch(f"what is to be signed does not decode, so no statement is about it: {error}") from None
     found = {
         "facts_sha256": facts_sha256(intent.effects, intent.signing_input, intent.completeness),
         "key": message.key.partition("/")[0],

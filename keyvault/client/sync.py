@@ -127,6 +127,7 @@ class Client:
     list_proposals = _sync(AsyncClient.list_proposals)
     propose = _sync(AsyncClient.propose)
     cast = _sync(AsyncClient.cast)
+    settled = _sync(AsyncClient.settled)
     change = _sync(AsyncClient.change)
     create_key = _sync(AsyncClient.create_key)
     import_hmac_key = _sync(AsyncClient.import_hmac_key)

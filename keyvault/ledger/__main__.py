@@ -1,4 +1,4 @@
-"""The auditor's program: ``python -m keyvault.ledger verify|export|show``.
+"""The auditor's program: ``python -m keyvault.ledger verify|export|show|evidence``.
 
 It needs this package and keyvault.core, a file, and no network. Exit status: 0 nothing is wrong, 1 something is,
 2 it could not be looked at.
@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from keyvault.core.errors import Corrupt, KeyvaultError
-from keyvault.ledger.archive import audit, export, open_archive, read_note
+from keyvault.core.errors import Corrupt, KeyvaultError, Malformed
+from keyvault.ledger.archive import audit, export, open_archive, read_evidence, read_note
 from keyvault.ledger.codec import decode
+from keyvault.ledger.errors import Unproven
+from keyvault.ledger.evidence import check_evidence
+from keyvault.ledger.evidence_words import evidence_text, evidence_values
+from keyvault.ledger.note import parse_vkey
 from keyvault.ledger.report import as_json, summary
 from keyvault.ledger.show import describe
 from keyvault.ledger.verify import Row
@@ -56,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--start", type=int, default=0, metavar="INDEX", help="first entry (default: 0)")
     command.add_argument("--count", type=int, default=100, metavar="N", help="number of entries (default: 100)")
     command.set_defaults(run=_show)
+    command = commands.add_parser("evidence", help="check a bundle of evidence and say what it shows")
+    command.add_argument("path", type=Path, metavar="FILE", help="bundle of `keyvault audit evidence`")
+    command.add_argument("--log-vkey", metavar="VKEY", required=True, help="the log key as you know it, from elsewhere")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=_evidence)
     return parser
 
 
@@ -79,6 +88,18 @@ def _show(options: argparse.Namespace) -> int:
     with contextlib.closing(open_archive(options.path)) as archive:
         for row in islice(archive.rows(max(0, options.start)), max(0, options.count)):
             sys.stdout.write(_line(row) + "\n")
+    return EXIT_OK
+
+
+def _evidence(options: argparse.Namespace) -> int:
+    key, data = parse_vkey(options.log_vkey), read_evidence(options.path)
+    try:
+        found = check_evidence(data, key)
+    except (Malformed, Unproven) as error:
+        sys.stdout.write(f"WRONG: {error}\n")
+        return EXIT_PROBLEMS
+    text = json.dumps(evidence_values(found), indent=2) if options.json else evidence_text(found)
+    sys.stdout.write(text + "\n")
     return EXIT_OK
 
 

@@ -12,13 +12,13 @@ Laws:
    audit of the whole ledger names that entry.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from keyvault.core.apply import apply
 from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.charter import Charter, Rulers
-from keyvault.core.errors import Corrupt, Malformed
+from keyvault.core.errors import Corrupt, Malformed, Refused
 from keyvault.core.events import (
     BallotCast,
     CeremonyStepRecorded,
@@ -61,7 +61,7 @@ _CHANGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """A member's word in entry ``index``, and the key (SubjectPublicKeyInfo, DER) under which its signature verifies."""
+    """A member's word in entry ``index``, and the key (SubjectPublicKeyInfo, DER) that verifies it."""
 
     index: int
     at: UnixMillis
@@ -109,12 +109,12 @@ class Case:
 class Account:
     """What the entries say. ``subject`` is the last one, ``case`` the proposal that it is about.
 
-    ``charter`` is in force at the subject; ``charters`` are the cases of its making, oldest first. ``keys_of_subject``
-    says whether the subject is a signature and verifies under its key; None if it is none, or HMAC.
+    ``charter`` is in force after the subject; ``charters`` are the cases that made it, oldest first. ``demands_open``:
+    what a subject that is still open needs, and who approved so far. ``signature_verified`` is True if the subject is a
+    signature and verifies under its key, None if it is no signature, or one that needs the secret (HMAC).
     """
 
     enclave: EnclaveName
-    genesis_index: int
     genesis_at: UnixMillis
     index: int
     subject: Event
@@ -135,9 +135,13 @@ def replay(entries: Sequence[tuple[int, bytes]]) -> Account:
     last = len(entries) - 1
     for place, (index, body) in enumerate(entries):
         try:
-            witness.take(index, decode(body), is_last=place == last)
-        except (Corrupt, Malformed) as error:
+            event = decode(body)
+        except Corrupt as error:
             raise Unproven(f"entry {index}: {error}") from error
+        try:
+            witness.take(index, event, is_last=place == last)
+        except (Corrupt, Malformed, Refused) as error:
+            raise Unproven(str(error)) from error
         except Unproven:
             raise
         except Exception as error:  # entries made to crash the auditor must be a finding, not a crash
@@ -175,10 +179,8 @@ class _Witness:
             raise Unproven("the last entry is about no proposal")
         index, event, case = self._subject
         state = self._state
-        proposal = state.proposals.open.get(case.id)
         return Account(
             enclave=state.enclave,
-            genesis_index=0,
             genesis_at=self._genesis_at,
             index=index,
             subject=event,
@@ -187,9 +189,16 @@ class _Witness:
             charters=tuple(self._charters),
             charter=state.rulers.charter,
             charter_sha256=state.charter_sha256,
-            demands_open=() if proposal is None else tuple(_demands(proposal, state.rulers)),
+            demands_open=self._demands_open(case),
             signature_verified=self._verified,
         )
+
+    def _demands_open(self, case: Case) -> tuple[Demand, ...]:
+        proposal = self._state.proposals.open.get(case.id)
+        try:
+            return () if proposal is None else tuple(_demands(proposal, self._state.rulers))
+        except Refused:  # the charter in force lets nobody do this any more
+            return ()
 
     def _note(self, index: int, event: Event, said: Said | None, done: Done | None) -> Case | None:
         match event:
@@ -198,14 +207,10 @@ class _Witness:
                 return None
             case ProposalMade() | SignatureEscalated():
                 case = self._begun(index, event)
-            case BallotCast():
-                case = self._cases[event.proposal]
-            case SignatureIssued() | KeyDestroyed():
-                case = self._cases[event.proposal]
-            case _ if isinstance(event, _CHANGES):
-                case = self._cases[event.proposal]
-            case _:
+            case TermStarted() | ChangeRefused() | SignatureRefused():
                 return None
+            case _:
+                case = self._cases[event.proposal]
         if said is not None:
             case.said.append(said)
         if done is not None:
@@ -247,16 +252,15 @@ class _Witness:
         )
 
     def _key_of(self, keyid: str, proposed: Charter | None) -> bytes:
+        """Return the key of that name, in the charter in force or the proposed one; empty if ``apply`` will refuse."""
         found = self._state.rulers.by_keyid.get(keyid)
         if found is None and proposed is not None:
             found = Rulers(proposed).by_keyid.get(keyid)
-        if found is None:
-            raise Unproven(f"key {keyid[:16]} is not that of a member")
-        return found[1]
+        return b"" if found is None else found[1]
 
     def _done(self, index: int, event: Event) -> Done | None:
         """Return what completes a proposal here; whether it may, ``apply`` finds out."""
-        if not isinstance(event, _CHANGES + (SignatureIssued,)):
+        if not isinstance(event, (*_CHANGES, SignatureIssued)):
             return None
         proposal = self._state.proposals.open.get(event.proposal)
         if proposal is None or proposal.approved_at is None:

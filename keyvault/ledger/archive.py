@@ -80,14 +80,23 @@ def audit(path: Path, *, log_vkey: str | None = None, kept: bytes | None = None)
 
 def read_note(path: Path) -> bytes:
     """Return what a checkpoint's file holds, verified by nobody; raise Unreadable."""
+    return _read_file(path, "a checkpoint", limits.NOTE_BYTES_MAX)
+
+
+def read_evidence(path: Path) -> bytes:
+    """Return what a bundle's file holds, verified by nobody; raise Unreadable."""
+    return _read_file(path, "a bundle of evidence", limits.EVIDENCE_BYTES_MAX)
+
+
+def _read_file(path: Path, what: str, bytes_max: int) -> bytes:
     try:
         with path.open("rb") as file:
-            note = file.read(limits.NOTE_BYTES_MAX + 1)
+            data = file.read(bytes_max + 1)
     except OSError as error:
         raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
-    if len(note) > limits.NOTE_BYTES_MAX:
-        raise Unreadable(f"{path} is longer than a checkpoint, {limits.NOTE_BYTES_MAX} bytes")
-    return note
+    if len(data) > bytes_max:
+        raise Unreadable(f"{path} is longer than {what}, {bytes_max} bytes")
+    return data
 
 
 # Database -------------------------------------------------------------------------------------------------------

@@ -5,16 +5,18 @@ The certificate opens the door and decides nothing: what counts are the members'
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.charter import Charter
 from keyvault.core.commands import CastBallot, Propose
 from keyvault.core.errors import Malformed, NotFound, Overloaded, Unavailable
-from keyvault.core.ids import Principal, role_of
+from keyvault.core.ids import Principal, UnixMillis, role_of
 from keyvault.core.policy import Policy
 from keyvault.core.proposals import Outcome, Proposal
+from keyvault.core.state import not_before
 from keyvault.core.statements import Action, decode_statement
 from keyvault.engine.clock import Clock
 from keyvault.engine.enclave import Enclave
@@ -130,7 +132,7 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
         if not 0 < size <= limits.PROPOSAL_PAGE_MAX:
             raise Malformed("page_size", f"must be 1 to {limits.PROPOSAL_PAGE_MAX}, or 0 for {_PAGE_DEFAULT}")
         before = _index_of(request.page_token)
-        now, known = self._clock.now(), self._enclave.state.proposals
+        now, known = self._now(), self._enclave.state.proposals
         listed = [
             proposal
             for proposal in (*known.open.values(), *known.closed.values())
@@ -138,9 +140,17 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
             and (request.include_closed or outcome_at(proposal, now) is Outcome.OPEN)
         ]
         listed.sort(key=lambda proposal: proposal.index, reverse=True)
+        page: list[governance_pb2.Proposal] = []
+        room = limits.PAGE_BYTES_MAX
+        for proposal in listed[:size]:
+            shown = self._show(proposal, whole=False)
+            room -= shown.ByteSize()
+            if page and room < 0:
+                break
+            page.append(shown)
+        more = len(listed) > len(page)
         return governance_pb2.ListProposalsResponse(
-            proposals=[self._show(proposal, whole=False) for proposal in listed[:size]],
-            next_page_token=str(listed[size - 1].index) if len(listed) > size else "",
+            proposals=page, next_page_token=str(page[-1].ledger_index) if more else ""
         )
 
     # What members say ---------------------------------------------------------------------------------------------
@@ -191,30 +201,37 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
             raise
         self._watchers[principal] += 1
         try:
-            async for shown in self._watch(name):
-                yield shown
-        except Unavailable as error:
+            async with aclosing(self._watch(name)) as watch:
+                async for shown in watch:
+                    yield shown
+        except Exception as error:
             await abort(context, failure_of(error))
+            raise
         finally:
             self._watchers[principal] -= 1
 
-    async def _watch(self, name: bytes) -> AsyncIterator[governance_pb2.Proposal]:
+    async def _watch(self, name: bytes) -> AsyncGenerator[governance_pb2.Proposal, None]:
         """Yield the proposal now and after each of its changes, until it has ended. Raises Unavailable at a stop."""
-        last: governance_pb2.Proposal | None = None
+        last: object = None
         while True:
-            change = asyncio.create_task(self._enclave.next_change())  # before the look: no change is missed
+            change = asyncio.create_task(self._enclave.next_change())
             try:
-                await asyncio.sleep(0)
-                proposal = self._enclave.state.proposals.find(name)
-                shown = self._show(proposal)
-                if shown != last:
-                    last = shown
-                    yield shown
-                if outcome_at(proposal, self._clock.now()) is not Outcome.OPEN:
+                await asyncio.sleep(0)  # now it waits; so no change between the look and the wait is missed
+                proposal, now = self._enclave.state.proposals.find(name), self._now()
+                outcome, standing = outcome_at(proposal, now), self._standing(proposal, now)
+                if standing != last:
+                    last = standing
+                    yield self._show(proposal)
+                if outcome is not Outcome.OPEN:
                     return
-                await self._until(change, (proposal.statement.expires_at - self._clock.now()) / 1000)
+                await self._until(change, (proposal.statement.expires_at - now) / 1000)
             finally:
                 change.cancel()
+
+    def _standing(self, proposal: Proposal, now: UnixMillis) -> object:
+        """Return what differs after a change; everything else takes too long to be made for every watch each time."""
+        ballots = tuple((ballot.voice, ballot.index) for ballot in proposal.ballots.values())
+        return outcome_at(proposal, now), proposal.approved_at, ballots, self._enclave.state.charter_sha256
 
     async def _until(self, change: asyncio.Task[None], seconds: float) -> None:
         stopping = asyncio.create_task(self._stopping.wait())
@@ -257,7 +274,11 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
         return found[0]
 
     def _show(self, proposal: Proposal, *, whole: bool = True) -> governance_pb2.Proposal:
-        return proposal_to_proto(self._enclave.state, proposal, self._clock.now(), whole=whole)
+        return proposal_to_proto(self._enclave.state, proposal, self._now(), whole=whole)
+
+    def _now(self) -> UnixMillis:
+        """Return the time that counts for proposals: it never goes back."""
+        return not_before(self._enclave.state, self._clock.now())
 
 
 def _propose(request: governance_pb2.ProposeChangeRequest, principal: Principal) -> Propose:

@@ -4,7 +4,7 @@ from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.errors import Refused
 from keyvault.core.ids import KeyId, UnixMillis
-from keyvault.core.policy import ANY, normal_destination
+from keyvault.core.policy import ANY, Verdict, normal_destination
 from keyvault.core.proposals import Ballot, Outcome, Proposal, proposal_name
 from keyvault.core.state import State, split_key_name
 from keyvault.ledger import wire
@@ -94,10 +94,10 @@ def _fill_subject(message: governance_pb2.Proposal, state: State, proposal: Prop
 
 
 def _listed(state: State) -> frozenset[str]:
-    """Return the destinations that the policy names."""
+    """Return the destinations that the policy names as ones to be sent to."""
     return frozenset(
         normal_destination(each)
         for rule in state.policy.rules
-        if rule.destinations is not None and rule.destinations is not ANY
+        if rule.verdict is not Verdict.DENY and rule.destinations is not None and rule.destinations is not ANY
         for each in rule.destinations
     )

@@ -17,6 +17,7 @@ from keyvault.core.errors import (
     Reason,
     Unavailable,
 )
+from keyvault.core.escalation import QUORUM_SEPARATOR
 from keyvault.core.events import SignatureEscalated, SignatureIssued, SignatureRefused, SignatureRequest
 from keyvault.core.ids import Principal, parse_request_id
 from keyvault.core.intent import Output, PayloadKind
@@ -131,7 +132,8 @@ def parse(request: signing_pb2.SignRequest, principal: Principal, state: State) 
 
 
 def _needed(state: State, event: SignatureEscalated) -> ApprovalNeeded:
-    name, quorum = proposal_id_of(event.statement), decode_statement(event.statement)["quorum"]
+    name = proposal_id_of(event.statement)
+    quorum = "; and ".join(decode_statement(event.statement)["quorum"].split(QUORUM_SEPARATOR))
     return ApprovalNeeded(
         Reason.NEEDS_APPROVAL,
         f"proposal {short(name)} needs {quorum}; ask again with the same request id when members approved",

@@ -5,18 +5,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from keyvault.client import AsyncClient, Credentials, MemberKey
-from keyvault.core.approvals import Member
+from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold
 from keyvault.core.events import Genesis
-from keyvault.core.ids import EnclaveName, Epoch, MemberName, UnixMillis
+from keyvault.core.ids import EnclaveName, Epoch, GroupName, MemberName, UnixMillis
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy import ANY, Policy, Rule, Verdict
+from keyvault.core.quorum import Of
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.genesis import write_genesis
 from keyvault.hsm.create import CreatedToken
+from keyvault.ledger.codec_charter import encode_charter
 from keyvault.ledger.codec_policy import encode_policy
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Server
@@ -33,7 +35,7 @@ RULES = (
         kinds=frozenset({PayloadKind.EVM_TRANSACTION}),
         chains=ANY,
         destinations=ANY,
-        amount_max=10**18,
+        amount_max=5 * 10**18,
         fee_max=ANY,
     ),
     Rule(
@@ -62,7 +64,18 @@ RULES = (
         kinds=frozenset({PayloadKind.RAW_DIGEST}),
         operations=frozenset({Operation.OPAQUE}),
     ),
+    Rule(
+        id="large",
+        verdict=Verdict.ESCALATE,
+        keys=frozenset({"eth"}),
+        kinds=frozenset({PayloadKind.EVM_TRANSACTION}),
+        amount_above=2 * 10**18,
+        quorum="1 of admins",
+    ),
 )
+LARGE = 3 * 10**18
+"""Wei that members must approve."""
+ADMINS = GroupName("admins")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,25 +85,47 @@ class RealServer:
     port: int
     bot: Credentials
     admin: Credentials
+    other_bot: Credentials
     stranger: Credentials
     member: MemberKey
+    others: tuple[MemberKey, ...]
+    enclave: Enclave
 
     def client(self, credentials: Credentials, **options: object) -> AsyncClient:
         """Return a client with these credentials."""
         return AsyncClient(f"localhost:{self.port}", credentials, enclave="hot", **options)  # type: ignore[arg-type]  # options of the client
 
 
-def genesis(token: CreatedToken, member: MemberKey) -> Genesis:
-    """Return entry 0: one admin, and the rules above."""
-    policy = Policy(version=1, rules=RULES, limits=())
+def charter(*members: MemberKey) -> Charter:
+    """Return a charter in which any other admin approves everything; loosening the policy waits for a moment."""
+    names = [MemberName(member.member) for member in members]
+    one = Of(1, ADMINS)
+    return Charter(
+        version=1,
+        members=tuple(
+            Member(name=name, roles=frozenset({Role.ADMIN}), public_keys=(member.public_key,))
+            for name, member in zip(names, members, strict=True)
+        ),
+        groups=(Group(name=ADMINS, members=frozenset(names)),),
+        thresholds=tuple(
+            Threshold(duty=duty, quorum=one, delay_ms=1 if duty is Duty.POLICY_LOOSEN else 0)
+            for duty in Duty
+            if duty is not Duty.BREAK_GLASS
+        ),
+    )
+
+
+def genesis(token: CreatedToken, *members: MemberKey) -> Genesis:
+    """Return entry 0: these admins, and the rules above."""
+    policy, ruling = Policy(version=1, rules=RULES, limits=()), charter(*members)
     return Genesis(
         at=UnixMillis(SystemClock().now()),
         epoch=Epoch(0),
         enclave=EnclaveName("hot"),
         log_public_key=token.log_public_key,
         import_public_key=token.import_public_key,
-        members=(Member(name=MemberName(member.member), roles=frozenset({"admin"}), public_keys=(member.public_key,)),),
-        admin_threshold=1,
+        charter=ruling,
+        charter_document=encode_charter(ruling),
         policy=policy,
         policy_document=encode_policy(policy),
         nonce=b"n" * 16,
@@ -104,9 +139,11 @@ async def real_server(template: CreatedToken, folder: Path) -> AsyncIterator[Rea
     (folder / "elsewhere").mkdir()
     world = copy_of(template, folder / "token")
     bot, admin = make_credentials(folder), make_credentials(folder, "admin", "alice")
+    other_bot = make_credentials(folder, "bot", "other")
     member = MemberKey("alice", ec.generate_private_key(ec.SECP256R1()))
+    others = (MemberKey("bob", ed25519.Ed25519PrivateKey.generate()),)
     store = open_store(folder / "ledger.db", create=True)
-    write_genesis(store, genesis(world.created, member))
+    write_genesis(store, genesis(world.created, member, *others))
     identity = Identity(holder="test", software="test")
     async with running(world.config) as token:
         enclave = await Enclave.open(store=store, token=token, clock=SystemClock(), identity=identity)
@@ -124,7 +161,16 @@ async def real_server(template: CreatedToken, folder: Path) -> AsyncIterator[Rea
         await server.start()
         try:
             stranger = replace(make_credentials(folder / "elsewhere"), ca=bot.ca)
-            yield RealServer(port=server.port, bot=bot, admin=admin, stranger=stranger, member=member)
+            yield RealServer(
+                port=server.port,
+                bot=bot,
+                admin=admin,
+                other_bot=other_bot,
+                stranger=stranger,
+                member=member,
+                others=others,
+                enclave=enclave,
+            )
         finally:
             await server.stop(1)
             await enclave.close()

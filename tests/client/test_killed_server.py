@@ -10,6 +10,7 @@ from keyvault.client import AsyncClient, Credentials, MemberKey, Signed, payload
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import ANY, Policy, Rule, Verdict
+from keyvault.core.proposals import Outcome
 from tests.deployment import Deployment, new_deployment, served, start_server, stop_server
 
 ALLOW_DIGESTS = Rule(
@@ -32,11 +33,13 @@ def client(deployment: Deployment, name: str) -> AsyncClient:
 
 async def prepare(deployment: Deployment) -> None:
     """Let every bot sign digests with the key ``signer``."""
-    member = MemberKey.from_file("admin", deployment.dir / "members" / "admin.key")
-    async with client(deployment, "admin-admin") as admin:
-        await admin.create_key("signer", KeyAlgorithm.P256, signer=member)
+    member, other = (MemberKey.from_file(name, deployment.dir / "members" / f"{name}.key") for name in ("alice", "bob"))
+    async with client(deployment, "admin-alice") as admin:
+        await admin.create_key("signer", KeyAlgorithm.P256, signer=member, approvers=[other])
         version = (await admin.get_policy()).policy.version + 1
-        await admin.publish_policy(Policy(version=version, rules=(ALLOW_DIGESTS,), limits=()), signer=member)
+        policy = Policy(version=version, rules=(ALLOW_DIGESTS,), limits=())
+        published = await admin.settled(await admin.publish_policy(policy, signer=member, approvers=[other]))
+        assert published.outcome is Outcome.EXECUTED
 
 
 def keep_port(deployment: Deployment) -> None:

@@ -24,5 +24,6 @@ def test_examples_run(tmp_path: Path) -> None:
         )
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["send", "refused:", "100"]
-    assert "NO_RULE_ALLOWS" in lines[1]
+    assert [line.split()[0] for line in lines] == ["policy:", "send", "refused:", "100"]
+    assert lines[0] == "policy: EXECUTED"
+    assert "NO_RULE_ALLOWS" in lines[2]

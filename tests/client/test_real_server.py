@@ -16,6 +16,7 @@ from keyvault import client as sdk
 from keyvault.client import payloads
 from keyvault.core.keys import KeyAlgorithm, KeyState
 from keyvault.core.policy import Policy
+from keyvault.core.proposals import Outcome
 from keyvault.hsm.create import CreatedToken, create_token
 from keyvault.ledger.codec import decode
 from keyvault.ledger.note import parse_vkey, verifier
@@ -46,10 +47,12 @@ def order() -> str:
 async def test_every_kind_of_signature(server: RealServer) -> None:
     """Keys are made and a secret imported by a member; a bot gets each kind of signature, and wallets agree."""
     async with server.client(server.admin) as admin, server.client(server.bot) as bot:
-        eth = await admin.create_key("eth", KeyAlgorithm.SECP256K1, signer=server.member)
-        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member)
-        await admin.create_key("ed", KeyAlgorithm.ED25519, signer=server.member)
-        imported = await admin.import_hmac_key("hmac", SECRET, signer=server.member)
+        await admin.create_key("eth", KeyAlgorithm.SECP256K1, signer=server.member, approvers=server.others)
+        eth = await admin.get_key("eth")
+        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member, approvers=server.others)
+        await admin.create_key("ed", KeyAlgorithm.ED25519, signer=server.member, approvers=server.others)
+        await admin.import_hmac_key("hmac", SECRET, signer=server.member, approvers=server.others)
+        imported = await admin.get_key("hmac")
         assert (imported.public_key, imported.state) == (b"", KeyState.ACTIVE)
         assert [key.key for key in await admin.list_keys()] == ["ed", "eth", "hmac", "p256"]
         transaction = await bot.sign_evm_transaction("eth", dynamic_fee())
@@ -68,7 +71,7 @@ async def test_every_kind_of_signature(server: RealServer) -> None:
 async def test_one_answer_for_ever(server: RealServer) -> None:
     """The same request again gives the identical signature; other bytes under its id are refused; so is a refusal's."""
     async with server.client(server.admin) as admin, server.client(server.bot) as bot:
-        await admin.create_key("eth", KeyAlgorithm.SECP256K1, signer=server.member)
+        await admin.create_key("eth", KeyAlgorithm.SECP256K1, signer=server.member, approvers=server.others)
         first = await bot.sign_evm_transaction("eth", dynamic_fee(), request_id="order-1")
         again = await bot.sign_evm_transaction("eth", dynamic_fee(), request_id="order-1")
         assert first == again
@@ -84,17 +87,18 @@ async def test_one_answer_for_ever(server: RealServer) -> None:
 
 
 async def test_life_of_a_key(server: RealServer) -> None:
-    """A disabled key signs nothing until it is enabled; both take the member's statement, made and sent here."""
+    """A disabled key signs nothing until it is enabled; one member disables, enabling needs another one."""
     async with server.client(server.admin) as admin, server.client(server.bot) as bot:
-        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member)
-        assert (await admin.disable_key("p256", signer=server.member)).state is KeyState.DISABLED
+        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member, approvers=server.others)
+        assert (await admin.disable_key("p256", signer=server.member)).outcome is Outcome.EXECUTED
+        assert (await admin.get_key("p256")).state is KeyState.DISABLED
         with pytest.raises(sdk.PreconditionFailed) as caught:
             await bot.sign_digest("p256", DIGEST)
         assert caught.value.reason == "KEY_NOT_ACTIVE"
-        await admin.enable_key("p256", signer=server.member)
+        await admin.enable_key("p256", signer=server.member, approvers=server.others)
         await bot.sign_digest("p256", DIGEST)
         with pytest.raises(sdk.PreconditionFailed) as caught:
-            await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member)
+            await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member, approvers=server.others)
         assert caught.value.reason == "STATE_MISMATCH"
         with pytest.raises(sdk.NotFoundError):
             await bot.sign_digest("other", DIGEST)
@@ -103,11 +107,12 @@ async def test_life_of_a_key(server: RealServer) -> None:
 async def test_policy_changes_by_statement(server: RealServer) -> None:
     """A published policy decides from then on, and is read back as it was written."""
     async with server.client(server.admin) as admin, server.client(server.bot) as bot:
-        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member)
+        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member, approvers=server.others)
         await bot.sign_digest("p256", DIGEST)
         empty = Policy(version=2, rules=(), limits=())
         published = await admin.publish_policy(empty, signer=server.member)
-        assert published.policy == empty == (await admin.get_policy()).policy
+        assert published.outcome is Outcome.EXECUTED
+        assert (await admin.get_policy()).policy == empty
         with pytest.raises(sdk.Denied):
             await bot.sign_digest("p256", DIGEST)
 
@@ -117,17 +122,17 @@ async def test_certificate_alone_changes_nothing(server: RealServer) -> None:
     somebody = sdk.MemberKey("alice", ed25519.Ed25519PrivateKey.generate())
     async with server.client(server.admin) as admin, server.client(server.bot) as bot:
         with pytest.raises(sdk.Denied) as caught:
-            await admin.create_key("eth", KeyAlgorithm.SECP256K1, signer=somebody)
+            await admin.create_key("eth", KeyAlgorithm.SECP256K1, signer=somebody, approvers=server.others)
         assert caught.value.reason == "NOT_AUTHORIZED"
         with pytest.raises(sdk.Denied):
-            await bot.create_key("eth", KeyAlgorithm.SECP256K1, signer=server.member)
+            await bot.create_key("eth", KeyAlgorithm.SECP256K1, signer=server.member, approvers=server.others)
         assert await admin.list_keys() == ()
 
 
 async def test_ledger_is_read_and_proven(server: RealServer) -> None:
     """Every signature's event is in the ledger at the index that the answer gave, and every proof holds."""
     async with server.client(server.admin) as admin, server.client(server.bot) as bot:
-        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member)
+        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member, approvers=server.others)
         old = (await admin.checkpoint()).checkpoint
         signed = await bot.sign_digest("p256", DIGEST, request_id="order-1")
         entries = [entry async for entry in admin.entries()]
@@ -147,7 +152,7 @@ async def test_other_enclave_is_found_out(server: RealServer) -> None:
     """Who expects another enclave or log key makes no statement and believes no checkpoint."""
     async with server.client(server.admin, expected_enclave_id=b"\0" * 32) as admin:
         with pytest.raises(sdk.SignatureMismatch):
-            await admin.create_key("eth", KeyAlgorithm.SECP256K1, signer=server.member)
+            await admin.create_key("eth", KeyAlgorithm.SECP256K1, signer=server.member, approvers=server.others)
     async with server.client(server.admin) as admin:
         name = parse_vkey((await admin.get_enclave()).log_vkey).name
     other = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes_raw()
@@ -159,7 +164,7 @@ async def test_other_enclave_is_found_out(server: RealServer) -> None:
 async def test_stream(server: RealServer) -> None:
     """Hundreds of requests over one stream are all answered and verified."""
     async with server.client(server.admin) as admin, server.client(server.bot) as bot:
-        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member)
+        await admin.create_key("p256", KeyAlgorithm.P256, signer=server.member, approvers=server.others)
         async with bot.stream() as stream:
             digests = [hashlib.sha256(bytes((each,))).digest() for each in range(200)]
             futures = [await stream.submit("p256", payloads.raw_digest(digest)) for digest in digests]
@@ -188,8 +193,8 @@ def test_blocking_client(token: CreatedToken, tmp_path: Path) -> None:
     def work(server: RealServer) -> tuple[int, int]:
         target = f"localhost:{server.port}"
         with sdk.Client(target, server.admin, enclave="hot") as client:
-            client.create_key("p256", KeyAlgorithm.P256, signer=server.member)
+            client.create_key("p256", KeyAlgorithm.P256, signer=server.member, approvers=server.others)
             signed = client.sign_digest("p256", DIGEST)
             return signed.ledger_index, len(list(client.entries()))
 
-    assert asyncio.run(serve_and_work()) == (3, 4)
+    assert asyncio.run(serve_and_work()) == (5, 6)

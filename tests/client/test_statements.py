@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from keyvault.client import Credentials, EnclaveInfo, MemberKey, make_statement, sign_statement
-from keyvault.core.approvals import Action, Member, decode_statement, signers
-from keyvault.core.errors import Malformed
+from keyvault.client import Credentials, EnclaveInfo, MemberKey, make_statement, say
+from keyvault.core.approvals import Voice, verify_voice
+from keyvault.core.errors import Malformed, Refused
+from keyvault.core.statements import Action, decode_statement
 
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 ENCLAVE = EnclaveInfo(
@@ -39,17 +40,18 @@ def member_file(folder: Path, key: PrivateKey, encryption: KeySerializationEncry
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_envelope_holds(tmp_path: Path, kind: str) -> None:
-    """A statement signed with a key from a file counts as its member's, and says what was asked, here and now."""
+def test_a_voice_is_its_members(tmp_path: Path, kind: str) -> None:
+    """What a key from a file says to a statement verifies as just that, and the statement is about here and now."""
     alice = MemberKey.from_file("alice", member_file(tmp_path, KEYS[kind]))
-    bob = MemberKey("bob", ed25519.Ed25519PrivateKey.generate())
     said = make_statement(
         ENCLAVE, Action.KEY_DISABLE, {"version": "1", "key": "eth"}, requester="alice", expires_at=1_790_000_000_000
     )
-    envelope = sign_statement(said, alice, bob)
-    members = [Member(name=each.member, roles=frozenset(), public_keys=(each.public_key,)) for each in (alice, bob)]
-    assert signers(envelope, members) == {"alice", "bob"}
-    assert decode_statement(envelope.payload) == said
+    signature = say(said.encode(), Voice.APPROVE, alice)
+    verify_voice(alice.public_key, Voice.APPROVE, said.encode(), signature)
+    for other in set(Voice) - {Voice.APPROVE}:
+        with pytest.raises(Refused):
+            verify_voice(alice.public_key, other, said.encode(), signature)
+    assert decode_statement(said.encode()) == said
     assert (said.enclave, said.enclave_id, said.policy_version) == ("hot", "ab" * 32, 3)
     assert said.summary() == "Disable version 1 of key eth in enclave hot: it signs nothing any more."
 

@@ -294,6 +294,11 @@ def _seatings(quorum: Quorum) -> list[list[str]]:
 
 
 def _takes_away(old: Policy, new: Policy | None) -> bool:
-    """Return whether one of the machine's policies gives less than another: see POLICIES there."""
+    """Return whether one of the machine's policies, whose rules are all about the same key and caller, gives less."""
     assert new is not None
-    return not new.rules or new.rules == old.rules or any(rule.verdict is Verdict.ALLOW for rule in old.rules)
+    if not new.rules:
+        return True
+    verdicts = [{rule.verdict for rule in each.rules} for each in (old, new)]
+    quorums = [{rule.quorum for rule in each.rules if rule.quorum} for each in (old, new)]
+    gives = Verdict.ALLOW in verdicts[1] and Verdict.ALLOW not in verdicts[0]
+    return bool(old.rules) and not gives and quorums[0] <= quorums[1]

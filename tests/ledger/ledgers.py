@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import coincurve
@@ -42,6 +42,7 @@ from keyvault.ledger.codec import encode, encode_charter, encode_policy, key_of,
 from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.ledger.note import Verifier, verifier
 from keyvault.ledger.signatures import P256_ORDER
+from keyvault.ledger.verify import Row
 from keyvault.store.base import EMPTY_HEAD, Entry, Head, Store
 from tests.worlds import (
     BOT,
@@ -74,13 +75,17 @@ RULE = Rule(
 """What lets every key of these ledgers but vault sign: digests, or requests that nobody could read."""
 ASK = escalate_digest("2 of admins", key="vault")
 """What lets the key vault sign digests after two members approved."""
-BREAK_GLASS = Threshold(duty=Duty.BREAK_GLASS, quorum=parse_quorum("2 of admins"), delay_ms=DAY_MS)
 
 
-def rulers(*persons: Person, version: int = 1, **thresholds: str) -> Charter:
-    """Return the charter of these ledgers: one other admin approves anything, two break the glass, after a day."""
-    named = {Duty(name.replace("_", "-")): quorum for name, quorum in thresholds.items()}
-    return charter(*persons, version=version, thresholds={Duty.BREAK_GLASS: BREAK_GLASS, **named})
+def rulers(*persons: Person, version: int = 1, change: str = "1 of admins", glass: str = "2 of admins") -> Charter:
+    """Return the charter of these ledgers: one other admin approves anything, two break the glass, after a day.
+
+    ``change`` is the quorum of the next charter; without ``glass`` nobody can break it.
+    """
+    thresholds: dict[Duty, str | Threshold] = {Duty.CHARTER: change}
+    if glass:
+        thresholds[Duty.BREAK_GLASS] = Threshold(duty=Duty.BREAK_GLASS, quorum=parse_quorum(glass), delay_ms=DAY_MS)
+    return charter(*persons, version=version, thresholds=thresholds)
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,11 @@ class Ledger:
         """The log key."""
         name = checkpoint.origin(self.state.enclave, leaf_hash(self.entries[0]))
         return verifier(name, self.log_key.public_key().public_bytes_raw())
+
+    def rows(self, start: int = 0) -> Iterator[Row]:
+        """Give the entries as an archive does."""
+        for index in range(start, len(self.entries)):
+            yield Row(index=index, body=self.entries[index])
 
     def add(self, event: Event) -> int:
         """Append the event and return its index."""

@@ -1,6 +1,7 @@
 """The edge over real mutual TLS, with an enclave in memory behind it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,13 +15,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from keyvault.client import AsyncClient, Credentials, MemberKey
 from keyvault.core import limits
-from keyvault.core.approvals import Action
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.genesis import write_genesis
-from keyvault.ledger import wire
 from keyvault.ledger.note import parse_vkey
 from keyvault.ledger.proof import verify_proof
 from keyvault.rpc.server import SERVICES, Server
@@ -29,6 +28,8 @@ from keyvault.store.memory import MemoryMedium, MemoryStore
 from keyvault.v1 import (
     audit_pb2,
     audit_pb2_grpc,
+    governance_pb2,
+    governance_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
     signing_pb2,
@@ -37,7 +38,7 @@ from keyvault.v1 import (
 )
 from tests.client.scripted import make_credentials
 from tests.software_token import SoftwareToken
-from tests.worlds import Person, allow_digest, genesis, policy, signed, statement
+from tests.worlds import Person, allow_digest, genesis, policy
 
 
 @dataclass
@@ -52,6 +53,7 @@ class World:
     bot: Credentials
     admin: Credentials
     member: MemberKey
+    others: tuple[MemberKey, ...]
 
     def channel(self, who: Credentials) -> grpc.aio.Channel:
         """Return a channel of this caller."""
@@ -62,7 +64,7 @@ class World:
 @asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
     """Serve an enclave with one key, signer, that any bot may use for digests."""
-    alice, token, medium = Person("alice"), SoftwareToken(), MemoryMedium()
+    alice, bob, token, medium = Person("alice"), Person("bob"), SoftwareToken(), MemoryMedium()
     rule = allow_digest()
     rules = policy(
         Rule(
@@ -74,7 +76,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             operations=rule.operations,
         )
     )
-    write_genesis(MemoryStore(medium), genesis(alice, rules=rules, log_public_key=token.log_public_key))
+    write_genesis(MemoryStore(medium), genesis(alice, bob, rules=rules, log_public_key=token.log_public_key))
     bot, admin = make_credentials(folder), make_credentials(folder, "admin", "alice")
     clock = SystemClock()
     enclave = await Enclave.open(
@@ -87,7 +89,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     )
     server = Server(enclave=enclave, clock=clock, identity=identity, listen="localhost:0", trust_domain="test.local")
     await server.start()
-    member = MemberKey("alice", alice.key)
+    member, others = MemberKey("alice", alice.key), (MemberKey("bob", bob.key),)
     made = World(
         enclave=enclave,
         token=token,
@@ -97,10 +99,11 @@ async def world(folder: Path) -> AsyncIterator[World]:
         bot=bot,
         admin=admin,
         member=member,
+        others=others,
     )
     try:
         async with AsyncClient(f"localhost:{server.port}", admin, enclave="hot") as client:
-            await client.create_key("signer", KeyAlgorithm.SECP256K1, signer=member)
+            await client.create_key("signer", KeyAlgorithm.SECP256K1, signer=member, approvers=others)
         yield made
     finally:
         for lane in token.lanes:
@@ -245,12 +248,18 @@ async def test_a_bot_has_so_many_streams_at_most(tmp_path: Path) -> None:
 async def test_a_statement_with_a_strange_version_is_malformed(tmp_path: Path, version: str) -> None:
     """A statement that names no version is INVALID_ARGUMENT before anything else, and the server goes on."""
     async with world(tmp_path) as here, here.channel(here.admin) as channel:
-        parameters = {"key": "signer", "version": version}
-        said = statement(here.enclave.state, Action.KEY_DISABLE, parameters, expires_at=SystemClock().now() + 60_000)
-        envelope = wire.envelope_to_proto(signed(said))
-        stub = keys_pb2_grpc.KeyServiceStub(channel)
-        call = stub.DisableKey(keys_pb2.DisableKeyRequest(name="enclaves/hot/keys/signer", authorization=envelope))
-        assert await _code(call) is grpc.StatusCode.INVALID_ARGUMENT
+        statement = (
+            b'{"action":"key.disable","enclave":"hot","enclave_id":"%s","expires_at_ms":"1","nonce":"00","parameters":'
+            b'{"key":"signer","version":%s},"policy_version":"1","requester":"alice","summary":"","type":"keyvault/'
+            b'statement/v2"}' % (here.enclave.state.enclave_id.hex().encode(), json.dumps(version).encode())
+        )
+        stub = governance_pb2_grpc.GovernanceServiceStub(channel)
+        request = governance_pb2.ProposeChangeRequest(
+            parent="enclaves/hot",
+            statement=statement,
+            signature=types_pb2.MemberSignature(keyid="0" * 64, sig=b"s"),
+        )
+        assert await _code(stub.ProposeChange(request)) is grpc.StatusCode.INVALID_ARGUMENT
         assert (await signing_pb2_grpc.SigningServiceStub(channel).Sign(_ask("next"))).signature.value
 
 
@@ -258,11 +267,14 @@ async def test_bots_may_sign_and_nothing_else(tmp_path: Path) -> None:
     """Key, policy and ledger calls need the role; a bot's certificate is PERMISSION_DENIED."""
     async with world(tmp_path) as here, here.channel(here.bot) as channel:
         keys, audit = keys_pb2_grpc.KeyServiceStub(channel), audit_pb2_grpc.AuditServiceStub(channel)
+        governance = governance_pb2_grpc.GovernanceServiceStub(channel)
         calls = [
-            keys.CreateKey(keys_pb2.CreateKeyRequest(parent="enclaves/hot")),
-            keys.ImportKey(keys_pb2.ImportKeyRequest(parent="enclaves/hot")),
-            keys.DisableKey(keys_pb2.DisableKeyRequest(name="enclaves/hot/keys/signer")),
-            keys.EnableKey(keys_pb2.EnableKeyRequest(name="enclaves/hot/keys/signer")),
+            governance.ProposeChange(governance_pb2.ProposeChangeRequest(parent="enclaves/hot")),
+            governance.CastBallot(governance_pb2.CastBallotRequest(name="enclaves/hot/proposals/00000000")),
+            governance.ListProposals(governance_pb2.ListProposalsRequest(parent="enclaves/hot")),
+            governance.GetPolicy(governance_pb2.GetPolicyRequest(parent="enclaves/hot")),
+            governance.GetCharter(governance_pb2.GetCharterRequest(parent="enclaves/hot")),
+            governance.ListFreezes(governance_pb2.ListFreezesRequest(parent="enclaves/hot")),
             keys.ListKeys(keys_pb2.ListKeysRequest(parent="enclaves/hot")),
             keys.GetKey(keys_pb2.GetKeyRequest(name="enclaves/hot/keys/signer")),
             keys.GetEnclave(keys_pb2.GetEnclaveRequest(name="enclaves/hot")),
@@ -280,7 +292,7 @@ async def test_pages_of_keys_and_entries(tmp_path: Path) -> None:
     async with world(tmp_path) as here, here.channel(here.admin) as channel:
         async with AsyncClient(f"localhost:{here.port}", here.admin, enclave="hot") as client:
             for name in ("a", "b", "c", "d"):
-                await client.create_key(name, KeyAlgorithm.SECP256K1, signer=here.member)
+                await client.create_key(name, KeyAlgorithm.SECP256K1, signer=here.member, approvers=here.others)
         keys, token = keys_pb2_grpc.KeyServiceStub(channel), ""
         names: list[str] = []
         while True:
