@@ -139,10 +139,13 @@ async def _tell_what_falls_due(enclave: Enclave, clock: SystemClock, notifier: N
     since = clock.now()
     while True:
         now = clock.now()
-        for notice in rotations_due(enclave.state, now, told):
-            log.warning("a key is due for rotation", key=notice.subject, what=notice.summary)
-            notifier.offer([notice])
-        notifier.offer(expired(enclave.state, since, now))
+        try:
+            for notice in rotations_due(enclave.state, now, told):
+                log.warning("a key is due for rotation", key=notice.subject, what=notice.summary)
+                notifier.offer([notice])
+            notifier.offer(expired(enclave.state, since, now))
+        except Exception as error:  # what people are told decides nothing: the next look tries again
+            log.exception("what falls due could not be told", error=repr(error))
         since = now
         await asyncio.sleep(limits.ROTATION_LOOK_MS / 1000)
 

@@ -25,8 +25,24 @@ from keyvault.secretfile import check_secret_file
 
 _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 
-_URL = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?", re.ASCII)
-_KIND = re.compile(r"[a-z][a-z-]*(\.[a-z][a-z-]*)?", re.ASCII)
+_URL = re.compile(r"https://[A-Za-z0-9.-]{1,253}(:(?P<port>[0-9]{1,5}))?(/[!\"$-~]*)?", re.ASCII)  # without fragment
+_PORT_MAX = 65_535
+
+NOTICE_KINDS = (
+    "proposal.made",
+    "proposal.approved",
+    "proposal.rejected",
+    "proposal.revoked",
+    "proposal.vetoed",
+    "proposal.executed",
+    "proposal.expired",
+    "freeze.set",
+    "freeze.lifted",
+    "charter.changed",
+    "key.destroyed",
+    "key.rotation-due",
+)
+"""What a webhook can be told. Kinds once given out are kept: receivers branch on them."""
 
 
 class ConfigError(KeyvaultError):
@@ -91,7 +107,7 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookConfig:
-    """A webhook that is told of changes of power. ``kinds`` empty: of all."""
+    """A webhook that is told of changes of power. ``kinds`` of NOTICE_KINDS; empty: all."""
 
     url: str
     secret_file: Path
@@ -189,25 +205,24 @@ def _hook(section: "_Section") -> HookConfig:
         url=section.checked("url", None, _check_url),
         secret_file=section.path("secret_file"),
         ca_file=section.optional_path("ca_file"),
-        kinds=section.words("kinds", _check_kind),
+        kinds=section.choices("kinds", NOTICE_KINDS),
     )
     section.end()
     return hook
 
 
 def _check_url(text: str) -> None:
-    if len(text) > limits.HOOK_URL_CHARS_MAX or not _URL.fullmatch(text):
-        raise Malformed("url", "must be https://host[:port]/path, without user and password")
-
-
-def _check_kind(text: str) -> None:
-    if not _KIND.fullmatch(text):
-        raise Malformed("kinds", 'must be a list of words such as "proposal.made"')
+    # The text itself is not quoted: receivers put secrets of their own into it.
+    match = _URL.fullmatch(text)
+    if match is None or len(text) > limits.HOOK_URL_CHARS_MAX:
+        raise Malformed("url", "must be https://host[:port]/path, without user, password and fragment")
+    if not 1 <= int(match["port"] or 1) <= _PORT_MAX:
+        raise Malformed("url", f"must be https:// with a port from 1 to {_PORT_MAX}")
 
 
 def _check_listen(text: str) -> None:
     match = _LISTEN.fullmatch(text)
-    if match is None or int(match["port"]) > 65_535:  # noqa: PLR2004  the highest TCP port
+    if match is None or int(match["port"]) > _PORT_MAX:
         raise Malformed("listen", "must be host:port, as in 127.0.0.1:7443 or [::1]:7443")
 
 
@@ -263,7 +278,7 @@ class _Reader:
             raise ConfigError(f"{self.path}: {name} must be tables: [[{name}]]")
         if len(tables) > most:
             raise ConfigError(f"{self.path}: {len(tables)} tables [[{name}]]; {most} is the most")
-        return [_Section(self, name, table) for table in tables]
+        return [_Section(self, name, table, number) for number, table in enumerate(tables)]
 
     def end(self) -> None:
         unknown = sorted(self.document.keys() - self.known)
@@ -272,18 +287,20 @@ class _Reader:
             known = ", ".join(f"[{name}]" for name in sorted(self.known))
             raise ConfigError(f"{self.path}{where}: {unknown[0]!r} is not known here; there are {known}")
 
-    def line_of(self, pattern: str, *, after: int = 0) -> str:
+    def line_of(self, pattern: str, *, start: int = 0, end: int | None = None) -> str:
         """Return ``:<line>`` of the first line that starts with the pattern, or nothing when it is not found."""
-        match = re.compile(rf"^[ \t]*(?:{pattern})", re.MULTILINE).search(self.text, after)
+        match = re.compile(rf"^[ \t]*(?:{pattern})", re.MULTILINE).search(self.text, start, end or len(self.text))
         return "" if match is None else f":{self.text.count(chr(10), 0, match.start()) + 1}"
 
 
 class _Section:
     """One table; each key is taken once, with its type checked, and what is left at the end is a mistake."""
 
-    def __init__(self, reader: _Reader, name: str, table: dict[str, object]) -> None:
+    def __init__(self, reader: _Reader, name: str, table: dict[str, object], number: int | None = None) -> None:
+        """``number`` counts the tables [[name]] from 0; None for a section that is there once."""
         self._reader = reader
         self._name = name
+        self._number = number
         self._left = dict(table)
         self._known: list[str] = []
 
@@ -314,19 +331,14 @@ class _Section:
             self._fail(key, f"must be a whole number from {low} to {high}")
         return value
 
-    def words(self, key: str, check: Callable[[str], object]) -> frozenset[str]:
-        """Return a list of texts, each checked; empty if the key is left out."""
+    def choices(self, key: str, choices: tuple[str, ...]) -> frozenset[str]:
+        """Return which of the choices are listed, at least one; empty if the key is left out."""
         if key not in self._left:
             self._known.append(key)
             return frozenset()
         values = self._take(key, None)
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            self._fail(key, "must be a list of texts in quotes")
-        for value in values:
-            try:
-                check(value)
-            except Malformed as error:
-                self._fail(key, error.problem)
+        if not isinstance(values, list) or not values or not all(value in choices for value in values):
+            self._fail(key, "must be a list of some of " + ", ".join(f'"{choice}"' for choice in choices))
         return frozenset(values)
 
     def choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
@@ -347,9 +359,19 @@ class _Section:
         return value
 
     def _fail(self, key: str, problem: str) -> NoReturn:
-        start = re.search(rf"^[ \t]*\[+\s*{re.escape(self._name)}\s*\]", self._reader.text, re.MULTILINE)
-        where = self._reader.line_of(re.escape(key) + r"\s*=", after=start.end()) if start else ""
-        raise ConfigError(f"{self._reader.path}{where}: {self._name}.{key} {problem}")
+        raise ConfigError(f"{self._reader.path}{self._where(key)}: {self._name}.{key} {problem}")
+
+    def _where(self, key: str) -> str:
+        """Return the line of the key in this very table; for one of several tables without it, that of its head."""
+        text = self._reader.text
+        heads = [*re.finditer(rf"^[ \t]*\[+\s*{re.escape(self._name)}\s*\]", text, re.MULTILINE)]
+        if len(heads) <= (self._number or 0):
+            return ""
+        head = heads[self._number or 0]
+        follows = re.compile(r"^[ \t]*\[", re.MULTILINE).search(text, head.end())
+        end = follows.start() if follows else len(text)
+        where = self._reader.line_of(re.escape(key) + r"\s*=", start=head.end(), end=end)
+        return where or ("" if self._number is None else self._reader.line_of(r"\[", start=head.start()))
 
 
 def _check_path(text: str) -> None:

@@ -218,8 +218,13 @@ def test_hooks_are_read(tmp_path: Path) -> None:
     [
         ("https://hooks.example:8443/keyvault?desk=1", "http://hooks.example/", "url must be https://"),
         ("https://hooks.example:8443/keyvault?desk=1", "https://user:word@hooks.example/", "url must be https://"),
-        ('["proposal.made", "freeze.set"]', '"proposal.made"', "kinds must be a list of texts"),
-        ('["proposal.made", "freeze.set"]', '["Proposal!"]', "kinds must be a list of words"),
+        ("https://hooks.example:8443/keyvault?desk=1", "https://hooks.example/#a", "url must be https://"),
+        ("8443", "65536", "url must be https:// with a port from 1 to 65535"),
+        ("8443", "0", "url must be https:// with a port from 1 to 65535"),
+        ('["proposal.made", "freeze.set"]', '"proposal.made"', 'kinds must be a list of some of "proposal.made", '),
+        ('["proposal.made", "freeze.set"]', '["proposal.mad"]', 'kinds must be a list of some of "proposal.made", '),
+        ('["proposal.made", "freeze.set"]', "[]", 'kinds must be a list of some of "proposal.made", '),
+        ('["proposal.made", "freeze.set"]', "[[1]]", 'kinds must be a list of some of "proposal.made", '),
         ('secret_file = "hook.secret"\n', "", "secret_file is missing"),
         ('secret_file = "hook.secret"\n', 'secret_file = "hook.secret"\nretries = 3\n', "retries is not known here"),
         ("[[notify]]", "[notify]", "notify must be tables"),
@@ -233,6 +238,23 @@ def test_a_bad_hook_stops_the_start(tmp_path: Path, old: str, new: str, says: st
     path.write_text(path.read_text() + HOOK.replace(old, new))
     with pytest.raises(ConfigError, match=says):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("second", "line", "says"),
+    [
+        (HOOK.replace("https", "http"), 3, "notify.url must be https://"),
+        (HOOK.replace("url =", "uri ="), 2, "notify.url is missing; add it"),
+    ],
+)
+def test_the_line_is_that_of_the_wrong_hook(tmp_path: Path, second: str, line: int, says: str) -> None:
+    """With several webhooks the line in the error is in the one with the mistake."""
+    path = deployment_in(tmp_path)
+    text = path.read_text() + HOOK
+    path.write_text(text + second + HOOK)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}:{text.count(chr(10)) + line}: {says}")
 
 
 def test_a_readable_hook_secret_stops_the_start(tmp_path: Path) -> None:

@@ -3,21 +3,26 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from keyvault.cli import pki
-from keyvault.config import HookConfig
+from keyvault.config import NOTICE_KINDS, ConfigError, HookConfig
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.notify import Hook, Notice, Notifier, Timing, parse_secret, signed_headers
+from keyvault.notify import Hook, NotGenuine, Notice, Notifier, Timing, parse_secret, signed_headers, verify
+from keyvault.secretfile import write_secret_file
 
+ROOT = Path(__file__).resolve().parent.parent
 KEY = b"k" * 32
 NOTICE = Notice(
     kind="proposal.made",
@@ -38,6 +43,11 @@ class Receiver:
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
     hold: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    drips: bool = False
+    """Answers a header byte at a time, for ever."""
+    floods: bool = False
+    """Answers 200 and more headers than anybody reads."""
     port: int = 0
     folder: Path = Path()
 
@@ -57,6 +67,18 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             receiver.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
             receiver.arrived.set()
             receiver.hold.wait(10)
+            try:
+                self._answer()
+            except OSError:
+                self.close_connection = True  # the other side left, as it should
+
+        def _answer(self) -> None:
+            if receiver.drips or receiver.floods:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            for _ in range(1_000 if receiver.floods else 0):
+                self.wfile.write(b"x: " + b"y" * 1_000 + b"\r\n")
+            while receiver.drips and not receiver.stopped.wait(0.01):
+                self.wfile.write(b"x")
             status = receiver.statuses.pop(0) if receiver.statuses else 200
             self.send_response(status)
             if status == 302:
@@ -93,6 +115,7 @@ def receiver(authority: Path) -> Iterator[Receiver]:
     thread.start()
     yield made
     made.hold.set()
+    made.stopped.set()
     server.shutdown()
     server.server_close()
 
@@ -163,7 +186,7 @@ async def test_gone_is_gone(receiver: Receiver) -> None:
     hook = _hook(receiver.config())
     await _delivered(hook, NOTICE, NOTICE)
     hook.offer(NOTICE)
-    assert (len(receiver.got), hook.sent) == (1, 0)
+    assert (len(receiver.got), hook.sent, hook.failed, hook.dropped) == (1, 0, 1, 1)
 
 
 async def test_no_redirect_is_followed(receiver: Receiver) -> None:
@@ -190,6 +213,79 @@ async def test_a_hung_receiver_costs_one_timeout(receiver: Receiver) -> None:
     assert (hook.sent, hook.failed) == (0, 1)
 
 
+async def test_a_dripping_receiver_costs_one_timeout(receiver: Receiver) -> None:
+    """A receiver that answers a byte at a time is given up like one that is silent, and is no success."""
+    receiver.drips = True
+    hook = _hook(receiver.config(), timeout_s=0.2)
+    await _delivered(hook, NOTICE, patience_s=10)
+    assert (hook.sent, hook.failed) == (0, 1)
+
+
+async def test_an_endless_answer_is_not_read(receiver: Receiver) -> None:
+    """A receiver that answers with a megabyte of headers is given up, and the next notice still goes out."""
+    receiver.floods = True
+    hook = _hook(receiver.config())
+    hook.start()
+    hook.offer(NOTICE)
+    await asyncio.wait_for(hook._idle.wait(), 10)
+    receiver.floods = False
+    hook.offer(NOTICE)
+    await hook.close(10)
+    assert (hook.sent, hook.failed) == (1, 1)
+
+
+async def test_closing_does_not_wait_for_a_hung_receiver(receiver: Receiver) -> None:
+    """What did not go out in time counts as lost: the one under way as failed, those behind it as dropped."""
+    receiver.hold.clear()
+    hook = _hook(receiver.config(), timeout_s=60)
+    hook.start()
+    for _ in range(3):
+        hook.offer(NOTICE)
+    await asyncio.to_thread(receiver.arrived.wait, 10)
+    await asyncio.wait_for(hook.close(0), 1)
+    assert (hook.sent, hook.failed, hook.dropped) == (0, 1, 2)
+
+
+def test_a_receiver_does_not_keep_the_process(receiver: Receiver) -> None:
+    """A process whose receiver drips for ever ends all the same: a server must be able to start anew."""
+    receiver.drips = True
+    program = f"""
+import asyncio
+from pathlib import Path
+from keyvault.config import HookConfig
+from keyvault.notify import Hook, Notice, Timing
+config = HookConfig(
+    url="https://localhost:{receiver.port}/", secret_file=Path({str(receiver.folder / "hook.secret")!r}),
+    ca_file=Path({str(receiver.folder / "ca" / "ca.crt")!r}), kinds=frozenset(),
+)
+async def main():
+    hook = Hook(config, Timing(timeout_s=60))
+    hook.start()
+    hook.offer(Notice(kind="", enclave="", subject="", summary="", at_ms=0, ledger_index=0, loud=False))
+    await asyncio.to_thread(input)
+    await hook.close(0)
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE) as process:
+        try:
+            assert receiver.arrived.wait(30)
+            process.communicate(b"\n", timeout=10)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+
+
+async def test_old_notices_are_not_sent(receiver: Receiver) -> None:
+    """After an outage what is no news any more is dropped, and what is fresh goes out."""
+    now_s = 0.0
+    hook = Hook(receiver.config(), Timing(monotonic=lambda: now_s, sleep=_at_once))
+    hook.offer(NOTICE)
+    now_s = limits.HOOK_AGE_MS_MAX / 1000 + 1
+    await _delivered(hook, replace(NOTICE, ledger_index=8))
+    assert [json.loads(body)["ledger_index"] for _, body in receiver.got] == [8]
+    assert (hook.sent, hook.failed, hook.dropped) == (1, 0, 1)
+
+
 async def test_a_full_queue_drops_the_oldest(receiver: Receiver) -> None:
     """Nothing waits for a receiver: what does not fit is counted, the oldest first."""
     hook = _hook(receiver.config())
@@ -208,6 +304,60 @@ async def test_only_wanted_kinds_are_told(receiver: Receiver) -> None:
     notifier.offer([NOTICE])
     await notifier.close()
     assert notifier.counts() == {"sent": 1, "failed": 0, "dropped": 0}
+
+
+def test_a_receiver_verifies() -> None:
+    """A delivery is accepted as it was sent and within five minutes; any other byte, time, id or secret is not."""
+    headers, body = signed_headers(KEY, "msg_1", 1_000_000, b"{}"), b"{}"
+    verify(KEY, {name.title(): value for name, value in headers.items()}, body, now_s=1_000_299.5)
+    verify(KEY, headers | {"webhook-signature": f"v1,AAAA v2,x {headers['webhook-signature']}"}, body, now_s=999_701)
+    wrong: list[tuple[bytes, dict[str, str], bytes, float]] = [
+        (KEY, headers, b"{ }", 1_000_000),
+        (KEY, headers, body, 1_000_301),
+        (KEY, headers, body, 999_699),
+        (b"x" * 32, headers, body, 1_000_000),
+        (KEY, headers | {"webhook-id": "msg_2"}, body, 1_000_000),
+        (KEY, headers | {"webhook-timestamp": "1000001"}, body, 1_000_000),
+        (KEY, headers | {"webhook-timestamp": "now"}, body, 1_000_000),
+        (KEY, headers | {"webhook-signature": "é"}, body, 1_000_000),
+        (KEY, {}, body, 1_000_000),
+    ]
+    for secret, given, sent, now_s in wrong:
+        with pytest.raises(NotGenuine):
+            verify(secret, given, sent, now_s=now_s)
+
+
+def test_the_documented_check_works() -> None:
+    """The lines that helm/README.md gives to receivers accept what is genuine and refuse what is not."""
+    (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "helm/README.md").read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, object] = {}
+    exec(block, names)  # noqa: S102  it is our own document
+    genuine = names["genuine"]
+    assert callable(genuine)
+    secret = f"whsec_{base64.b64encode(KEY).decode()}"
+    headers = signed_headers(KEY, "msg_1", 1_000_000, b"{}")
+    assert genuine(secret, headers, b"{}", 1_000_000)
+    assert not genuine(secret, headers, b"{ }", 1_000_000)
+    assert not genuine(secret, headers, b"{}", 1_000_301)
+
+
+def test_every_kind_that_is_told_can_be_asked_for() -> None:
+    """The kinds that a hook may name are those that the server tells."""
+    told = re.findall(r'"((?:proposal|freeze|charter|key)\.[a-z-]+)"', (ROOT / "keyvault/announce.py").read_text())
+    assert set(told) == set(NOTICE_KINDS)
+
+
+def test_files_that_cannot_be_used_are_named(receiver: Receiver, tmp_path: Path) -> None:
+    """A secret or authority that cannot be used is an error that says which file, and never quotes it."""
+    write_secret_file(tmp_path / "word", b"hunter2")
+    (tmp_path / "no.crt").write_text("hello")
+    usable = receiver.config()
+    with pytest.raises(ConfigError, match=r"word: must hold whsec_ ") as raised:
+        Hook(replace(usable, secret_file=tmp_path / "word"))
+    assert "hunter2" not in str(raised.value)
+    for name in ("no.crt", "missing.crt"):
+        with pytest.raises(ConfigError, match=f"{name}: cannot be used"):
+            Hook(replace(usable, ca_file=tmp_path / name))
 
 
 @pytest.mark.parametrize("text", ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_???"])

@@ -128,6 +128,8 @@ PROOF_HASHES_MAX = 63
 EVIDENCE_BYTES_MAX = 16 * 1024 * 1024
 """One bundle of evidence: hundreds of changes of charter and policy, thousands of usual size. Reading it as JSON takes
 some twenty times as much memory at worst."""
+EVIDENCE_DEPTH_MAX = 8
+"""Arrays and objects within each other in a bundle of evidence; a right one has 5."""
 EVIDENCE_ENTRIES_MAX = 16_384
 """Ledger entries in one bundle of evidence; each is decoded, and most have a signature to be verified."""
 CONFIG_BYTES_MAX = 65_536
@@ -163,6 +165,8 @@ HOOK_SECRET_BYTES_MIN = 24
 """Key of a webhook's signatures: Standard Webhooks asks for 24 to 64 bytes."""
 HOOK_SECRET_BYTES_MAX = 64
 """As HOOK_SECRET_BYTES_MIN."""
+HOOK_ANSWER_BYTES_MAX = 16_384
+"""What is read of a webhook's answer: only its status counts. At least 8,192: what the reader asks for at once."""
 NOTICE_SUMMARY_CHARS_MAX = 1_000
 """Plain words in a notice; the ledger has them all."""
 
@@ -185,11 +189,15 @@ CRYPTOPERIOD_DAYS_MAX = 3_650
 ROTATION_NOTICE_MS = 14 * 24 * 3600 * 1000
 """How long before its due date a rotation is warned of, and proposed where that was asked for."""
 HOOK_TIMEOUT_MS = 5_000
-"""How long a webhook may take to take one notice, for each step of the connection."""
+"""How long a webhook may take to take one notice, from connection to answer; finding the address comes on top."""
 HOOK_PAUSE_MS_MIN = 500
 """Bound of the random pause before a notice is sent again; doubles."""
+HOOK_AGE_MS_MAX = 600_000
+"""How long a notice is worth sending: after an outage people need the newest ones, and the ledger has them all."""
 HOOK_CLOSE_MS = 2_000
 """How long a stop waits for notices that are queued."""
+HOOK_SKEW_S = 300
+"""How far the time of a delivery may be from the receiver's clock: as the libraries of Standard Webhooks."""
 ROTATION_LOOK_MS = 60_000
 """Between two looks for keys that are due for rotation and proposals that expired, to tell people."""
 GOVERNANCE_INTERVAL_MS = 1_000
@@ -291,6 +299,8 @@ PROPOSAL_PAGE_MAX = 500
 """Proposals in one answer, without their payloads."""
 HOOK_QUEUE_MAX = 1_000
 """Notices that wait for one webhook; the oldest goes when there are more."""
+HOOK_ADDRESSES_MAX = 4
+"""Addresses of a webhook's name that are tried; they share HOOK_TIMEOUT_MS."""
 HOOK_TRIES_MAX = 5
 """Attempts to deliver one notice: some 15 s in all, then it is lost."""
 PRINCIPAL_STREAMS_MAX = 8
