@@ -54,6 +54,8 @@ class SoftwareToken:
         self._keys: dict[bytes, coincurve.PrivateKey] = {}
         self.signed: list[bytes] = []
         self.destroyed: list[bytes] = []
+        self.away = False
+        """Told to make and destroy nothing, as a token whose workers are being replaced."""
 
     @property
     def log_public_key(self) -> bytes:
@@ -74,6 +76,7 @@ class SoftwareToken:
     async def generate(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
         """See Token."""
         del algorithm
+        self._check_here()
         key = self._keys.setdefault(object_id, coincurve.PrivateKey())
         return key.public_key.format(compressed=False)
 
@@ -86,8 +89,13 @@ class SoftwareToken:
         del algorithm
         if object_id in KEPT_OBJECT_IDS:
             raise TokenFault("OBJECT_KEPT", f"{object_id.decode()} is never destroyed")
+        self._check_here()
         if self._keys.pop(object_id, None) is not None:
             self.destroyed.append(object_id)
+
+    def _check_here(self) -> None:
+        if self.away:
+            raise TokenFault("TEST", "told to be away")
 
     async def close(self) -> None:
         """See Token."""

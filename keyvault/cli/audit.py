@@ -2,22 +2,31 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import click
 
+from keyvault import intents
 from keyvault.cli.exits import AuditProblem, Exit, UsageProblem
 from keyvault.cli.narrate import Line, narrate
-from keyvault.cli.output import JsonValue, emit, hexed, json_option, say, table, time_text
+from keyvault.cli.output import JsonValue, emit, hexed, json_option, printable, printable_lines, say, table, time_text
 from keyvault.cli.session import call
 from keyvault.cli.target import Target, target_options
 from keyvault.client import AsyncClient
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed, NotFound
+from keyvault.core.events import SignatureEscalated
+from keyvault.core.statements import decode_statement, words_sha256
 from keyvault.ledger import archive, note, report
 from keyvault.ledger.codec import decode
+from keyvault.ledger.evidence import check_evidence as verify_evidence
+from keyvault.ledger.evidence_words import evidence_text, evidence_values
+from keyvault.ledger.gather import evidence_of
 from keyvault.ledger.proof import verify_proof
+from keyvault.ledger.verify import Row
 from keyvault.secretfile import write_new_file
 
 _PATH = click.Path(path_type=Path)
@@ -170,6 +179,121 @@ def check_proof(proof_file: Path, entry_file: Path, log_vkey: str | None, vkey_f
     )
 
 
+@command.command()
+@click.argument("which", nargs=-1, metavar="[INDEX] [PATH]")
+@click.option("--proposal", metavar="NAME", help="Of this proposal, in place of INDEX: its name, or its first digits.")
+@click.option("--out", type=_NEW_FILE, help="New file for the bundle. [evidence-INDEX.json]")
+@click.option("--live", is_flag=True, help="Ask the server instead of reading a file.")
+@target_options("auditor", "admin", only_with="live")
+@json_option
+def evidence(which: tuple[str, ...], proposal: str | None, out: Path | None, target: Target | None) -> None:
+    """Write one file that shows who approved what entry INDEX did, to anybody who has the log's key.
+
+    PATH is the ledger's database file or an export. The file holds the entry, its proposal, the members' signatures,
+    the charters from the genesis on, and what proves that all this is in the ledger.
+
+    \b
+    Example:
+      keyvault audit evidence 7 ./desk/ledger.db --out key.json
+      keyvault audit evidence --proposal 1f0c99a2b3d4 ./desk/ledger.db
+    """  # noqa: D301  as above
+    index, path = _which(which, by_index=proposal is None, by_path=target is None)
+    if target is not None:
+        if target.log_vkey is None:
+            say("The log's key is taken from the server; a deployment's log.vkey would pin it.")
+        served = call(target, _everything)
+        pinned = note.parse_vkey(target.log_vkey) if target.log_vkey else None
+        data, found = evidence_of(served, index=index, proposal=proposal, key=pinned)
+    else:
+        _check_there(path)
+        with contextlib.closing(archive.open_archive(path)) as opened:
+            data, found = evidence_of(opened, index=index, proposal=proposal)
+    file = out or Path(f"evidence-{found.account.index}.json")
+    write_new_file(file, data)
+    emit(
+        {"file": str(file), "bytes": len(data), **_plain(evidence_values(found))},
+        lambda: (
+            f"{printable_lines(evidence_text(found))}\n\nWrote {file}. Check it anywhere:"
+            f" keyvault audit check-evidence {file} --vkey-file log.vkey"
+        ),
+    )
+
+
+@command.command("check-evidence")
+@click.argument("file", type=_PATH)
+@click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere.")
+@click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@json_option
+def check_evidence(file: Path, log_vkey: str | None, vkey_file: Path | None) -> None:
+    """Check offline what a bundle of `keyvault audit evidence` shows under a log key, and say it in plain words.
+
+    Of a signature the payload is decoded again here, and must mean what the members were told.
+
+    \b
+    Example:
+      keyvault audit check-evidence key.json --vkey-file ./log.vkey
+    """  # noqa: D301  as above
+    key = log_vkey or (_read_vkey(vkey_file) if vkey_file else None)
+    if key is None:
+        raise UsageProblem("evidence shows nothing without the log's key: give --log-vkey or --vkey-file")
+    found = verify_evidence(_read(file, limits.EVIDENCE_BYTES_MAX), note.parse_vkey(key))
+    meaning = _meaning(found.account.case.escalation)
+    emit(
+        {**_plain(evidence_values(found)), "meaning": meaning},
+        lambda: printable_lines(evidence_text(found) + (f"\npayload   {meaning}" if meaning else "")),
+    )
+
+
+@dataclass(slots=True)
+class _Served:
+    """A ledger as a server gave it."""
+
+    checkpoints: list[tuple[int, bytes]]
+    bodies: list[bytes]
+
+    def rows(self, start: int = 0) -> Iterator[Row]:
+        """Give the entries from index ``start``."""
+        return (Row(index=index, body=self.bodies[index]) for index in range(start, len(self.bodies)))
+
+
+async def _everything(client: AsyncClient) -> _Served:
+    newest = await client.checkpoint()
+    bodies: list[bytes] = []
+    if newest.checkpoint.size:
+        async for entry in client.entries(0):
+            bodies.append(entry.body)
+            if len(bodies) == newest.checkpoint.size:
+                break
+    return _Served(checkpoints=[(newest.checkpoint.size, newest.note)], bodies=bodies)
+
+
+def _which(which: tuple[str, ...], *, by_index: bool, by_path: bool) -> tuple[int | None, Path]:
+    """Return index and path of what was given; what is not wanted is None, or empty."""
+    if len(which) != by_index + by_path:
+        raise UsageProblem("give INDEX or --proposal, and the ledger: PATH of a file or export, or --live for a server")
+    if by_index and not (which[0].isascii() and which[0].isdecimal()):
+        raise UsageProblem(f"{which[0]!r} is not the index of an entry")
+    return int(which[0]) if by_index else None, Path(which[-1]) if by_path else Path()
+
+
+def _meaning(escalation: SignatureEscalated | None) -> str:
+    """Return what the payload of an escalated signature means, decoded here; raise AuditProblem if it is another."""
+    if escalation is None:
+        return ""
+    try:
+        intent = intents.parse(escalation.request.payload)
+    except Malformed as error:
+        raise AuditProblem(f"the evidence holds, but this version cannot decode the payload: {error}") from None
+    words = intents.describe(intent)
+    same = (
+        (intent.effects, intent.signing_input, intent.completeness)
+        == (escalation.effects, escalation.signing_input, escalation.completeness)
+    ) and words_sha256(words) == decode_statement(escalation.statement)["words_sha256"]
+    if not same:
+        raise AuditProblem("the payload means something else than the entry says, or than the members were told")
+    return " ".join(words.splitlines())
+
+
 def _stored(path: Path, start: int, count: int) -> list[bytes]:
     _check_there(path)
     with contextlib.closing(archive.open_archive(path)) as opened:
@@ -196,7 +320,10 @@ def _line(index: int, body: bytes) -> Line:
 
 
 def _rows(lines: list[Line]) -> str:
-    rows = [(str(line.index), time_text(line.at), line.kind, _short(line.who), line.what, line.why) for line in lines]
+    rows = [
+        (str(line.index), time_text(line.at), line.kind, *map(printable, (_short(line.who), line.what, line.why)))
+        for line in lines
+    ]
     return table(("index", "at", "kind", "who", "what", "why"), rows)
 
 

@@ -14,6 +14,8 @@ import click
 import grpc
 
 from keyvault.cli.exits import JSON_MODE, REQUEST_ID, AuditProblem, AuthenticationFailed, Exit
+from keyvault.cli.output import printable_lines
+from keyvault.cli.told import approval_needed
 from keyvault.client import errors as client
 from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, NotFound, Reason, Refused, Unavailable
 from keyvault.ledger.errors import Unproven
@@ -63,6 +65,8 @@ def report(error: Exception, context: click.Context, *, debug: bool) -> Exit:
         click.echo(json.dumps({"error": _document(error, code, request_id)}), err=True)
         return code
     click.echo(f"{_word(error, code)}: {_text(error, code)}", err=True)
+    if isinstance(error, client.NeedsApproval):
+        click.echo(_how_to_go_on(error, request_id), err=True)
     if code is Exit.UNAVAILABLE and request_id:
         click.echo(f"Ask again with the same request id: --request-id {request_id}", err=True)
     return code
@@ -81,6 +85,13 @@ def exit_of(error: Exception) -> Exit:
     return next((code for family, code in _BY_FAMILY if isinstance(error, family)), Exit.INTERNAL)
 
 
+def _how_to_go_on(error: client.NeedsApproval, request_id: str) -> str:
+    """Return what a signature waits for, and how its asker gets it afterwards."""
+    details = {"proposal": error.proposal, "quorum": error.quorum, "summary": error.summary}
+    again = f"Then the same command again, with --request-id {request_id}; or let it --wait SECONDS"
+    return f"{approval_needed(details)}\n{again}"
+
+
 def _document(error: Exception, code: Exit, request_id: str) -> dict[str, str | int | list[str]]:
     document: dict[str, str | int | list[str]] = {
         "exit_code": int(code),
@@ -92,6 +103,8 @@ def _document(error: Exception, code: Exit, request_id: str) -> dict[str, str | 
         document["rules"] = list(error.rules)
     if isinstance(error, Unavailable | client.KeyvaultRpcError):
         document["retry_after_ms"] = error.retry_after_ms
+    if isinstance(error, client.NeedsApproval):
+        document |= {"proposal": error.proposal, "quorum": error.quorum, "summary": error.summary}
     if request_id:
         document["request_id"] = request_id
     return document
@@ -119,13 +132,18 @@ def _text(error: Exception, code: Exit) -> str:
     return "\n".join((_sentence(error, code), *getattr(error, "__notes__", ())))
 
 
+def _harmless(text: str) -> str:
+    """Return what a server said so that it can do nothing to a terminal: it may quote what others sent."""
+    return text if text.isprintable() else printable_lines(text)
+
+
 def _sentence(error: Exception, code: Exit) -> str:
     if isinstance(error, client.SignatureMismatch):
-        return f"{error}; do not use the answer, tell your security team"
+        return f"{_harmless(str(error))}; do not use the answer, tell your security team"
     if isinstance(error, client.Unavailable) and not error.reason:
-        return f"{error.message}; does `keyvault serve` run there, with certificates of the same authority?"
+        return f"{_harmless(error.message)}; does `keyvault serve` run there, with certificates of the same authority?"
     if isinstance(error, client.KeyvaultRpcError):
-        return error.message
+        return _harmless(error.message)
     if isinstance(error, KeyvaultError):
         return str(error)
     if isinstance(error, OSError) and code is not Exit.INTERNAL:

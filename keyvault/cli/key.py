@@ -1,65 +1,127 @@
-"""``keyvault key``: the life of keys. Every change is a statement that a member signs."""
+"""``keyvault key``: the life of keys. Every change is proposed by one member and approved by others.
+
+Disabling is the exception: it only stops, so one member does it alone, at once.
+"""
 
 import sys
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import click
 
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import JsonValue, emit, fields, hexed, json_option, say, table, time_text
+from keyvault.cli.params import Days
 from keyvault.cli.session import call, signer
-from keyvault.cli.target import Approver, Target, member_options, target_options
+from keyvault.cli.target import (
+    ChosenMember,
+    Command,
+    Target,
+    approval_options,
+    member_options,
+    target_options,
+    with_options,
+)
+from keyvault.cli.told import document as proposal_document
+from keyvault.cli.told import next_step, told
+from keyvault.client import AsyncClient, Proposal
 from keyvault.client.results import Key
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import KeyAlgorithm, KeyState
+from keyvault.core.proposals import Outcome
 from keyvault.secretfile import read_secret_file
 
 _GENERATED = ("secp256k1", "p256", "ed25519")
+_READERS = ("auditor", "approver", "admin")
+_VERSION = click.option("--version", type=click.IntRange(min=1), help="Which version. [the primary]")
+_CRYPTOPERIOD = click.option(
+    "--cryptoperiod", type=Days(), default=0, metavar="DAYS", help="Due for rotation after so long, as in 365d. [never]"
+)
+_PRE_ACTIVE = click.option("--pre-active", is_flag=True, help="It signs nothing before `key enable`.")
+_HELD_IN = "File with mode 0600 that holds the secret, or - for stdin. One line end at its end is not part of it."
+_SECRET_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+_IS_HEX = click.option("--hex", "is_hex", is_flag=True, help="The secret stands there as hex digits.")
+
+Ask = Callable[[AsyncClient], Awaitable[Proposal]]
 
 
 @click.group()
 def command() -> None:
-    """Create, import, list, show, disable and enable keys.
+    """Create, import, rotate, disable, enable, destroy, list and show keys.
 
     \b
     Example:
-      keyvault key create eth-mm-1 --algorithm secp256k1 --deployment ./desk
+      keyvault key create eth-mm-1 --algorithm secp256k1 --deployment ./desk --member alice
+      keyvault approve 3f2a91bc77e0 --deployment ./desk --member bob
       keyvault key list --deployment ./desk
     """  # noqa: D301  \b tells click to keep the lines
 
 
+def _change_options(function: Command) -> Command:
+    """Give a command ``key``, ``member``, ``approvers``, ``target`` and --json."""
+    options = (click.argument("key"), member_options, approval_options, target_options("admin"), json_option)
+    return with_options(function, options)
+
+
+# Changes ----------------------------------------------------------------------------------------------------
+
+
 @command.command()
-@click.argument("key")
 @click.option("--algorithm", type=click.Choice(_GENERATED), required=True, help="What the key is to sign with.")
-@member_options
-@target_options("admin")
-@json_option
-def create(key: str, algorithm: str, target: Target, approver: Approver) -> None:
+@_CRYPTOPERIOD
+@click.option("--propose-rotation", is_flag=True, help="The enclave proposes the rotation itself when it falls due.")
+@_PRE_ACTIVE
+@_change_options
+def create(
+    key: str,
+    algorithm: str,
+    cryptoperiod: int,
+    propose_rotation: bool,
+    pre_active: bool,
+    target: Target,
+    member: ChosenMember,
+    approvers: tuple[ChosenMember, ...],
+) -> None:
     """Generate KEY inside the token; it never leaves it.
 
     \b
     Example:
-      keyvault key create eth-mm-1 --algorithm secp256k1 --deployment ./desk
+      keyvault key create eth-mm-1 --algorithm secp256k1 --deployment ./desk --member alice
+      keyvault key create eth-mm-1 --algorithm secp256k1 --cryptoperiod 365d --propose-rotation --member alice
     """  # noqa: D301  as above
-    member, kind = signer(approver), KeyAlgorithm(algorithm.upper())
-    say(f"{approver.name} asks: create key {key} ({kind}) in enclave {target.enclave}.")
-    _show(call(target, lambda client: client.create_key(key, kind, signer=member)))
+    asker, others = signer(member), tuple(map(signer, approvers))
+    _change(
+        target,
+        lambda client: client.create_key(
+            key,
+            KeyAlgorithm(algorithm.upper()),
+            signer=asker,
+            approvers=others,
+            initial=_initial(pre_active),
+            cryptoperiod_days=cryptoperiod,
+            propose_rotation=propose_rotation,
+        ),
+    )
 
 
 @command.command(name="import")
-@click.argument("key")
-@click.option(
-    "--secret-file",
-    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
-    required=True,
-    help="File with mode 0600 that holds the secret, or - for stdin. One line end at its end is not part of it.",
-)
-@click.option("--hex", "is_hex", is_flag=True, help="The secret stands there as hex digits.")
-@member_options
-@target_options("admin")
-@json_option
-def import_key(key: str, secret_file: Path, is_hex: bool, target: Target, approver: Approver) -> None:
+@click.option("--secret-file", type=_SECRET_FILE, required=True, help=_HELD_IN)
+@_IS_HEX
+@_CRYPTOPERIOD
+@_PRE_ACTIVE
+@_change_options
+def import_key(
+    key: str,
+    secret_file: Path,
+    is_hex: bool,
+    cryptoperiod: int,
+    pre_active: bool,
+    target: Target,
+    member: ChosenMember,
+    approvers: tuple[ChosenMember, ...],
+) -> None:
     """Import an HMAC-SHA256 secret, such as an exchange's API secret, as KEY.
 
     The secret is wrapped here for the token's import key: the server never sees it. It is never taken from an argument,
@@ -67,34 +129,196 @@ def import_key(key: str, secret_file: Path, is_hex: bool, target: Target, approv
 
     \b
     Example:
-      keyvault key import binance-1 --secret-file ./binance.secret --deployment ./desk
+      keyvault key import binance-1 --secret-file ./binance.secret --deployment ./desk --member alice
     """  # noqa: D301  as above
-    secret, member = _secret(secret_file, is_hex=is_hex), signer(approver)
-    say(f"{approver.name} asks: import key {key} (HMAC_SHA256) into enclave {target.enclave}.")
-    _show(call(target, lambda client: client.import_hmac_key(key, secret, signer=member)))
+    secret = _secret(secret_file, is_hex=is_hex)
+    asker, others = signer(member), tuple(map(signer, approvers))
+    _change(
+        target,
+        lambda client: client.import_hmac_key(
+            key,
+            secret,
+            signer=asker,
+            approvers=others,
+            initial=_initial(pre_active),
+            cryptoperiod_days=cryptoperiod,
+        ),
+    )
+
+
+@command.command()
+@click.option("--secret-file", type=_SECRET_FILE, help=f"For a key that was imported. {_HELD_IN}")
+@_IS_HEX
+@_PRE_ACTIVE
+@_change_options
+def rotate(
+    key: str,
+    secret_file: Path | None,
+    is_hex: bool,
+    pre_active: bool,
+    target: Target,
+    member: ChosenMember,
+    approvers: tuple[ChosenMember, ...],
+) -> None:
+    """Make the next version of KEY; the one before signs nothing more, and its signatures stay provable.
+
+    \b
+    Example:
+      keyvault key rotate eth-mm-1 --deployment ./desk --member alice
+    """  # noqa: D301  as above
+    secret = None if secret_file is None else _secret(secret_file, is_hex=is_hex)
+    asker, others = signer(member), tuple(map(signer, approvers))
+    initial = _initial(pre_active)
+    _change(
+        target,
+        lambda client: client.rotate_key(key, signer=asker, approvers=others, initial=initial, secret=secret),
+    )
+
+
+@command.command()
+@_VERSION
+@_change_options
+def disable(
+    key: str, version: int | None, target: Target, member: ChosenMember, approvers: tuple[ChosenMember, ...]
+) -> None:
+    """Disable KEY: it signs nothing from the next decision on. One member does this alone.
+
+    \b
+    Example:
+      keyvault key disable eth-mm-1 --deployment ./desk --member alice
+    """  # noqa: D301  as above
+    asker, others = signer(member), tuple(map(signer, approvers))
+    _change(target, lambda client: client.disable_key(key, signer=asker, approvers=others, version=version))
+
+
+@command.command()
+@_VERSION
+@_change_options
+def enable(
+    key: str, version: int | None, target: Target, member: ChosenMember, approvers: tuple[ChosenMember, ...]
+) -> None:
+    """Enable KEY, which was disabled or made pre-active: it signs.
+
+    \b
+    Example:
+      keyvault key enable eth-mm-1 --deployment ./desk --member alice
+    """  # noqa: D301  as above
+    asker, others = signer(member), tuple(map(signer, approvers))
+    _change(target, lambda client: client.enable_key(key, signer=asker, approvers=others, version=version))
+
+
+@command.command()
+@_VERSION
+@click.option(
+    "--after",
+    type=Days(),
+    default=limits.DESTRUCTION_DAYS,
+    metavar="DAYS",
+    help=f"How long it can still be kept, at least {limits.DESTRUCTION_DAYS_MIN}d. [{limits.DESTRUCTION_DAYS}d]",
+)
+@_change_options
+def destroy(
+    key: str,
+    version: int | None,
+    after: int,
+    target: Target,
+    member: ChosenMember,
+    approvers: tuple[ChosenMember, ...],
+) -> None:
+    """Destroy a version of KEY for ever, some weeks from now; it is disabled as soon as that is approved.
+
+    \b
+    Example:
+      keyvault key destroy eth-mm-1 --version 1 --after 30d --deployment ./desk --member alice
+    """  # noqa: D301  as above
+    asker, others = signer(member), tuple(map(signer, approvers))
+    _change(
+        target,
+        lambda client: client.destroy_key(key, signer=asker, approvers=others, version=version, after_days=after),
+    )
+
+
+@command.command()
+@_VERSION
+@_change_options
+def keep(
+    key: str, version: int | None, target: Target, member: ChosenMember, approvers: tuple[ChosenMember, ...]
+) -> None:
+    """Keep a version of KEY that was to be destroyed; it stays disabled.
+
+    \b
+    Example:
+      keyvault key keep eth-mm-1 --version 1 --deployment ./desk --member alice
+    """  # noqa: D301  as above
+    asker, others = signer(member), tuple(map(signer, approvers))
+    _change(target, lambda client: client.keep_key(key, signer=asker, approvers=others, version=version))
+
+
+def _change(target: Target, ask: Ask) -> None:
+    """Ask for the change; print the proposal, and the version of the key once it is carried out."""
+
+    async def work(client: AsyncClient) -> tuple[Proposal, Key | None]:
+        proposal = await ask(client)
+        if proposal.outcome is not Outcome.EXECUTED:
+            return proposal, None
+        said = dict(proposal.said.parameters)
+        return proposal, await client.get_key(f"{said['key']}/versions/{said.get('version', '1')}")
+
+    proposal, key = call(target, work)
+    found = None if key is None else _document(key)
+    text = f"{told(proposal)}\n{next_step(proposal)}" if key is None else f"{told(proposal)}\n\n{_text(key)}"
+    emit({"proposal": proposal_document(proposal), "key": found}, text.rstrip)
+
+
+def _initial(pre_active: bool) -> KeyState:
+    return KeyState.PRE_ACTIVE if pre_active else KeyState.ACTIVE
+
+
+# Looking ----------------------------------------------------------------------------------------------------
 
 
 @command.command(name="list")
-@target_options("admin", "auditor")
+@target_options(*_READERS)
 @json_option
 def list_keys(target: Target) -> None:
-    """List the keys of the enclave.
+    """List the keys of the enclave by their primary versions; warns of those that are due for rotation.
 
     \b
     Example:
       keyvault key list --deployment ./desk
     """  # noqa: D301  as above
-    keys = call(target, lambda client: client.list_keys())
-    rows = [(key.key, str(key.version), key.algorithm, key.state, key.provenance, _identity(key)) for key in keys]
-    emit(
-        {"keys": [_document(key) for key in keys]},
-        lambda: table(("key", "version", "algorithm", "state", "provenance", "address or public key"), rows),
-    )
+    _list(call(target, lambda client: client.list_keys()))
 
 
 @command.command()
 @click.argument("key")
-@target_options("admin", "auditor", "bot")
+@target_options(*_READERS)
+@json_option
+def versions(key: str, target: Target) -> None:
+    """List all versions of KEY there ever were.
+
+    \b
+    Example:
+      keyvault key versions eth-mm-1 --deployment ./desk
+    """  # noqa: D301  as above
+    _list(call(target, lambda client: client.list_keys(key)))
+
+
+def _list(keys: tuple[Key, ...]) -> None:
+    emit(
+        {"keys": [_document(key) for key in keys]},
+        lambda: table(
+            ("key", "version", "algorithm", "state", "provenance", "due", "address or public key"), _rows(keys)
+        ),
+    )
+    for key in keys:
+        if _is_due(key):
+            say(f"Due for rotation: {key.key} version {key.version}, {_due(key)}; keyvault key rotate {key.key}")
+
+
+@command.command()
+@click.argument("key")
+@target_options("bot", *_READERS)
 @json_option
 def show(key: str, target: Target) -> None:
     """Show KEY with its public key and, for secp256k1, its Ethereum address.
@@ -103,39 +327,39 @@ def show(key: str, target: Target) -> None:
     Example:
       keyvault key show eth-mm-1 --deployment ./desk
     """  # noqa: D301  as above
-    _show(call(target, lambda client: client.public_key(key)))
+    found = call(target, lambda client: client.public_key(key))
+    emit(_document(found), lambda: _text(found))
 
 
-@command.command()
-@click.argument("key")
-@member_options
-@target_options("admin")
-@json_option
-def disable(key: str, target: Target, approver: Approver) -> None:
-    """Disable KEY: it signs nothing from the next decision on.
+def _rows(keys: tuple[Key, ...]) -> list[tuple[str, ...]]:
+    return [
+        (
+            key.key,
+            f"{key.version}{'' if key.primary else ' (not primary)'}",
+            key.algorithm,
+            key.state,
+            key.provenance,
+            _due(key),
+            _identity(key),
+        )
+        for key in keys
+    ]
 
-    \b
-    Example:
-      keyvault key disable eth-mm-1 --deployment ./desk
-    """  # noqa: D301  as above
-    member = signer(approver)
-    _show(call(target, lambda client: client.disable_key(key, signer=member)))
+
+def _is_due(key: Key) -> bool:
+    """Return whether the version that signs is due for rotation, or will be soon."""
+    now = time.time_ns() // 1_000_000
+    soon = key.rotate_by is not None and key.rotate_by - limits.ROTATION_NOTICE_MS <= now
+    return soon and key.primary and key.state is KeyState.ACTIVE
 
 
-@command.command()
-@click.argument("key")
-@member_options
-@target_options("admin")
-@json_option
-def enable(key: str, target: Target, approver: Approver) -> None:
-    """Enable KEY, which was disabled: it signs again.
-
-    \b
-    Example:
-      keyvault key enable eth-mm-1 --deployment ./desk
-    """  # noqa: D301  as above
-    member = signer(approver)
-    _show(call(target, lambda client: client.enable_key(key, signer=member)))
+def _due(key: Key) -> str:
+    """Return what happens to the version next, and when."""
+    if key.destroy_at is not None:
+        return f"destroyed {time_text(key.destroy_at)[:10]}"
+    if key.rotate_by is not None and key.state is KeyState.ACTIVE:
+        return f"rotate by {time_text(key.rotate_by)[:10]}"
+    return ""
 
 
 def _secret(path: Path, *, is_hex: bool) -> bytes:
@@ -154,10 +378,10 @@ def _secret(path: Path, *, is_hex: bool) -> bytes:
     return secret
 
 
-def _show(key: Key) -> None:
+def _text(key: Key) -> str:
     document = _document(key)
-    pairs = [(name, str(value)) for name, value in document.items() if not name.endswith(("_pem", "_ms"))]
-    emit(document, lambda: fields([*pairs, ("created", time_text(key.created_at))]))
+    pairs = [(name, str(value)) for name, value in document.items() if not name.endswith(("_pem", "_ms", "primary"))]
+    return fields([*pairs, ("created", time_text(key.created_at)), ("due", _due(key))])
 
 
 def _document(key: Key) -> dict[str, JsonValue]:
@@ -165,6 +389,7 @@ def _document(key: Key) -> dict[str, JsonValue]:
         "key": key.key,
         "version": key.version,
         "name": key.name,
+        "primary": key.primary,
         "algorithm": key.algorithm.value,
         "state": key.state.value,
         "provenance": key.provenance.value,
@@ -172,6 +397,8 @@ def _document(key: Key) -> dict[str, JsonValue]:
         "public_key_pem": key.public_key_pem,
         "ethereum_address": key.ethereum_address,
         "create_time_ms": key.created_at,
+        "rotate_by_ms": key.rotate_by,
+        "destroy_at_ms": key.destroy_at,
     }
 
 

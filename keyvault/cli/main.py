@@ -12,9 +12,15 @@ COMMANDS: dict[str, str] = {
     "init": "Make a working single-node deployment in a new folder.",
     "serve": "Serve a deployment until SIGTERM.",
     "cert": "Certificates from the deployment's own authority.",
-    "key": "Create, import, list, show, disable and enable keys.",
+    "member": "Make and show members' approval keys.",
+    "key": "The life of keys: create, import, rotate, disable, enable, destroy, list, show.",
     "sign": "Have a payload signed, or learn why not.",
-    "policy": "Check, show and publish the policy.",
+    "policy": "Check, show and change the policy.",
+    "charter": "Check, show and change who rules: members, groups, thresholds.",
+    "proposals": "List, show and watch what waits for members.",
+    "approve": "Read a proposal in plain words; approve, reject, veto or revoke.",
+    "freeze": "Stop a key, a principal, a venue or the whole enclave, at once.",
+    "thaw": "Lift a freeze.",
     "audit": "Verify, read, export and prove the ledger.",
     "bench": "Measure this machine.",
     "completion": "Print the completion script of a shell.",
@@ -28,8 +34,9 @@ _EPILOG = (
         "\n\n\b\nExample:\n"
         "  keyvault init ./desk\n"
         "  keyvault serve --config ./desk/keyvault.toml &\n"
-        "  export KEYVAULT_DEPLOYMENT=./desk\n"
+        "  export KEYVAULT_DEPLOYMENT=./desk KEYVAULT_MEMBER=alice\n"
         "  keyvault key create eth-mm-1 --algorithm secp256k1\n"
+        "  keyvault approve 3f2a91bc77e0 --member bob\n"
     )
 )
 

@@ -5,15 +5,24 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from keyvault import intents
-from keyvault.cli.output import JsonValue, hexed
-from keyvault.core.approvals import Envelope, decode_statement
+from keyvault.cli.output import JsonValue, hexed, time_text
+from keyvault.core.approvals import Voice
 from keyvault.core.errors import Malformed
 from keyvault.core.events import (
+    BallotCast,
+    CeremonyStepRecorded,
+    Change,
+    ChangeRefused,
+    CharterChanged,
     Event,
+    FreezeChanged,
     Genesis,
     KeyCreated,
+    KeyDestroyed,
     KeyStateChanged,
     PolicyPublished,
+    ProposalMade,
+    SignatureEscalated,
     SignatureIssued,
     SignatureRefused,
     SignatureRequest,
@@ -22,7 +31,22 @@ from keyvault.core.events import (
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Intent
 from keyvault.core.keys import KeyState
+from keyvault.core.proposals import short
+from keyvault.core.quorum import quorum_text
+from keyvault.core.statements import Action, FreezeScope, decode_statement, proposal_id_of
 from keyvault.ledger.merkle import leaf_hash
+
+_SAYS = {
+    Voice.APPROVE: "Approves",
+    Voice.REJECT: "Rejects",
+    Voice.VETO: "VETOES",
+    Voice.REVOKE: "Takes the approval back of",
+}
+_STATES = {
+    KeyState.ACTIVE: "is enabled: it signs",
+    KeyState.DISABLED: "is disabled: it signs nothing",
+    KeyState.ROTATED: "only verifies",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,41 +90,119 @@ def _words(event: Event) -> _Words:
             return _issued(event)
         case SignatureRefused():
             return _refused(event)
-        case KeyCreated():
-            facts: Mapping[str, JsonValue] = {"key": event.key, "version": event.version, "algorithm": event.algorithm}
-            return "key_created", _requester(event.authorization), _summary(event.authorization), "", facts
-        case KeyStateChanged():
-            kind = "key_enabled" if event.state is KeyState.ACTIVE else "key_disabled"
-            facts = {"key": event.key, "version": event.version}
-            return kind, _requester(event.authorization), _summary(event.authorization), "", facts
-        case PolicyPublished():
-            facts = {"policy_version": event.policy.version}
-            return "policy_published", _requester(event.authorization), _summary(event.authorization), "", facts
+        case SignatureEscalated():
+            return _escalated(event)
+        case ProposalMade():
+            return _proposed(event)
+        case BallotCast():
+            facts: Mapping[str, JsonValue] = {
+                "proposal": event.proposal.hex(),
+                "member": event.member,
+                "voice": event.voice.value,
+                "keyid": event.signature.keyid,
+            }
+            return "ballot_cast", event.member, f"{_SAYS[event.voice]} proposal {short(event.proposal)}.", "", facts
+        case ChangeRefused():
+            return _change_refused(event)
         case TermStarted():
             what = f"Term {event.epoch} started (keyvault {event.software})."
             return "term_started", event.holder[:8], what, "", {"epoch": event.epoch, "holder": event.holder}
         case Genesis():
             return _genesis(event)
         case _:
+            kind, what, facts = _done(event)
+            return kind, "", what, f"carries out proposal {short(event.proposal)}", {**_carried(event), **facts}
+
+
+def _proposed(event: ProposalMade) -> _Words:
+    statement = decode_statement(event.statement)
+    facts = {
+        "proposal": proposal_id_of(event.statement).hex(),
+        "action": statement.action.value,
+        "parameters": dict(statement.parameters),
+        "policy_version": statement.policy_version,
+        "expire_time_ms": statement.expires_at,
+    }
+    loud = statement.action is Action.BREAK_GLASS
+    what = f"{'ASKS TO BREAK THE GLASS' if loud else 'Asks'}: {statement.summary()}"
+    why = "" if event.signature is not None else "the enclave proposes it by itself: it fell due"
+    return "proposal_made", statement.requester, what, why, facts
+
+
+def _change_refused(event: ChangeRefused) -> _Words:
+    about = f" about proposal {short(event.proposal)}" if event.proposal else ""
+    facts = {"subject": event.subject, "proposal": event.proposal.hex(), "reason": event.reason.value}
+    why = f"{event.reason}: {event.explanation}"
+    return "change_refused", event.principal, f"Was not taken: {event.subject}{about}.", why, facts
+
+
+def _done(event: Change) -> tuple[str, str, Mapping[str, JsonValue]]:
+    match event:
+        case KeyCreated():
+            what = f"Key {event.key} version {event.version} ({event.algorithm}) is made: {event.provenance.lower()}."
+            if event.state is KeyState.PRE_ACTIVE:
+                what = f"{what.removesuffix('.')}, and signs nothing before it is enabled."
+            return "key_created", what, _key(event) | {"algorithm": event.algorithm, "state": event.state.value}
+        case KeyStateChanged():
+            facts = _key(event) | {"state": event.state.value, "destroy_time_ms": event.destroy_at}
+            return "key_state_changed", f"Key {event.key} version {event.version} {_state(event)}.", facts
+        case KeyDestroyed():
+            what = f"Key {event.key} version {event.version} is DESTROYED: the token has it no more."
+            return "key_destroyed", what, _key(event)
+        case PolicyPublished():
+            what = f"Policy version {event.version} decides from here on."
+            return "policy_published", what, {"policy_version": event.version}
+        case CharterChanged():
+            what = f"Charter version {event.version} is in force: members, groups and thresholds are replaced."
+            loud = f"BREAK GLASS: {what}" if event.break_glass else what
+            return "charter_changed", loud, {"charter_version": event.version, "break_glass": event.break_glass}
+        case FreezeChanged():
+            return (
+                "freeze_changed",
+                _freeze(event),
+                {
+                    "scope": event.scope.value,
+                    "name": event.name,
+                    "frozen": event.frozen,
+                },
+            )
+        case CeremonyStepRecorded():
+            return "ceremony_step_recorded", "Members vouch for a step of a ceremony.", {}
+        case _:
             assert_never(event)
 
 
+def _key(event: KeyCreated | KeyStateChanged | KeyDestroyed) -> dict[str, JsonValue]:
+    return {"key": event.key, "version": event.version}
+
+
+def _carried(event: Change) -> dict[str, JsonValue]:
+    return {"proposal": event.proposal.hex(), "charter_sha256": event.charter_sha256.hex()}
+
+
+def _state(event: KeyStateChanged) -> str:
+    if event.destroy_at is not None:
+        return f"is disabled and will be DESTROYED at {time_text(event.destroy_at)}"
+    return _STATES.get(event.state, f"is {event.state.lower()}")
+
+
+def _freeze(event: FreezeChanged) -> str:
+    what = "the whole enclave" if event.scope is FreezeScope.ENCLAVE else f"{event.scope} {event.name}"
+    return f"FROZEN: {what}; nothing is signed for it." if event.frozen else f"The freeze of {what} is lifted."
+
+
 def _issued(event: SignatureIssued) -> _Words:
-    intent = Intent(
-        kind=event.request.payload.kind,
-        algorithms=frozenset(),
-        signing_input=event.signing_input,
-        effects=event.effects,
-        completeness=event.completeness,
-    )
-    facts = {
+    facts: dict[str, JsonValue] = {
         **_request_facts(event.request),
         "rules": event.rules,
         "policy_version": event.policy_version,
         "signature": hexed(event.signature.value),
     }
-    what = f"Signed with {event.request.key}: {_one_line(intents.describe(intent))}"
+    what = f"Signed with {event.request.key}: {_meaning(event)}"
     why = "allowed by " + ", ".join(dict.fromkeys(event.rules))
+    if event.proposal:
+        facts |= {"proposal": event.proposal.hex(), "charter_sha256": event.charter_sha256.hex()}
+        why += f"; members approved proposal {short(event.proposal)}"
     return "signature_issued", event.request.principal, what, why, facts
 
 
@@ -115,20 +217,52 @@ def _refused(event: SignatureRefused) -> _Words:
     return "signature_refused", event.request.principal, what, f"{event.reason}: {event.explanation}", facts
 
 
+def _escalated(event: SignatureEscalated) -> _Words:
+    statement = decode_statement(event.statement)
+    facts: dict[str, JsonValue] = {
+        **_request_facts(event.request),
+        "rules": event.rules,
+        "policy_version": event.policy_version,
+        "proposal": proposal_id_of(event.statement).hex(),
+        "quorum": statement["quorum"],
+        "expire_time_ms": statement.expires_at,
+    }
+    what = f"Members are asked before {event.request.key} signs: {_meaning(event)}"
+    why = f"{', '.join(dict.fromkeys(event.rules))} escalates it: needs {statement['quorum']}"
+    return "signature_escalated", event.request.principal, what, why, facts
+
+
 def _genesis(event: Genesis) -> _Words:
-    names = tuple(member.name for member in event.members)
-    threshold = event.admin_threshold
-    what = f"Enclave {event.enclave} begins: members {', '.join(names)}; {threshold} of them must sign a change."
+    charter = event.charter
+    members = tuple(
+        f"{member.name} ({', '.join(sorted(role.value for role in member.roles))})" for member in charter.members
+    )
+    what = f"Enclave {event.enclave} begins. Members: {', '.join(members)}."
     facts: Mapping[str, JsonValue] = {
         "enclave": event.enclave,
-        "members": names,
-        "admin_threshold": threshold,
+        "members": tuple(member.name for member in charter.members),
+        "thresholds": {
+            each.duty.value: {"quorum": quorum_text(each.quorum), "delay_ms": each.delay_ms}
+            for each in charter.thresholds
+        },
     }
     return "genesis", "", what, "", facts
 
 
 def _request_facts(request: SignatureRequest) -> dict[str, JsonValue]:
     return {"request_id": request.request_id, "key": request.key, "payload_kind": request.payload.kind.value}
+
+
+def _meaning(event: SignatureIssued | SignatureEscalated) -> str:
+    """Return in plain words what the entry says that its payload does."""
+    intent = Intent(
+        kind=event.request.payload.kind,
+        algorithms=frozenset(),
+        signing_input=event.signing_input,
+        effects=event.effects,
+        completeness=event.completeness,
+    )
+    return _one_line(intents.describe(intent))
 
 
 def _asked(request: SignatureRequest) -> str:
@@ -140,11 +274,3 @@ def _asked(request: SignatureRequest) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.splitlines())
-
-
-def _requester(authorization: Envelope) -> str:
-    return decode_statement(authorization.payload).requester
-
-
-def _summary(authorization: Envelope) -> str:
-    return decode_statement(authorization.payload).summary()

@@ -59,6 +59,19 @@ def time_text(unix_ms: int) -> str:
     return datetime.fromtimestamp(unix_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.") + f"{unix_ms % 1000:03d}Z"
 
 
+def printable(text: str) -> str:
+    """Return a stranger's text so that it can do nothing to a terminal and look like nothing else: ASCII, one line.
+
+    Whatever is no ASCII letter, digit, sign or space is written as an escape of Python, and so is the backslash itself.
+    """
+    return text.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def printable_lines(text: str) -> str:
+    """Return a stranger's text as ``printable`` does, line by line."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def fields(pairs: Sequence[tuple[str, str]]) -> str:
     """Return names and values, one pair a line, values under one another; empty values are left out."""
     shown = [(name, value) for name, value in pairs if value]

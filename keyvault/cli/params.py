@@ -1,4 +1,4 @@
-"""Kinds of option values: amounts of native coin, and bytes as hex."""
+"""Kinds of option values: amounts of native coin, days, and bytes as hex."""
 
 import re
 
@@ -6,6 +6,7 @@ import click
 
 from keyvault.core.errors import Malformed
 
+_DAYS = re.compile(r"([1-9][0-9]{0,3})d", re.ASCII)
 _HEX = re.compile(r"(?:0x)?((?:[0-9a-fA-F]{2})*)", re.ASCII)
 
 
@@ -22,6 +23,21 @@ class Wei(click.ParamType[int]):
             return value if isinstance(value, int) else parse_amount(str(value).strip())
         except Malformed as error:
             self.fail(error.problem, param, ctx)
+
+
+class Days(click.ParamType[int]):
+    """``365d``; the value is a number of days."""
+
+    name = "days"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of days, or fail with what is wrong."""
+        if isinstance(value, int):
+            return value
+        match = _DAYS.fullmatch(str(value))
+        if match is None:
+            self.fail(f"{str(value)[:40]!r} is not a number of days: write 30d", param, ctx)
+        return int(match[1])
 
 
 class Hex(click.ParamType[bytes]):

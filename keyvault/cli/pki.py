@@ -108,16 +108,6 @@ def create_member_key(path: Path) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def load_member_key(path: Path) -> ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey:
-    """Return a member's approval key, Ed25519 or P-256; raise UnsafeFile or PkiError if it is not safe or not one."""
-    key = _load_private_key(path)
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key
-    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
-        return key
-    raise PkiError(f"{path}: is not an Ed25519 or P-256 key; `keyvault init` makes one")
-
-
 # X.509 ------------------------------------------------------------------------------------------------------
 
 

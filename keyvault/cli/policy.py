@@ -1,19 +1,23 @@
-"""``keyvault policy``: check a file, show what is in force, publish a new version."""
+"""``keyvault policy``: check a file, show what is in force, propose a new version."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from keyvault.cli.charter_file import threshold_text
+from keyvault.cli.differences import policy_changes
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import emit, hexed, json_option, say
 from keyvault.cli.policy_file import format_policy, parse_policy
 from keyvault.cli.session import call, signer
-from keyvault.cli.target import Approver, Target, member_options, target_options
-from keyvault.client import AsyncClient
-from keyvault.client.results import PublishedPolicy
+from keyvault.cli.target import ChosenMember, Target, approval_options, member_options, target_options
+from keyvault.cli.told import emit_proposal
+from keyvault.client import AsyncClient, Proposal
 from keyvault.core import limits
-from keyvault.core.policy import Limit, Policy, Rule
+from keyvault.core.charter import Duty, Rulers
+from keyvault.core.policy import Policy
+from keyvault.core.policy_change import is_tightening
 from keyvault.ledger.codec_policy import encode_policy, policy_sha256
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -21,12 +25,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def command() -> None:
-    """Check, show and publish the policy.
+    """Check, show and change the policy.
 
     \b
     Example:
       keyvault policy check desk.yaml
-      keyvault policy apply desk.yaml --deployment ./desk
+      keyvault policy apply desk.yaml --deployment ./desk --member alice
     """  # noqa: D301  \b tells click to keep the lines
 
 
@@ -49,7 +53,7 @@ def check(file: Path) -> None:
 
 
 @command.command()
-@target_options("admin", "auditor")
+@target_options("auditor", "approver", "admin")
 @json_option
 def show(target: Target) -> None:
     """Show the policy in force, as a file that `policy check` accepts.
@@ -65,32 +69,42 @@ def show(target: Target) -> None:
 
 @command.command()
 @click.argument("file", type=_FILE)
-@click.option("--next-version", is_flag=True, help="Publish as the next version, whatever the file says.")
+@click.option("--next-version", is_flag=True, help="Propose it as the next version, whatever the file says.")
 @member_options
-@target_options("admin")
+@approval_options
+@target_options("admin", "approver")
 @json_option
-def apply(file: Path, next_version: bool, target: Target, approver: Approver) -> None:
-    """Check FILE, show what changes, sign a statement with a member's key, and publish.
+def apply(
+    file: Path, next_version: bool, target: Target, member: ChosenMember, approvers: tuple[ChosenMember, ...]
+) -> None:
+    """Check FILE, show what changes, and propose it.
+
+    A policy that only takes away is in force at once. One that gives more, or of which that cannot be shown, needs the
+    charter's quorum for policy-loosen, and waits.
 
     \b
     Example:
-      keyvault policy apply desk.yaml --deployment ./desk
+      keyvault policy apply desk.yaml --deployment ./desk --member alice
     """  # noqa: D301  as above
-    wanted, key = _read(file), signer(approver)
+    wanted, key, others = _read(file), signer(member), tuple(map(signer, approvers))
 
-    async def publish(client: AsyncClient) -> PublishedPolicy:
+    async def propose(client: AsyncClient) -> tuple[Policy, Proposal]:
         current = (await client.get_policy()).policy
         policy = _next(wanted, current.version, file, chosen=next_version)
-        say(f"Publishes policy version {policy.version} in enclave {target.enclave}: {_size(policy)}.")
-        say(_changes(current, policy))
-        return await client.publish_policy(policy, signer=key)
+        rulers = Rulers((await client.get_charter()).charter)
+        say(f"Policy version {policy.version} of enclave {target.enclave}: {_size(policy)}.")
+        say(policy_changes(current, policy))
+        say(_needs(rulers, tightens=is_tightening(current, policy)))
+        return policy, await client.publish_policy(policy, signer=key, approvers=others)
 
-    published = call(target, publish)
-    version, digest = published.policy.version, hexed(published.sha256)
-    emit(
-        {"version": version, "sha256": digest, "member": approver.name, **_counts(published.policy)},
-        lambda: f"Policy version {version} is in force ({digest}), signed by {approver.name}.",
-    )
+    policy, proposal = call(target, propose)
+    emit_proposal(proposal, version=policy.version, sha256=hexed(policy_sha256(encode_policy(policy))))
+
+
+def _needs(rulers: Rulers, *, tightens: bool) -> str:
+    found = rulers.thresholds.get(Duty.POLICY_TIGHTEN if tightens else Duty.POLICY_LOOSEN)
+    needed = threshold_text(found) if found else "nobody may do it"
+    return f"It only takes away ({needed}): at once." if tightens else f"It LOOSENS the policy: needs {needed}."
 
 
 def _next(policy: Policy, current: int, file: Path, *, chosen: bool) -> Policy:
@@ -112,20 +126,6 @@ def _read(file: Path) -> Policy:
     except UnicodeDecodeError as error:
         raise UsageProblem(f"{file}: is not UTF-8 at byte {error.start}") from None
     return parse_policy(text, name=str(file))
-
-
-def _changes(old: Policy, new: Policy) -> str:
-    """Return which rules and limits come, go and change, by id."""
-    before, after = _parts(old), _parts(new)
-    lines = [f"  + {each}" for each in after if each not in before]
-    lines += [f"  - {each}" for each in before if each not in after]
-    lines += [f"  ~ {each}" for each in after if each in before and after[each] != before[each]]
-    return "\n".join(lines) or "  no rule or limit changes"
-
-
-def _parts(policy: Policy) -> dict[str, Rule | Limit]:
-    parts: tuple[Rule | Limit, ...] = (*policy.rules, *policy.limits)
-    return {each.id: each for each in parts}
 
 
 def _counts(policy: Policy) -> dict[str, int]:

@@ -9,12 +9,12 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from keyvault.cli.approver_key import open_signer
 from keyvault.cli.exits import AuthenticationFailed, UsageProblem
-from keyvault.cli.pki import load_member_key
-from keyvault.cli.target import Approver, Target
+from keyvault.cli.target import ChosenMember, Target
 from keyvault.client import AsyncClient, Credentials, Unavailable
 from keyvault.client.credentials import read_small
-from keyvault.client.statements import MemberKey
+from keyvault.client.statements import MemberSigner
 from keyvault.secretfile import check_secret_file
 
 T = TypeVar("T")
@@ -47,9 +47,14 @@ def call(target: Target, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
         raise AuthenticationFailed(f"{target.certificate}: {problem}; the server closed the connection") from error
 
 
-def signer(approver: Approver) -> MemberKey:
-    """Return the approval key; raise UnsafeFile or PkiError if the file is not safe or holds none."""
-    return MemberKey(approver.name, load_member_key(approver.path))
+def signer(member: ChosenMember) -> MemberSigner:
+    """Return the member's approval key, ready to sign; asks for a passphrase or a PIN where one is needed.
+
+    Raises UsageProblem, UnsafeFile, Malformed, AgentProblem or TokenKeyProblem, all KeyvaultError.
+    """
+    return open_signer(
+        member.reference, member=member.name, passphrase_file=member.passphrase_file, pin_file=member.pin_file
+    )
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:

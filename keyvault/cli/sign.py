@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -34,17 +35,38 @@ def command() -> None:
     """  # noqa: D301  \b tells click to keep the lines
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """With which key, under which request id (None: a new one), and how many seconds to wait for members."""
+
+    key: str
+    request_id: str | None
+    wait_s: float
+
+
 def _sign_options(function: Command) -> Command:
-    """Give a command ``key``, ``request_id``, ``target`` and --json."""
+    """Give a command ``wish``, ``target`` and --json."""
+
+    @functools.wraps(function)
+    def with_wish(*, key: str, request_id: str | None, wait: float, **others: object) -> None:
+        function(wish=Wish(key=key, request_id=request_id, wait_s=wait), **others)
+
     options: tuple[Callable[[Command], Command], ...] = (
         click.option("--key", required=True, help="The key: KEY or KEY/versions/N."),
         click.option(
             "--request-id", help="Same id and same bytes: same answer, for ever. [a new one, printed with the answer]"
         ),
+        click.option(
+            "--wait",
+            type=click.FloatRange(min=0, max=limits.PROPOSAL_LIFE_MS_MAX // 1000),
+            default=0,
+            metavar="SECONDS",
+            help="Where policy asks members first: wait for them so long. [not at all]",
+        ),
         target_options("bot"),
         json_option,
     )
-    return with_options(function, options)
+    return with_options(with_wish, options)
 
 
 def _field_options(function: Command) -> Command:
@@ -76,8 +98,7 @@ def _field_options(function: Command) -> Command:
 @_field_options
 @_sign_options
 def evm_tx(
-    key: str,
-    request_id: str | None,
+    wish: Wish,
     target: Target,
     tx_hex: bytes | None,
     tx_file: Path | None,
@@ -96,20 +117,20 @@ def evm_tx(
         tx_hex = unsigned_transaction(fields_given)
     elif tx_file is not None:
         tx_hex = parse_hex(_read(tx_file).decode("ascii", "replace"))
-    _sign(target, key, payloads.evm_transaction(tx_hex or b""), request_id)
+    _sign(target, wish, payloads.evm_transaction(tx_hex or b""))
 
 
 @command.command("typed-data")
 @click.argument("file", type=_INPUT)
 @_sign_options
-def typed_data(key: str, request_id: str | None, target: Target, file: Path) -> None:
+def typed_data(wish: Wish, target: Target, file: Path) -> None:
     """Sign EIP-712 typed data: a JSON FILE (or - for stdin) with types, primaryType, domain and message.
 
     \b
     Example:
       keyvault sign typed-data --key eth-mm-1 order.json --deployment ./desk
     """  # noqa: D301  as above
-    _sign(target, key, payloads.typed_data(_read(file)), request_id)
+    _sign(target, wish, payloads.typed_data(_read(file)))
 
 
 @command.command()
@@ -117,7 +138,7 @@ def typed_data(key: str, request_id: str | None, target: Target, file: Path) -> 
 @click.option("--query", default="", help="Query string as it will be sent, without '?' and signature.")
 @click.option("--body", default="", help="Body as it will be sent, without signature.")
 @_sign_options
-def exchange(key: str, request_id: str | None, target: Target, venue: str, query: str, body: str) -> None:  # noqa: ARG001  one venue so far
+def exchange(wish: Wish, target: Target, venue: str, query: str, body: str) -> None:  # noqa: ARG001  one venue so far
     """Sign a REST request for an exchange; prints the query and body to send.
 
     \b
@@ -125,29 +146,32 @@ def exchange(key: str, request_id: str | None, target: Target, venue: str, query
       keyvault sign exchange --key binance-1 --venue binance \\
         --query "symbol=ETHUSDT&side=BUY&type=MARKET&quantity=1&timestamp=$(date +%s%3N)"
     """  # noqa: D301  as above
-    _sign(target, key, payloads.binance(query=query, body=body), request_id)
+    _sign(target, wish, payloads.binance(query=query, body=body))
 
 
 @command.command()
 @click.argument("digest", type=Hex())
 @_sign_options
-def digest(key: str, request_id: str | None, target: Target, digest: bytes) -> None:
+def digest(wish: Wish, target: Target, digest: bytes) -> None:
     """Sign 32 bytes that nobody can look into; refused unless the policy names this key and says so.
 
     \b
     Example:
       keyvault sign digest --key eth-mm-1 0x9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     """  # noqa: D301  as above
-    _sign(target, key, payloads.raw_digest(digest), request_id)
+    _sign(target, wish, payloads.raw_digest(digest))
 
 
-def _sign(target: Target, key: str, payload: Payload, request_id: str | None) -> None:
+def _sign(target: Target, wish: Wish, payload: Payload) -> None:
     """Show what the payload means, have it signed, print the result."""
     intent = intents.parse(payload)
     say(intents.describe(intent))
-    chosen = str(uuid7()) if request_id is None else parse_request_id(request_id)
+    chosen = str(uuid7()) if wish.request_id is None else parse_request_id(wish.request_id)
     click.get_current_context().meta[REQUEST_ID] = chosen
-    signed = call(target, lambda client: client.sign(key, payload, request_id=chosen))
+    signed = call(
+        target,
+        lambda client: client.sign(wish.key, payload, request_id=chosen, wait_for_approval_s=wish.wait_s),
+    )
     document = _document(signed)
     emit(document, lambda: fields([(name, str(value)) for name, value in document.items() if value is not None]))
 

@@ -1,14 +1,14 @@
 """Which server a command talks to, as whom, and whose key signs changes: from a deployment's folder or from options.
 
 A deployment's folder gives everything: ``keyvault.toml`` the address and the enclave, ``ca/`` the authority, ``certs/``
-one certificate per identity, ``members/`` the approval keys. Each can be named on its own instead, for machines that
+one certificate per identity, ``members/`` approval keys. Each can be named on its own instead, for machines that
 hold one identity only.
 """
 
 import functools
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -49,11 +49,13 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Approver:
-    """Who signs a change, and the file of the approval key."""
+class ChosenMember:
+    """Whose approval key signs, and where that key lives (``cli.approver_key``)."""
 
     name: MemberName
-    path: Path
+    reference: str
+    passphrase_file: Path | None = None
+    pin_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,9 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
                 timeout=timeout,
             )
             wanted = only_with is None or others.pop(only_with)
-            command(target=resolve(given, roles) if wanted else None, **others)
+            member = others.get("member")
+            name = member.name if isinstance(member, ChosenMember) else None
+            command(target=resolve(given, roles, name) if wanted else None, **others)
 
         return with_options(with_target, _TARGET_OPTIONS)
 
@@ -121,26 +125,82 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
 
 
 def member_options(command: Command) -> Command:
-    """Give a command the options that name a member's approval key; it gets ``member``. Stands above target_options."""
+    """Give a command the options that name a member's approval key; it gets ``member``. Stands above target_options.
+
+    Without --as, the target is then asked with this member's own certificate.
+    """
 
     @functools.wraps(command)
-    def with_member(*, member_name: str | None, member_key: Path | None, **others: object) -> None:
-        deployment = others["deployment"]
-        folder = deployment if isinstance(deployment, Path) else None
-        command(approver=resolve_member(folder, member_name, member_key), **others)
+    def with_member(
+        *,
+        member_name: str | None,
+        reference: str | None,
+        passphrase_file: Path | None,
+        pin_file: Path | None,
+        **others: object,
+    ) -> None:
+        chosen = replace(
+            resolve_member(_given_folder(others), member_name, reference),
+            passphrase_file=passphrase_file,
+            pin_file=pin_file,
+        )
+        command(member=chosen, **others)
 
     return with_options(
         with_member,
         (
-            click.option("--member", "member_name", help="Who signs the change. [the only one in the deployment]"),
-            click.option("--member-key", type=_FILE, help="Approval key, PEM. [DEPLOYMENT/members/MEMBER.key]"),
+            click.option(
+                "--member",
+                "member_name",
+                envvar="KEYVAULT_MEMBER",
+                help="Who signs, or KEYVAULT_MEMBER. [the only one in the deployment]",
+            ),
+            click.option(
+                "--key",
+                "reference",
+                metavar="REFERENCE",
+                help="Their approval key: a file, agent:NAME or a pkcs11: URI. [DEPLOYMENT/members/MEMBER.key]",
+            ),
+            click.option("--passphrase-file", type=_FILE, help="File (0600) or descriptor. [asked for where needed]"),
+            click.option("--pin-file", type=_FILE, help="The same for the PIN of a token. [asked for]"),
         ),
     )
 
 
-def resolve(given: Given, roles: tuple[str, ...]) -> Target:
-    """Return the target; raise UsageProblem with what is missing."""
-    certificate, private_key = _credential(given, roles)
+def approval_options(command: Command) -> Command:
+    """Give a command the options that approve at once what it asks for; it gets ``approvers``."""
+
+    @functools.wraps(command)
+    def with_approvers(*, approve_with: tuple[str, ...], approver_keys: tuple[str, ...], **others: object) -> None:
+        folder = _given_folder(others)
+        chosen = [resolve_member(folder, name, None) for name in approve_with]
+        chosen += [_named_key(text) for text in approver_keys]
+        command(approvers=tuple(chosen), **others)
+
+    return with_options(
+        with_approvers,
+        (
+            click.option(
+                "--approve-with",
+                multiple=True,
+                metavar="NAME",
+                help="Approve at once with this member's key of DEPLOYMENT/members, too; repeatable. For trying out and"
+                " for scripts: it defeats the purpose where keys are to live with different people.",
+            ),
+            click.option(
+                "--approver-key",
+                "approver_keys",
+                multiple=True,
+                metavar="NAME=REFERENCE",
+                help="The same with a key that lives elsewhere: a file, agent:NAME or a pkcs11: URI.",
+            ),
+        ),
+    )
+
+
+def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = None) -> Target:
+    """Return the target, asked with the certificate of this member if it has one; raise UsageProblem."""
+    certificate, private_key = _credential(given, roles, member)
     return Target(
         address=given.address or _address(_folder(given, "--target")),
         enclave=parse_enclave_name(given.enclave or _text(_folder(given, "--enclave"), "enclave", "name")),
@@ -152,13 +212,24 @@ def resolve(given: Given, roles: tuple[str, ...]) -> Target:
     )
 
 
-def resolve_member(deployment: Path | None, name: str | None, path: Path | None) -> Approver:
+def resolve_member(deployment: Path | None, name: str | None, reference: str | None) -> ChosenMember:
     """Return who signs; a key file is named after its member. Raise UsageProblem where that is not clear."""
-    if path is None:
-        if deployment is None:
-            raise UsageProblem("nobody to sign the change: give --deployment DIR, or --member-key FILE")
-        path = _only(deployment / "members", f"{name or '*'}.key", "--member NAME")
-    return Approver(name=parse_member_name(name or path.stem), path=path)
+    if reference is not None:
+        if name is None and reference.startswith(("agent:", "pkcs11:")):
+            raise UsageProblem("say whose key that is with --member NAME")
+        return ChosenMember(name=parse_member_name(name or Path(reference).stem), reference=reference)
+    if deployment is None:
+        raise UsageProblem("nobody to sign: give --deployment DIR, or --member NAME and --key REFERENCE")
+    wanted = None if name is None else parse_member_name(name)
+    path = _only(deployment / "members", f"{wanted or '*'}.key", "--member NAME (or set KEYVAULT_MEMBER), --key")
+    return ChosenMember(name=parse_member_name(path.stem), reference=str(path))
+
+
+def _named_key(text: str) -> ChosenMember:
+    name, equals, reference = text.partition("=")
+    if not equals or not reference:
+        raise UsageProblem(f"--approver-key {text[:80]!r} is not NAME=REFERENCE, as in bob=agent:bob")
+    return ChosenMember(name=parse_member_name(name), reference=reference)
 
 
 def with_options(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
@@ -174,7 +245,12 @@ def _folder(given: Given, instead: str) -> Path:
     return given.deployment
 
 
-def _credential(given: Given, roles: tuple[str, ...]) -> tuple[Path, Path]:
+def _given_folder(options: dict[str, object]) -> Path | None:
+    folder = options["deployment"]
+    return folder if isinstance(folder, Path) else None
+
+
+def _credential(given: Given, roles: tuple[str, ...], member: MemberName | None) -> tuple[Path, Path]:
     if given.cert is not None and given.cert_key is not None:
         return given.cert, given.cert_key
     if given.cert is not None or given.cert_key is not None:
@@ -184,6 +260,8 @@ def _credential(given: Given, roles: tuple[str, ...]) -> tuple[Path, Path]:
         certificate = folder / f"{given.identity.replace('/', '-', 1)}.crt"
         if not certificate.is_file():
             raise UsageProblem(f"{certificate} is not there; `keyvault cert issue {given.identity}` makes it")
+    elif own := [path for role in roles if (path := folder / f"{role}-{member}.crt").is_file()]:
+        certificate = own[0]
     else:
         role = next((role for role in roles if any(folder.glob(f"{role}-*.crt"))), roles[0])
         certificate = _only(folder, f"{role}-*.crt", "--as ROLE/NAME")

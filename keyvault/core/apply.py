@@ -180,6 +180,11 @@ def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
     document, policy, charter = proposal.document, proposal.policy, proposal.charter
     if isinstance(event, KeyCreated):
         _check_public_key(event)
+    # What it voids ends before it does: so many may be voided that only the last ones to end are remembered.
+    if isinstance(event, PolicyPublished):
+        state.proposals.void(event.version, index, besides=proposal)
+    if isinstance(event, CharterChanged):
+        state.proposals.void_charters(index, besides=proposal)
     state.proposals.close(proposal, Outcome.EXECUTED, index)
     match event:
         case KeyCreated():
@@ -188,10 +193,8 @@ def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
             _apply_key_state(state, event)
         case PolicyPublished() if policy is not None:
             _set_policy(state, policy, document)
-            state.proposals.void(policy.version, index)
         case CharterChanged() if charter is not None:
             _set_charter(state, Rulers(charter), document)
-            state.proposals.void_charters(index)
             state.proposals.recount(state.rulers, event.at)
         case FreezeChanged():
             change = state.frozen.add if event.frozen else state.frozen.discard

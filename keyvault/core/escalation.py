@@ -143,7 +143,6 @@ def check_approved(state: State, event: SignatureIssued) -> Proposal:
         and proposal.signing_input == event.signing_input
         and proposal.effects == event.effects
         and proposal.completeness == event.completeness
-        and proposal.completeness == event.completeness
         and proposal.statement["key_version"] == str(event.key_version)
         and event.charter_sha256 == state.charter_sha256
     )

@@ -258,16 +258,16 @@ class Proposals:
         for expiry in kept:
             heappush(self._expiries, expiry)
 
-    def void(self, policy_version: int, index: int) -> None:
-        """End the proposals that were made under another policy."""
+    def void(self, policy_version: int, index: int, *, besides: Proposal) -> None:
+        """End the proposals that were made under another policy, besides the one that changes it."""
         for proposal in tuple(self.open.values()):
-            if proposal.statement.policy_version != policy_version:
+            if proposal.statement.policy_version != policy_version and proposal is not besides:
                 self.close(proposal, Outcome.VOID, index)
 
-    def void_charters(self, index: int) -> None:
-        """End the proposals of charters that were to follow another than the one in force."""
+    def void_charters(self, index: int, *, besides: Proposal) -> None:
+        """End the proposals of charters, which were to follow another one, besides the one that changes it."""
         for proposal in tuple(self.open.values()):
-            if proposal.charter is not None:
+            if proposal.charter is not None and proposal is not besides:
                 self.close(proposal, Outcome.VOID, index)
 
     def recount(self, rulers: Rulers, at: UnixMillis) -> None:

@@ -44,9 +44,8 @@ from keyvault.core.state import State, find_key, split_key_name
 from keyvault.core.statements import Statement, decode_statement, proposal_id_of
 from keyvault.ledger.codec import decode
 from keyvault.ledger.errors import Unproven
-from keyvault.ledger.judge import misjudged
+from keyvault.ledger.judge import dated_back, misjudged
 from keyvault.ledger.signatures import verify_signature
-from keyvault.ledger.verify import dated_back
 
 _CHANGES = (
     KeyCreated,
@@ -94,13 +93,17 @@ class Done:
 
 @dataclass(slots=True, kw_only=True)
 class Case:
-    """A proposal, what was said to it, and what came of it; nothing came of it yet if ``done`` is None."""
+    """A proposal, what was said to it, and what came of it; nothing came of it yet if ``done`` is None.
+
+    ``escalation`` is the request that policy left to members, for signatures only.
+    """
 
     id: bytes
     index: int
     at: UnixMillis
     statement: Statement
     statement_bytes: bytes
+    escalation: SignatureEscalated | None = None
     said: list[Said] = field(default_factory=list)
     done: Done | None = None
 
@@ -226,6 +229,7 @@ class _Witness:
             at=event.at,
             statement=decode_statement(event.statement),
             statement_bytes=event.statement,
+            escalation=event if isinstance(event, SignatureEscalated) else None,
         )
         self._cases[case.id] = case
         return case

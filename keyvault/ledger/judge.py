@@ -1,8 +1,9 @@
 """Judge a recorded signature again: would the policy in force have allowed what the fact says was decided?"""
 
+from keyvault.core import limits
 from keyvault.core.errors import Refused
-from keyvault.core.events import SignatureIssued
-from keyvault.core.ids import KeyId
+from keyvault.core.events import Event, SignatureIssued
+from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Intent, PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import CompiledPolicy
@@ -45,6 +46,22 @@ def misjudged(rules: CompiledPolicy, key: KeyId, algorithm: KeyAlgorithm, event:
     if event.proposal and not permission.quorums:
         return "it names a proposal, but the policy in force does not escalate it"
     return None
+
+
+def dated_back(event: Event, latest_at: UnixMillis) -> str | None:
+    """Return what is wrong with the date of an approved signature after a fact of ``latest_at``, in words, or None.
+
+    That it is not dated before its quorum was complete is what ``apply`` looks at.
+    """
+    if not isinstance(event, SignatureIssued) or not event.proposal:
+        return None
+    back_ms = latest_at - event.at
+    if back_ms <= limits.BACKDATING_MS_MAX:
+        return None
+    return (
+        f"the signature that proposal {event.proposal.hex()[:12]} asked for is dated {back_ms} ms before a fact that"
+        f" stands before it; {limits.BACKDATING_MS_MAX} ms are explained by waiting for the token"
+    )
 
 
 def _named(rules: tuple[str, ...]) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from keyvault.ledger.tally import Power
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -21,10 +23,8 @@ class Report:
 
     ``folded`` counts the entries that were replayed: fewer than ``entries`` after an entry that does not follow.
     ``covered`` is the size of the newest checkpoint that agrees with the entries; later ones rest on nothing yet.
-    ``unverifiable`` counts HMAC signatures: nobody without the secret can check them. ``proposals`` counts what members
-    were asked, escalated signatures included; ``envelopes_verified`` the members' signatures on proposals and ballots;
-    ``approved_signatures`` the signatures that members approved. ``break_glass`` names the first of the entries that
-    broke the glass, PROBLEMS_MAX at most.
+    ``unverifiable`` counts HMAC signatures: nobody without the secret can check them. ``power`` is what
+    members decided.
     """
 
     origin: str
@@ -37,15 +37,7 @@ class Report:
     signatures_verified: int
     unverifiable: int
     refusals: int
-    proposals: int
-    ballots: int
-    envelopes_verified: int
-    approved_signatures: int
-    charter_changes: int
-    break_glass_uses: int
-    break_glass: tuple[int, ...]
-    freezes: int
-    thaws: int
+    power: Power
     checkpoints_verified: int
     problems: tuple[Problem, ...]
     problems_left_out: int
@@ -70,15 +62,15 @@ def as_json(report: Report) -> dict[str, object]:
         "signatures_verified": report.signatures_verified,
         "signatures_unverifiable": report.unverifiable,
         "refusals": report.refusals,
-        "proposals": report.proposals,
-        "ballots": report.ballots,
-        "member_signatures_verified": report.envelopes_verified,
-        "approved_signatures": report.approved_signatures,
-        "charter_changes": report.charter_changes,
-        "break_glass_uses": report.break_glass_uses,
-        "break_glass_entries": list(report.break_glass),
-        "freezes": report.freezes,
-        "thaws": report.thaws,
+        "proposals": report.power.proposals,
+        "ballots": report.power.ballots,
+        "member_signatures_verified": report.power.envelopes_verified,
+        "approved_signatures": report.power.approved_signatures,
+        "charter_changes": report.power.charter_changes,
+        "break_glass_uses": report.power.break_glass_uses,
+        "break_glass_entries": list(report.power.break_glass),
+        "freezes": report.power.freezes,
+        "thaws": report.power.thaws,
         "checkpoints_verified": report.checkpoints_verified,
         "problems": [_problem(each) for each in report.problems],
         "problems_left_out": report.problems_left_out,
@@ -99,16 +91,16 @@ def summary(report: Report) -> str:
         f"checkpoints   {report.checkpoints_verified} verified; {coverage}",
         f"signatures    {report.signatures_verified} verified, {report.unverifiable} HMAC (need the secret to check)",
         f"refusals      {report.refusals}",
-        f"proposals     {report.proposals}, {report.ballots} ballots",
-        f"members       {report.envelopes_verified} signatures on proposals and ballots, every one verified",
-        f"approved      {report.approved_signatures} signatures by keys",
-        f"charters      {report.charter_changes} changes",
-        f"freezes       {report.freezes}, {report.thaws} lifted",
+        f"proposals     {report.power.proposals}, {report.power.ballots} ballots",
+        f"members       {report.power.envelopes_verified} signatures on proposals and ballots, every one verified",
+        f"approved      {report.power.approved_signatures} signatures by keys",
+        f"charters      {report.power.charter_changes} changes",
+        f"freezes       {report.power.freezes}, {report.power.thaws} lifted",
     ]
-    if report.break_glass_uses:
-        places = ", ".join(map(str, report.break_glass))
-        rest = ", ..." if report.break_glass_uses > len(report.break_glass) else ""
-        lines.append(f"BREAK GLASS   USED {report.break_glass_uses} TIMES, in entries {places}{rest}: ask why")
+    if report.power.break_glass_uses:
+        places = ", ".join(map(str, report.power.break_glass))
+        rest = ", ..." if report.power.break_glass_uses > len(report.power.break_glass) else ""
+        lines.append(f"BREAK GLASS   USED {report.power.break_glass_uses} TIMES, in entries {places}{rest}: ask why")
     if report.ok:
         return "\n".join([*lines, "nothing is wrong"])
     problems = [f"WRONG: {each.sentence}" for each in report.problems]

@@ -24,31 +24,26 @@ from keyvault.core import limits
 from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import (
-    BallotCast,
-    CharterChanged,
     Event,
-    FreezeChanged,
     Genesis,
     KeyCreated,
-    ProposalMade,
-    SignatureEscalated,
     SignatureIssued,
     SignatureRefused,
     TermStarted,
 )
-from keyvault.core.ids import UnixMillis
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.state import State, split_key_name
 from keyvault.ledger import checkpoint
 from keyvault.ledger.checkpoint import Checkpoint
 from keyvault.ledger.codec import decode, key_of
 from keyvault.ledger.errors import Unproven
-from keyvault.ledger.judge import misjudged
+from keyvault.ledger.judge import dated_back, misjudged
 from keyvault.ledger.kept import KeptCheckpoint
 from keyvault.ledger.merkle import BLOCK_LEAVES, Tree, leaf_hash
 from keyvault.ledger.note import Verifier, parse_note, parse_vkey, verifier
 from keyvault.ledger.report import Problem, Report
 from keyvault.ledger.signatures import verify_signature
+from keyvault.ledger.tally import Tally
 
 PROGRESS_ENTRIES = 4_096
 _BEFORE_FIRST_CHECKPOINT = {Genesis.__name__, TermStarted.__name__}
@@ -115,22 +110,6 @@ def verify_rows(
     return audit.report()
 
 
-def dated_back(event: Event, latest_at: UnixMillis) -> str | None:
-    """Return what is wrong with the date of an approved signature after a fact of ``latest_at``, in words, or None.
-
-    That it is not dated before its quorum was complete is what ``apply`` looks at.
-    """
-    if not isinstance(event, SignatureIssued) or not event.proposal:
-        return None
-    back_ms = latest_at - event.at
-    if back_ms <= limits.BACKDATING_MS_MAX:
-        return None
-    return (
-        f"the signature that proposal {event.proposal.hex()[:12]} asked for is dated {back_ms} ms before a fact that"
-        f" stands before it; {limits.BACKDATING_MS_MAX} ms are explained by waiting for the token"
-    )
-
-
 def _same_key_other_name(own: Verifier, note: bytes) -> Verifier | None:
     """Return the key under the name that the note uses, if it signed the note."""
     try:
@@ -166,8 +145,7 @@ class _Audit:
         self._agrees = True
         self._disagreeing = 0
         self._counts: Counter[str] = Counter()
-        self._facts: Counter[str] = Counter()
-        self._glass: list[int] = []
+        self._tally = Tally()
         self._problems: list[Problem] = []
         self._left_out = 0
 
@@ -225,7 +203,7 @@ class _Audit:
             self.add(row.index, f"entry {row.index} cannot be applied: {type(error).__name__}: {error}")
             return
         self._folded += 1
-        self._facts[type(event).__name__] += 1
+        self._tally.note(row.index, event)
         self._check_request_key(row, event)
         self._check_event(row, event)
         backdated = dated_back(event, latest_at)
@@ -252,22 +230,10 @@ class _Audit:
                 self._learn_log_key(row.body, event)
             case KeyCreated():
                 self._keys[event.key, event.version] = (event.algorithm, event.public_key)
-            case ProposalMade() | BallotCast() if event.signature is not None:
-                self._counts["envelopes"] += 1  # apply has checked the member's signature
-            case CharterChanged() if event.break_glass:
-                self._broke_glass(row.index)
-            case FreezeChanged():
-                self._counts["freezes" if event.frozen else "thaws"] += 1
             case _:
                 pass
 
-    def _broke_glass(self, index: int) -> None:
-        self._counts["break glass"] += 1
-        if len(self._glass) < limits.PROBLEMS_MAX:
-            self._glass.append(index)
-
     def _check_signature(self, index: int, event: SignatureIssued) -> None:
-        self._counts["approved"] += bool(event.proposal)
         key, _ = split_key_name(event.request.key)
         algorithm, public_key = self._keys[key, event.key_version]
         wrong = misjudged(self._state.rules, key, algorithm, event)
@@ -374,7 +340,7 @@ class _Audit:
             self._compare_kept(self._kept)
         if expected_head and self._whole:
             self._compare_head(*expected_head)
-        if not self._covered and not self._problems and set(self._facts) - _BEFORE_FIRST_CHECKPOINT:
+        if not self._covered and not self._problems and set(self._tally.facts) - _BEFORE_FIRST_CHECKPOINT:
             self.add(
                 None,
                 "no checkpoint covers anything: nothing signed vouches for these entries. A server signs one before "
@@ -415,19 +381,11 @@ class _Audit:
             folded=self._folded,
             root=self._tree.root(),
             covered=self._covered,
-            facts=tuple(sorted(self._facts.items())),
+            facts=tuple(sorted(self._tally.facts.items())),
             signatures_verified=self._counts["signatures"],
             unverifiable=self._counts["unverifiable"],
             refusals=self._counts["refusals"],
-            proposals=self._facts[ProposalMade.__name__] + self._facts[SignatureEscalated.__name__],
-            ballots=self._facts[BallotCast.__name__],
-            envelopes_verified=self._counts["envelopes"],
-            approved_signatures=self._counts["approved"],
-            charter_changes=self._facts[CharterChanged.__name__],
-            break_glass_uses=self._counts["break glass"],
-            break_glass=tuple(self._glass),
-            freezes=self._counts["freezes"],
-            thaws=self._counts["thaws"],
+            power=self._tally.power(),
             checkpoints_verified=self._counts["checkpoints"],
             problems=tuple(self._problems),
             problems_left_out=self._left_out,

@@ -1,7 +1,9 @@
 """One real deployment for each test process, with a policy and some keys; and a way to run commands in this process."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -31,6 +33,26 @@ rules:
     kinds: [binance-rest]
     operations: [order]
     venues: [binance]
+  - id: large-transfers
+    verdict: escalate
+    quorum: 1 of everybody
+    keys: [asked]
+    principals: any
+    kinds: [evm-transaction]
+    operations: [transfer]
+    chains: [1]
+    destinations: any
+    above: 2 ether
+    fee: any
+  - id: mail-asked
+    verdict: escalate
+    quorum: 1 of everybody
+    keys: [asked]
+    principals: any
+    kinds: [typed-data]
+    chains: [1]
+    destinations: any
+    primary_types: any
   - id: mail
     verdict: allow
     keys: [desk]
@@ -45,32 +67,39 @@ limits:
     window: 24h
     count: 1
 """
+KEYS = (("desk", "secp256k1"), ("limited", "secp256k1"), ("asked", "secp256k1"), ("desk-ed", "ed25519"))
 SECRET = "an-api-secret-that-must-not-be-seen"
 
 
 def run(*arguments: object, stdin: str | bytes | None = None) -> Result:
     """Run one command in this process, without KEYVAULT_* of our own environment."""
-    return CliRunner(env={"KEYVAULT_DEPLOYMENT": None}).invoke(cli, [str(each) for each in arguments], input=stdin)
+    runner = CliRunner(env={"KEYVAULT_DEPLOYMENT": None, "KEYVAULT_MEMBER": None})
+    return runner.invoke(cli, [str(each) for each in arguments], input=stdin)
 
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment that is served: POLICY in force; keys desk, limited (secp256k1), desk-ed, mail-secret (HMAC)."""
+    """A deployment that is served: POLICY in force; keys desk, limited, asked (secp256k1), desk-ed, mail-secret (HMAC).
+
+    Members are alice and bob (admins) and carol (approver); what loosens the policy waits a second.
+    """
     folder = tmp_path_factory.mktemp("cli")
     with deployment(folder) as made:
         (folder / "policy.yaml").write_text(POLICY)
-        where = ("--deployment", made.dir)
-        for name, algorithm in (("desk", "secp256k1"), ("limited", "secp256k1"), ("desk-ed", "ed25519")):
-            _well(run("key", "create", name, "--algorithm", algorithm, *where))
-        _well(run("key", "import", "mail-secret", "--secret-file", "-", *where, stdin=SECRET + "\n"))
-        _well(run("policy", "apply", folder / "policy.yaml", *where))
+        where = ("--deployment", made.dir, "--member", "alice", "--approve-with", "bob", "--json")
+        for name, algorithm in KEYS:
+            carried_out(run("key", "create", name, "--algorithm", algorithm, *where))
+        carried_out(run("key", "import", "mail-secret", "--secret-file", "-", *where, stdin=SECRET + "\n"))
+        waits = document_of(run("policy", "apply", folder / "policy.yaml", *where))["proposal"]["short"]
+        carried_out(run("proposals", "watch", waits, "--deployment", made.dir, "--json"))
         yield made
 
 
 @pytest.fixture
 def keyvault(desk: Deployment, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run commands against the deployment, as a user who has set KEYVAULT_DEPLOYMENT."""
+    """Run commands against the deployment, as member alice who has set KEYVAULT_DEPLOYMENT and KEYVAULT_MEMBER."""
     monkeypatch.setenv("KEYVAULT_DEPLOYMENT", str(desk.dir))
+    monkeypatch.setenv("KEYVAULT_MEMBER", "alice")
 
     def invoke(*arguments: object, stdin: str | bytes | None = None) -> Result:
         return CliRunner().invoke(cli, [str(each) for each in arguments], input=stdin)
@@ -92,5 +121,15 @@ def policy_file(tmp_path: Path) -> Path:
     return path
 
 
-def _well(result: Result) -> None:
+def document_of(result: Result) -> dict[str, Any]:
+    """Return what a command with --json printed; it must have ended with 0."""
     assert result.exit_code == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def carried_out(result: Result) -> dict[str, Any]:
+    """Return the same of a command whose proposal was carried out."""
+    document = document_of(result)
+    assert document["proposal"]["state"] == "EXECUTED"
+    return document

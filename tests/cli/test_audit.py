@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from keyvault.ledger.gather import evidence_of
 from keyvault.ledger.merkle import Tree, leaf_hash
+from tests.cli.conftest import carried_out, document_of
 from tests.deployment import Deployment, copy_of, new_deployment, served
+from tests.ledger.ledgers import Ledger, secp256k1_key
 
 Run = Callable[..., Result]
 
@@ -18,9 +21,11 @@ def past(tmp_path_factory: pytest.TempPathFactory, offline: Run) -> Deployment:
     made = new_deployment(tmp_path_factory.mktemp("audit") / "past")
     with served(made):
         where = ("--deployment", made.dir)
-        assert offline("key", "create", "k-1", "--algorithm", "p256", *where).exit_code == 0
+        asking = (*where, "--member", "alice", "--json")
+        carried_out(offline("key", "create", "k-1", "--algorithm", "p256", "--approve-with", "bob", *asking))
         assert offline("sign", "digest", "--key", "k-1", "0x" + "22" * 32, *where).exit_code == 1
-        assert offline("audit", "proof", "2", "--out", made.dir / "2.tlog-proof", *where).exit_code == 0
+        carried_out(offline("freeze", "key", "k-1", *asking))
+        assert offline("audit", "proof", "4", "--out", made.dir / "4.tlog-proof", *where).exit_code == 0
     return made
 
 
@@ -36,7 +41,7 @@ def test_a_ledger_verifies_offline_under_the_pinned_key(offline: Run, past: Depl
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert (document["ok"], document["problems"]) == (True, [])
-    assert document["entries"] == document["replayed"] == 4
+    assert document["entries"] == document["replayed"] == 8
     assert document["log_vkey"] == document["log_vkey_expected"] == past.log_vkey
     assert document["checkpoints_verified"] >= 1
 
@@ -53,14 +58,14 @@ def test_a_changed_entry_is_found_and_ends_with_1(offline: Run, own: Deployment)
     """A changed entry lies in the range that is named, which ends at the newest checkpoint; the exit code is 1."""
     with sqlite3.connect(own.ledger) as connection:
         connection.execute("DROP TRIGGER entries_are_never_changed")
-        (body,) = connection.execute("SELECT body FROM entries WHERE idx = 3").fetchone()
-        connection.execute("UPDATE entries SET body = ? WHERE idx = 3", (body.replace(b"\x22" * 32, b"\x23" * 32),))
+        (body,) = connection.execute("SELECT body FROM entries WHERE idx = 5").fetchone()
+        connection.execute("UPDATE entries SET body = ? WHERE idx = 5", (body.replace(b"\x22" * 32, b"\x23" * 32),))
     connection.close()
     result = offline("audit", "verify", own.ledger, "--log-vkey", own.log_vkey, "--json")
     assert result.exit_code == 1
     document = json.loads(result.stdout)
     assert document["ok"] is False
-    assert document["problems"][0]["index"] <= 3 <= document["problems"][0]["last"]
+    assert document["problems"][0]["index"] <= 5 <= document["problems"][0]["last"]
 
 
 def test_a_kept_checkpoint_is_held_against_the_ledger(offline: Run, past: Deployment, own: Deployment) -> None:
@@ -79,7 +84,7 @@ def test_a_kept_checkpoint_is_held_against_the_ledger(offline: Run, past: Deploy
     assert offline(*arguments).exit_code == 0
     result = offline(*arguments, *kept)
     assert result.exit_code == 1
-    assert "WRONG: the checkpoint that you kept covers 4 entries, the ledger has 3" in result.stdout
+    assert "WRONG: the checkpoint that you kept covers 8 entries, the ledger has 3" in result.stdout
 
 
 def test_another_log_s_key_is_found(offline: Run, past: Deployment, desk: Deployment) -> None:
@@ -108,18 +113,30 @@ def test_a_file_that_is_no_ledger_is_said_to_be_none(offline: Run, tmp_path: Pat
 def test_show_tells_history_in_plain_words(offline: Run, past: Deployment) -> None:
     """Every entry says when, who, what, and why."""
     entries = json.loads(offline("audit", "show", past.ledger, "--json").stdout)["entries"]
-    assert [each["index"] for each in entries] == [0, 1, 2, 3]
-    assert [each["kind"] for each in entries] == ["genesis", "term_started", "key_created", "signature_refused"]
-    assert entries[2]["what"] == "Create key k-1 (P256) in enclave hot."
-    assert entries[2]["who"] == "admin"
-    refused = entries[3]
+    assert [each["index"] for each in entries] == list(range(8))
+    assert [(each["kind"], each["who"].rpartition("/")[2]) for each in entries if each["index"] != 1] == [
+        ("genesis", ""),
+        ("proposal_made", "alice"),
+        ("ballot_cast", "bob"),
+        ("key_created", ""),
+        ("signature_refused", "demo"),
+        ("proposal_made", "alice"),
+        ("freeze_changed", ""),
+    ]
+    assert entries[2]["what"].startswith("Asks: Create key k-1 (P256, ACTIVE, ")
+    short = entries[2]["proposal"][:12]
+    assert entries[3]["what"] == f"Approves proposal {short}."
+    assert entries[4]["what"] == "Key k-1 version 1 (P256) is made: generated."
+    assert entries[4]["why"] == f"carries out proposal {short}"
+    assert entries[7]["what"] == "FROZEN: key k-1; nothing is signed for it."
+    refused = entries[5]
     assert refused["who"] == "spiffe://keyvault.local/bot/demo"
     assert refused["what"].startswith("Refused to sign with k-1: ")
     assert refused["why"].startswith("NO_RULE_ALLOWS: ")
     assert (refused["reason"], refused["policy_version"]) == ("NO_RULE_ALLOWS", 1)
-    text = offline("audit", "show", past.ledger, "--start", "2", "--count", "1").stdout
+    text = offline("audit", "show", past.ledger, "--start", "4", "--count", "1").stdout
     assert "bot/demo" not in text
-    assert "Create key k-1 (P256) in enclave hot." in text
+    assert "Key k-1 version 1 (P256) is made: generated." in text
 
 
 def test_show_live_tells_the_same_as_the_file(keyvault: Run, desk: Deployment) -> None:
@@ -143,10 +160,10 @@ def test_an_export_verifies_like_the_ledger(offline: Run, past: Deployment, tmp_
 
 def test_a_proof_convinces_offline(offline: Run, past: Deployment, tmp_path: Path) -> None:
     """The files of `audit proof` show the entry to anybody who has the log's key, and nothing for another entry."""
-    proof, entry, pinned = past.dir / "2.tlog-proof", past.dir / "2.entry", ("--log-vkey", past.log_vkey)
+    proof, entry, pinned = past.dir / "4.tlog-proof", past.dir / "4.entry", ("--log-vkey", past.log_vkey)
     good = offline("audit", "check-proof", proof, entry, *pinned)
     assert good.exit_code == 0, good.stderr
-    assert "Create key k-1 (P256) in enclave hot." in good.stdout
+    assert "Key k-1 version 1 (P256) is made: generated." in good.stdout
     changed = bytearray(entry.read_bytes())
     changed[-1] ^= 1
     (tmp_path / "forged").write_bytes(changed)
@@ -157,7 +174,7 @@ def test_a_proof_convinces_offline(offline: Run, past: Deployment, tmp_path: Pat
 
 def test_a_proof_without_a_key_shows_nothing(offline: Run, past: Deployment) -> None:
     """Without the log's key nothing is said to be proven."""
-    result = offline("audit", "check-proof", past.dir / "2.tlog-proof", past.dir / "2.entry")
+    result = offline("audit", "check-proof", past.dir / "4.tlog-proof", past.dir / "4.entry")
     assert result.exit_code == 2
     assert "--vkey-file" in result.stderr
 
@@ -167,3 +184,110 @@ def test_a_proof_of_an_entry_that_is_not_there_ends_with_3(keyvault: Run, tmp_pa
     result = keyvault("audit", "proof", "1000000", "--out", tmp_path / "p.tlog-proof")
     assert result.exit_code == 3
     assert list(tmp_path.iterdir()) == []
+
+
+# Evidence ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_of_evidence_convinces_anybody_with_the_key(offline: Run, past: Deployment, tmp_path: Path) -> None:
+    """`audit evidence` writes one file; `check-evidence` says from it alone who asked, who approved, what was done."""
+    bundle = tmp_path / "key.json"
+    made = offline("audit", "evidence", "4", past.ledger, "--out", bundle)
+    assert made.exit_code == 0, made.stderr
+    assert f"Wrote {bundle}." in made.stdout
+    checked = offline("audit", "check-evidence", bundle, "--vkey-file", past.dir / "log.vkey")
+    assert checked.exit_code == 0, checked.stderr
+    for words in ("Key k-1 version 1 (P256) was generated", "asked     by alice", "bob approved", "Not shown: that"):
+        assert words in checked.stdout
+        assert words in made.stdout
+    document = document_of(offline("audit", "check-evidence", bundle, "--log-vkey", past.log_vkey, "--json"))
+    assert (document["ok"], document["index"], document["requester"]) == (True, 4, "alice")
+    assert [each["voice"] for each in document["said"]] == ["request", "approve"]
+    assert document["done"]["quorums"][0]["approved_by"] == ["bob"]
+
+
+def test_a_proposal_leads_to_its_evidence(offline: Run, past: Deployment, tmp_path: Path) -> None:
+    """By the first digits of a proposal's name the bundle is the same as by the index of what carried it out."""
+    entries = json.loads(offline("audit", "show", past.ledger, "--json").stdout)["entries"]
+    name = entries[6]["proposal"][:12]
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    assert offline("audit", "evidence", "--proposal", name, past.ledger, "--out", one).exit_code == 0
+    assert offline("audit", "evidence", "7", past.ledger, "--out", other).exit_code == 0
+    assert one.read_bytes() == other.read_bytes()
+    again = offline("audit", "evidence", "7", past.ledger, "--out", other)
+    assert again.exit_code == 2
+    assert "never overwritten" in again.stderr
+
+
+def test_evidence_from_a_server_is_that_of_its_file(keyvault: Run, desk: Deployment, tmp_path: Path) -> None:
+    """With --live the ledger is read from the server, and the log's key of the deployment is pinned."""
+    live = tmp_path / "live.json"
+    document = document_of(keyvault("audit", "evidence", "4", "--live", "--out", live, "--json"))
+    assert document["file"] == str(live)
+    checked = keyvault("audit", "check-evidence", live, "--log-vkey", desk.log_vkey)
+    assert checked.exit_code == 0, checked.stderr
+
+
+def test_changed_evidence_ends_with_1(offline: Run, past: Deployment, desk: Deployment, tmp_path: Path) -> None:
+    """A bundle that was changed, or that is of another log, shows nothing; garbage is malformed."""
+    bundle, pinned = tmp_path / "key.json", ("--log-vkey", past.log_vkey)
+    assert offline("audit", "evidence", "4", past.ledger, "--out", bundle).exit_code == 0
+    other = offline("audit", "check-evidence", bundle, "--log-vkey", desk.log_vkey)
+    assert (other.exit_code, other.stdout) == (1, "")
+    bundle.write_bytes(bundle.read_bytes().replace(b'"member":"bob"', b'"member":"eve"'))
+    changed = offline("audit", "check-evidence", bundle, *pinned)
+    assert (changed.exit_code, changed.stdout) == (1, "")
+    assert "says something else than its entries" in changed.stderr
+    bundle.write_bytes(b"garbage")
+    assert offline("audit", "check-evidence", bundle, *pinned).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("0", "LEDGER"), 2, "entry 0 is about no proposal"),
+        (("5", "LEDGER"), 2, "entry 5 is about no proposal"),
+        (("8", "LEDGER"), 3, "entry 8 is not there"),
+        (("LEDGER",), 2, "give INDEX or --proposal"),
+        (("four", "LEDGER"), 2, "is not the index of an entry"),
+        (("4", "missing.db"), 3, "there is no such file or folder"),
+        (("--proposal", "0" * 12, "LEDGER"), 3, "no proposals in the ledger"),
+        (("--proposal", "xyz", "LEDGER"), 2, "hex digits"),
+        (("4", "--proposal", "0" * 12, "LEDGER"), 2, "give INDEX or --proposal"),
+    ],
+)
+def test_what_has_no_evidence_is_said(
+    offline: Run, past: Deployment, tmp_path: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    """An entry that members did not decide, one that is not there, or a call that names none: no file, and why."""
+    given = [past.ledger if each == "LEDGER" else each for each in arguments]
+    result = offline("audit", "evidence", *given, "--out", tmp_path / "out.json")
+    assert result.exit_code == code, result.stderr
+    assert words in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evidence_without_a_key_shows_nothing(offline: Run, tmp_path: Path) -> None:
+    """Without the log's key nothing is said to be shown."""
+    result = offline("audit", "check-evidence", tmp_path / "any.json")
+    assert result.exit_code == 2
+    assert "--vkey-file" in result.stderr
+
+
+def test_the_payload_that_members_approved_is_decoded_again(
+    offline: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an approved signature the bundle's payload is decoded here; what means something else is refused."""
+    ledger = Ledger()
+    ledger.start()
+    ledger.create_key("vault", secp256k1_key())
+    index = ledger.sign_approved()
+    ledger.sign_checkpoint()
+    bundle = tmp_path / "signature.json"
+    bundle.write_bytes(evidence_of(ledger, index=index)[0])
+    arguments = ("audit", "check-evidence", bundle, "--log-vkey", ledger.key.vkey)
+    assert "payload   Does something at an unknown place that keyvault cannot read." in offline(*arguments).stdout
+    monkeypatch.setattr("keyvault.intents.describe", lambda _: "Sends nothing to nobody.")
+    result = offline(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "than the members were told" in result.stderr

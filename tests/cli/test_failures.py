@@ -97,6 +97,52 @@ def test_json_errors_are_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+WAITING = Fault(
+    code=grpc.StatusCode.FAILED_PRECONDITION,
+    message="members must approve it",
+    reason="NEEDS_APPROVAL",
+    request_id="r-1",
+    proposal=f"enclaves/hot/proposals/{'3f2a91bc77e0':0<64}",
+    quorum="2 of risk",
+    summary="Sends 3 native coin to X.\nAnd \x1b[2Jmore.",
+)
+
+
+def test_a_signature_that_waits_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who needs approval is told the proposal, whom it needs, what it would do, and the two commands that follow."""
+    code = report(error_of(WAITING), click.Context(click.Command("sign")), debug=False)
+    assert code is Exit.REFUSED
+    assert capsys.readouterr().err.splitlines() == [
+        "Refused (NEEDS_APPROVAL): members must approve it",
+        "proposal  3f2a 91bc 77e0",
+        "needs     2 of risk",
+        "would     Sends 3 native coin to X. And \\x1b[2Jmore.",
+        "",
+        "Next, as a member:  keyvault approve 3f2a91bc77e0",
+        "Then the same command again, with --request-id r-1; or let it --wait SECONDS",
+    ]
+
+
+def test_a_signature_that_waits_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json the error carries proposal, quorum and summary as the server gave them."""
+    context = click.Context(click.Command("sign"))
+    context.meta[JSON_MODE] = True
+    report(error_of(WAITING), context, debug=False)
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (error["exit_code"], error["reason"], error["request_id"]) == (1, "NEEDS_APPROVAL", "r-1")
+    assert (error["proposal"], error["quorum"], error["summary"]) == (
+        WAITING.proposal,
+        WAITING.quorum,
+        WAITING.summary,
+    )
+
+
+def test_what_a_server_says_cannot_disturb_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A message that quotes what somebody sent is escaped before it is printed."""
+    report(_rpc(grpc.StatusCode.PERMISSION_DENIED, "no \x1b[2J\u202e"), click.Context(click.Command("x")), debug=False)
+    assert capsys.readouterr().err == "Refused: no \\x1b[2J\\u202e\n"
+
+
 def test_the_text_of_an_unexpected_error_stays_inside(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody knows what an unexpected error quotes: only its kind is shown, and the traceback only with --debug."""
     context = click.Context(click.Command("sign"))

@@ -1,6 +1,7 @@
 import json
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,21 +9,30 @@ from click.testing import Result
 from cryptography import x509
 
 from keyvault import config
+from keyvault.cli.charter_file import format_charter, read_charter
+from keyvault.core.charter import Duty, Rulers
 from keyvault.core.events import Genesis
+from keyvault.core.ids import Principal
+from keyvault.core.quorum import persons_min
 from keyvault.ledger import archive, note
 from keyvault.ledger.codec import decode
 from tests.deployment import Deployment
+from tests.worlds import charter, people
 
 Run = Callable[..., Result]
+HOUR_MS = 3_600_000
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, offline: Run) -> tuple[Deployment, Result]:
     """A deployment of `keyvault init` with all its options, and what the command printed."""
-    directory = tmp_path_factory.mktemp("init") / "new" / "desk"
+    folder = tmp_path_factory.mktemp("init")
+    directory, public_key = folder / "new" / "desk", folder / "carol.key.pub"
+    assert offline("member", "keygen", "carol", "--out", folder / "carol.key", "--no-passphrase").exit_code == 0
     result = offline(
         *("init", directory, "--enclave", "cold", "--trust-domain", "desk.example", "--listen", "10.1.2.3:8443"),
-        *("--member", "carol", "--host", "vault.desk.example", "--json"),
+        *("--member", "alice", "--member", "bob", "--member", f"carol={public_key}:approver", "--delay", "48h"),
+        *("--member", "erin:auditor", "--host", "vault.desk.example", "--json"),
     )
     assert result.exit_code == 0, result.stderr
     return Deployment(dir=directory), result
@@ -42,9 +52,62 @@ def test_it_makes_what_serve_accepts(made: tuple[Deployment, Result]) -> None:
     genesis = decode(next(opened.rows()).body)
     opened.close()
     assert isinstance(genesis, Genesis)
-    assert (genesis.enclave, genesis.admin_threshold, genesis.policy.rules) == ("cold", 1, ())
-    (member,) = genesis.members
-    assert (str(member.name), set(member.roles)) == ("carol", {"admin"})
+    assert (genesis.enclave, genesis.policy.rules) == ("cold", ())
+    roles = {member.name: sorted(member.roles) for member in genesis.charter.members}
+    assert roles == {"alice": ["admin"], "bob": ["admin"], "carol": ["approver"], "erin": ["auditor"]}
+
+
+def test_the_first_charter_needs_two_persons_for_every_change(made: tuple[Deployment, Result]) -> None:
+    """Every duty has a threshold; what does not only stop things needs somebody besides the asker, break-glass more."""
+    charter = read_charter(made[0].dir / "charter.yaml")
+    rulers = Rulers(charter)
+    assert rulers.groups == {"admins": {"alice", "bob"}, "everybody": {"alice", "bob", "carol"}}
+    assert set(rulers.thresholds) == set(Duty)
+    for duty, threshold in rulers.thresholds.items():
+        assert persons_min(threshold.quorum) == (2 if duty is Duty.BREAK_GLASS else 1)
+    delays = {duty: each.delay_ms // HOUR_MS for duty, each in rulers.thresholds.items() if each.delay_ms}
+    assert delays == {Duty.POLICY_LOOSEN: 48, Duty.BREAK_GLASS: 72}
+    assert {str(each) for member in charter.members for each in member.principals} == {
+        "spiffe://desk.example/admin/alice",
+        "spiffe://desk.example/admin/bob",
+        "spiffe://desk.example/approver/carol",
+        "spiffe://desk.example/auditor/erin",
+    }
+
+
+def test_keys_are_made_only_for_members_who_handed_in_none(made: tuple[Deployment, Result]) -> None:
+    """Carol's private key stays where she made it; those made here are named, with what they are worth."""
+    folder = made[0].dir / "members"
+    assert sorted(path.name for path in folder.glob("*.key")) == ["alice.key", "bob.key", "erin.key"]
+    document = json.loads(made[1].stdout)
+    assert document["members"] == ["alice", "bob", "carol", "erin"]
+    assert [Path(path).name for path in document["member_keys"]] == ["alice.key", "bob.key", "erin.key"]
+
+
+def test_a_whole_charter_is_taken_as_it_is(offline: Run, tmp_path: Path) -> None:
+    """`--charter FILE` is what the genesis holds; no key is made, and its members of this domain get certificates."""
+    ann, ben = (replace(each.member, principals=frozenset({spiffe(each.name)})) for each in people("ann", "ben"))
+    (tmp_path / "charter.yaml").write_text(format_charter(charter(members=(ann, ben))))
+    result = offline("init", tmp_path / "desk", "--charter", tmp_path / "charter.yaml")
+    assert result.exit_code == 0, result.stderr
+    assert "FOR TRYING OUT ONLY" not in result.stdout
+    assert read_charter(tmp_path / "desk" / "charter.yaml") == read_charter(tmp_path / "charter.yaml")
+    assert not (tmp_path / "desk" / "members").exists()
+    names = sorted(path.name for path in (tmp_path / "desk" / "certs").glob("*.crt"))
+    assert names == ["admin-ann.crt", "admin-ben.crt", "auditor-demo.crt", "bot-demo.crt", "server-hot.crt"]
+
+
+def spiffe(name: str) -> Principal:
+    return Principal(f"spiffe://keyvault.local/admin/{name}")
+
+
+def test_trying_out_is_said_loudly(offline: Run, tmp_path: Path) -> None:
+    """Keys that were made in one folder are said to be for trying out, and how it is done in earnest."""
+    result = offline("init", tmp_path / "desk")
+    assert result.exit_code == 0, result.stderr
+    text = " ".join(result.stdout.split())
+    assert "FOR TRYING OUT ONLY: the approval keys of alice, bob, carol were made here" in text
+    assert "keyvault member keygen" in text
 
 
 def test_secrets_are_their_owner_s_alone(made: tuple[Deployment, Result]) -> None:
@@ -53,7 +116,8 @@ def test_secrets_are_their_owner_s_alone(made: tuple[Deployment, Result]) -> Non
     open_to_others = {
         str(path.relative_to(deployment.dir)) for path in _files(deployment.dir) if path.stat().st_mode & 0o077
     }
-    assert {name for name in open_to_others if not name.endswith(".crt")} == {
+    assert {name for name in open_to_others if not name.endswith((".crt", ".pub"))} == {
+        "charter.yaml",
         "keyvault.toml",
         "log.vkey",
         "token/softhsm2.conf",
@@ -71,8 +135,11 @@ def test_the_output_has_the_public_facts_and_no_secret(made: tuple[Deployment, R
     assert document["principals"] == [
         "spiffe://desk.example/server/cold",
         "spiffe://desk.example/bot/demo",
-        "spiffe://desk.example/admin/carol",
         "spiffe://desk.example/auditor/demo",
+        "spiffe://desk.example/admin/alice",
+        "spiffe://desk.example/admin/bob",
+        "spiffe://desk.example/approver/carol",
+        "spiffe://desk.example/auditor/erin",
     ]
     secrets = [path.read_text().strip() for path in deployment.dir.rglob("*") if path.suffix in (".pin", ".key")]
     assert len(secrets) >= 8
@@ -115,6 +182,11 @@ def test_a_file_in_the_way_is_refused(offline: Run, tmp_path: Path) -> None:
         (("--trust-domain", "UPPER"), "principal"),
         (("--listen", "nowhere"), "--listen"),
         (("--member", "1"), "member"),
+        (("--member", "alice:king"), "there is admin, approver, auditor"),
+        (("--member", "alice="), "a file of the public key belongs after ="),
+        (("--member", "alice", "--member", "alice:approver"), "each member once"),
+        (("--member", "alice", "--charter", "c.yaml"), "not both"),
+        (("--delay", "soon"), "is not a length of time"),
     ],
 )
 def test_what_is_visibly_wrong_is_refused_before_anything_is_made(
@@ -124,6 +196,20 @@ def test_what_is_visibly_wrong_is_refused_before_anything_is_made(
     result = offline("init", tmp_path / "desk", *options)
     assert result.exit_code == 2
     assert says in result.stderr
+    assert not (tmp_path / "desk").exists()
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [(("alice",), "besides the admin who asks"), (("alice:approver", "bob:approver"), "admin who asks")],
+)
+def test_members_who_cannot_rule_are_refused(offline: Run, tmp_path: Path, members: tuple[str, ...], says: str) -> None:
+    """One person, or nobody who may ask for changes, is no charter; nothing is left of the attempt."""
+    options = [word for member in members for word in ("--member", member)]
+    result = offline("init", tmp_path / "desk", *options)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert "Name at least two with --member" in result.stderr
     assert not (tmp_path / "desk").exists()
 
 
@@ -139,7 +225,7 @@ def test_a_failure_half_way_in_a_folder_of_the_user_says_what_is_left(offline: R
     """A folder that was there before is not removed; what was made in it is named."""
     result = offline("init", tmp_path, "--host", "BAD HOST")
     assert result.exit_code == 2
-    assert "Left in it: ca, keyvault.toml" in result.stderr
+    assert "Left in it: ca, charter.yaml, keyvault.toml, members" in result.stderr
 
 
 def test_a_second_certificate_is_issued_and_never_replaced(offline: Run, made: tuple[Deployment, Result]) -> None:

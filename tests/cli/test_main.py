@@ -40,7 +40,10 @@ def test_the_issue_s_commands_exist() -> None:
     promised = (
         "init, serve, cert issue, key create, key list, key show, key disable, key enable, key import, sign evm-tx,"
         " sign typed-data, sign exchange, sign digest, policy check, policy show, policy apply, audit verify,"
-        " audit show, audit export, audit proof, bench, completion"
+        " audit show, audit export, audit proof, bench, completion, key rotate, key destroy, key keep, key versions,"
+        " charter check, charter show, charter apply, proposals list, proposals show, proposals watch, approve,"
+        " freeze enclave, freeze key, freeze principal, freeze venue, freeze list, thaw enclave, thaw key,"
+        " thaw principal, thaw venue, member keygen, member show"
     )
     assert set(promised.split(", ")) <= set(ALL)
 

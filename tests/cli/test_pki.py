@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from keyvault.cli.pki import Credential, PkiError, create_authority, create_member_key, issue, load_member_key
-from keyvault.core.errors import KeyvaultError, Malformed
-from keyvault.secretfile import UnsafeFile, write_secret_file
+from keyvault.cli.approver_key import load_key_file
+from keyvault.cli.pki import Credential, PkiError, create_authority, create_member_key, issue
+from keyvault.core.errors import Malformed
+from keyvault.secretfile import UnsafeFile
 
 
 @pytest.fixture
@@ -232,36 +233,11 @@ def test_member_key_round_trip(tmp_path: Path) -> None:
     """The key that is made is the key that is loaded; its file is its owner's alone and is not made twice."""
     path = tmp_path / "alice.key"
     spki = create_member_key(path)
-    key = load_member_key(path)
+    key = load_key_file(path, None)
     public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     assert isinstance(key, ed25519.Ed25519PrivateKey)
     assert (public, len(spki)) == (spki, 44)
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(UnsafeFile, match="never overwritten"):
         create_member_key(path)
-    assert load_member_key(path).public_key() == key.public_key()
-
-
-def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, password: bytes | None = None) -> bytes:
-    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if password:
-        encryption = serialization.BestAvailableEncryption(password)
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-
-def test_member_keys_of_other_kinds(tmp_path: Path) -> None:
-    """P-256 keys are accepted; other curves, RSA, encrypted files and noise are refused without showing the content."""
-    write_secret_file(tmp_path / "p256", pem(ec.generate_private_key(ec.SECP256R1())))
-    assert isinstance(load_member_key(tmp_path / "p256"), ec.EllipticCurvePrivateKey)
-    bad = {
-        "k1": pem(ec.generate_private_key(ec.SECP256K1())),
-        "rsa": pem(rsa.generate_private_key(65_537, 2_048)),
-        "encrypted": pem(ec.generate_private_key(ec.SECP256R1()), b"password"),
-        "noise": b"-----BEGIN PRIVATE KEY-----\nhidden-noise\n-----END PRIVATE KEY-----\n",
-    }
-    for name, content in bad.items():
-        write_secret_file(tmp_path / name, content)
-        with pytest.raises(KeyvaultError, match=name) as caught:
-            load_member_key(tmp_path / name)
-        assert "hidden" not in str(caught.value)
-        assert caught.value.__cause__ is None
+    assert load_key_file(path, None).public_key() == key.public_key()

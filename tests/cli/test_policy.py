@@ -4,6 +4,8 @@ from pathlib import Path
 
 from click.testing import Result
 
+from tests.cli.conftest import carried_out, document_of
+
 Run = Callable[..., Result]
 
 
@@ -19,9 +21,9 @@ def test_check_lists_every_problem_with_its_place(offline: Run, tmp_path: Path) 
 
 def test_check_says_that_a_file_is_good(offline: Run, policy_file: Path) -> None:
     """A good file gets its size and, with --json, the hash that members will sign."""
-    assert "no problems; 3 rules, 1 limit" in offline("policy", "check", policy_file).stdout
+    assert "no problems; 5 rules, 1 limit" in offline("policy", "check", policy_file).stdout
     document = json.loads(offline("policy", "check", policy_file, "--json").stdout)
-    assert (document["version"], document["rules"], document["limits"]) == (2, 3, 1)
+    assert (document["version"], document["rules"], document["limits"]) == (2, 5, 1)
     assert len(document["sha256"]) == 66
 
 
@@ -43,15 +45,32 @@ def test_show_prints_what_check_accepts(keyvault: Run, offline: Run, tmp_path: P
     assert in_force["yaml"] == shown.stdout
 
 
-def test_apply_publishes_the_next_version(keyvault: Run, policy_file: Path) -> None:
-    """The change is shown, signed by the member, and in force afterwards."""
-    before = json.loads(keyvault("policy", "show", "--json").stdout)["version"]
+def test_apply_of_what_loosens_waits_for_members_and_for_its_delay(keyvault: Run, policy_file: Path) -> None:
+    """What gives more is proposed: it says so, says what it needs, and is in force once approved and waited for."""
+    before = document_of(keyvault("policy", "show", "--json"))["version"]
     policy_file.write_text(policy_file.read_text().replace("window: 24h", "window: 48h"))
-    result = keyvault("policy", "apply", policy_file, "--next-version")
-    assert result.exit_code == 0, result.stderr
-    assert f"Publishes policy version {before + 1} in enclave hot" in result.stderr
-    assert f"Policy version {before + 1} is in force" in result.stdout
-    assert json.loads(keyvault("policy", "show", "--json").stdout)["version"] == before + 1
+    asked = keyvault("policy", "apply", policy_file, "--next-version")
+    assert asked.exit_code == 0, asked.stderr
+    assert f"Policy version {before + 1} of enclave hot" in asked.stderr
+    assert "~ slow" in asked.stderr
+    assert "It LOOSENS the policy: needs 1 of everybody, then waits 1s." in asked.stderr
+    name = asked.stdout.split()[-1]
+    assert document_of(keyvault("policy", "show", "--json"))["version"] == before
+    approved = keyvault("approve", name, "--member", "carol", "--yes")
+    assert "It LOOSENS compared with the policy that is in force" in approved.stderr
+    assert "approved, not carried out yet" in approved.stdout
+    carried_out(keyvault("proposals", "watch", name, "--json"))
+    assert document_of(keyvault("policy", "show", "--json"))["version"] == before + 1
+
+
+def test_apply_of_what_only_takes_away_is_at_once(keyvault: Run, tmp_path: Path) -> None:
+    """A policy that permits less needs nobody else and is in force when the command ends."""
+    before = document_of(keyvault("policy", "show", "--json"))["version"]
+    file = tmp_path / "tighter.yaml"
+    file.write_text(keyvault("policy", "show").stdout + "  - {id: nothing, keys: [nobody], window: 24h, count: 0}\n")
+    result = keyvault("policy", "apply", file, "--next-version", "--json")
+    assert carried_out(result)["version"] == before + 1
+    assert document_of(keyvault("policy", "show", "--json"))["version"] == before + 1
 
 
 def test_apply_refuses_a_version_that_does_not_follow(keyvault: Run, policy_file: Path) -> None:

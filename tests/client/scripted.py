@@ -18,16 +18,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from keyvault import intents
 from keyvault.cli import pki
 from keyvault.client import AsyncClient, Credentials, Timing
-from keyvault.core.intent import PayloadKind
+from keyvault.core.ids import EnclaveName, UnixMillis
+from keyvault.core.intent import Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
+from keyvault.core.proposals import proposal_name
+from keyvault.core.statements import Action, Statement, facts_sha256, payload_sha256, proposal_id_of, words_sha256
 from keyvault.ledger import wire
 from keyvault.rpc.status import Failure, abort
-from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
+from keyvault.v1 import governance_pb2, governance_pb2_grpc, signing_pb2, signing_pb2_grpc, types_pb2
 
 Context = grpc.aio.ServicerContext[object, object]
 Step = Callable[[signing_pb2.SignResponse], signing_pb2.SignResponse]
 """What becomes of an honest answer."""
 
+BOT = "spiffe://test.local/bot/maker"
 P256_ORDER = 0xFFFFFFFF_00000000_FFFFFFFF_FFFFFFFF_BCE6FAAD_A7179E84_F3B9CAC2_FC632551
 SECP256K1_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 UNAVAILABLE = Failure(code=grpc.StatusCode.UNAVAILABLE, reason="UNAVAILABLE", message="not now", retry_after_ms=100)
@@ -133,11 +137,98 @@ def answer(keys: Keys, request: signing_pb2.SignRequest) -> signing_pb2.SignResp
     return response
 
 
+class ScriptedGovernance(governance_pb2_grpc.GovernanceServiceServicer):
+    """Shows one proposal, changed as its script says, and honest when the script is over."""
+
+    def __init__(self, proposal: governance_pb2.Proposal) -> None:
+        self.proposal = proposal
+        self.script: deque[Callable[[governance_pb2.Proposal], object] | Failure] = deque()
+        self.requests: list[str] = []
+
+    async def GetProposal(  # noqa: N802 - gRPC's name
+        self, request: governance_pb2.GetProposalRequest, context: Context
+    ) -> governance_pb2.Proposal:
+        return await self._next(request.name, context)
+
+    async def CastBallot(self, request: governance_pb2.CastBallotRequest, context: Context) -> governance_pb2.Proposal:  # noqa: N802 - gRPC's name
+        return await self._next(request.name, context)
+
+    async def WatchProposal(  # noqa: N802 - gRPC's name
+        self, request: governance_pb2.GetProposalRequest, context: Context
+    ) -> AsyncIterator[governance_pb2.Proposal]:
+        """Show it once for each step of the script; end the call after the first failure."""
+        while self.script:
+            yield await self._next(request.name, context)
+
+    async def ListProposals(  # noqa: N802 - gRPC's name
+        self, request: governance_pb2.ListProposalsRequest, context: Context
+    ) -> governance_pb2.ListProposalsResponse:
+        return governance_pb2.ListProposalsResponse(proposals=[await self._next(request.parent, context)])
+
+    async def _next(self, name: str, context: Context) -> governance_pb2.Proposal:
+        self.requests.append(name)
+        shown = governance_pb2.Proposal()
+        shown.CopyFrom(self.proposal)
+        step = self.script.popleft() if self.script else None
+        if isinstance(step, Failure):
+            await abort(context, step)
+        elif step is not None:
+            step(shown)
+        return shown
+
+
+def escalated(payload: Payload, *, key: str = "eth", request_id: str = "order-1") -> governance_pb2.Proposal:
+    """Return how an honest server shows a request that waits for members."""
+    intent = intents.parse(payload)
+    statement = Statement(
+        action=Action.SIGN,
+        enclave=EnclaveName("hot"),
+        enclave_id="ab" * 32,
+        policy_version=1,
+        requester=BOT,
+        parameters=(
+            ("facts_sha256", facts_sha256(intent.effects, intent.signing_input, intent.completeness)),
+            ("key", key),
+            ("key_version", "1"),
+            ("kind", payload.kind.value),
+            ("payload_sha256", payload_sha256(payload)),
+            ("quorum", "1 of admins"),
+            ("request_id", request_id),
+            ("words_sha256", words_sha256(intents.describe(intent))),
+        ),
+        nonce="00",
+        expires_at=UnixMillis(1_790_000_000_000),
+    )
+    message = shown_as(statement)
+    subject = message.signature_subject
+    subject.request_id, subject.principal, subject.key = request_id, BOT, key
+    wire.fill_payload(subject.payload, payload)
+    subject.effects.extend(map(wire.effect_to_proto, intent.effects))
+    subject.signing_input = intent.signing_input
+    subject.completeness = wire.COMPLETENESS.numbers[intent.completeness]
+    return message
+
+
+def shown_as(statement: Statement, document: bytes = b"") -> governance_pb2.Proposal:
+    """Return how an honest server shows an open proposal."""
+    return governance_pb2.Proposal(
+        name=proposal_name(statement.enclave, proposal_id_of(statement.encode())),
+        state=governance_pb2.Proposal.STATE_OPEN,
+        statement=statement.encode(),
+        create_time_ms=1_780_000_000_000,
+        ledger_index=9,
+        quorum="1 of admins",
+        document=document,
+    )
+
+
 class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
     """Takes one step of its script for each request, and is honest when the script is over."""
 
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
+        waiting = escalated(Payload(kind=PayloadKind.RAW_DIGEST, parts=(b"d" * 32,)))
+        self.governance = ScriptedGovernance(waiting)  # type: ignore[abstract]  # nobody calls the others
         self.keys = Keys()
         self.script: deque[Step | Failure | Hang] = deque()
         self.requests: list[bytes] = []
@@ -212,6 +303,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
         deadline_s: float = 10.0,
         attempt_deadline_s: float = 3.0,
         expected_keys: dict[str, bytes] | None = None,
+        expected_enclave_id: bytes | None = None,
     ) -> AsyncClient:
         """Return a client of this server, on this clock."""
         return AsyncClient(
@@ -221,6 +313,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
             deadline_s=deadline_s,
             attempt_deadline_s=attempt_deadline_s,
             expected_keys=expected_keys,
+            expected_enclave_id=expected_enclave_id,
             timing=(time or Time()).timing,
         )
 
@@ -241,6 +334,7 @@ async def scripted(folder: Path) -> AsyncIterator[ScriptedServer]:
     servicer = ScriptedServer(make_credentials(folder))
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     signing_pb2_grpc.add_SigningServiceServicer_to_server(servicer, server)
+    governance_pb2_grpc.add_GovernanceServiceServicer_to_server(servicer.governance, server)
     tls = grpc.ssl_server_credentials(
         [((folder / "server-local.key").read_bytes(), (folder / "server-local.crt").read_bytes())],
         root_certificates=servicer.credentials.ca,

@@ -280,6 +280,10 @@ def test_a_forged_change_of_members_is_not_believed() -> None:
     world.cast(proposal, mallory)
     world.cast(proposal, trudy)
     assert is_open(proposal)
+    other = world.propose_charter(charter(*world.people.values(), mallory, version=2))
+    with pytest.raises(Refused):  # who does not rule yet stops nothing
+        world.cast(other, mallory, Voice.VETO)
+    refused_in_ledger(world, Reason.NOT_AUTHORIZED, "veto", other.id)
     world.refuses(forged_charter_change(world, proposal.id), Reason.NEEDS_APPROVAL)
     world.cast(proposal, "bob")
     world.refuses(forged_charter_change(world, proposal.id), Reason.NEEDS_APPROVAL)
@@ -433,6 +437,18 @@ def test_a_signature_without_a_proposal_where_policy_escalates_is_not_believed()
     assert asked.outcome is Outcome.EXECUTED
 
 
+def test_a_signature_that_nobody_approved_does_not_say_that_somebody_did() -> None:
+    """Where policy asks nobody, a fact that names the charter of those who approved is not believed."""
+    world = world_of_two()
+    key = world.propose(Action.KEY_CREATE, key_parameters())
+    world.cast(key, "bob")
+    world.cast(key, "carol")
+    issued = world.decide("r1")
+    assert isinstance(issued, SignatureIssued)
+    world.refuses(replace(issued, charter_sha256=world.state.charter_sha256), Reason.NEEDS_APPROVAL)
+    world.add(issued)
+
+
 def test_a_signature_that_waits_for_members_is_not_believed() -> None:
     """One approval too few, one taken back, a veto: what would have been approved is not signed."""
     world = world_that_asks()
@@ -578,6 +594,25 @@ def test_a_member_with_many_keys_is_one_voice() -> None:
     with pytest.raises(Refused, match="two names"):
         world.propose_charter(charter(alice, bob, carol, Person("eve", key=bob.key), version=2))
     refused_in_ledger(world, Reason.STATE_MISMATCH, "charter.change", b"")
+
+
+def test_a_member_who_takes_back_under_one_key_took_back_under_all() -> None:
+    """Two keys are no two minds: what was approved under the other key does not count either."""
+    alice, bob, carol = people("alice", "bob", "carol")
+    spare = Person("bob")
+    member = replace(bob.member, public_keys=(spki(bob.key), spki(spare.key)))
+    rulers = charter(members=(alice.member, member, carol.member), thresholds={Duty.KEY_CREATE: "2 of admins"})
+    for takes_back in (bob, spare):
+        world = Governed(alice, bob, carol, rulers=rulers)
+        proposal = world.propose(Action.KEY_CREATE, key_parameters())
+        world.cast(proposal, bob)
+        world.cast(proposal, takes_back, Voice.REVOKE)
+        world.cast(proposal, "carol")
+        assert is_open(proposal)
+        assert proposal.approvers(world.state.rulers) == {"carol"}
+        with pytest.raises(Refused):
+            world.cast(proposal, spare)
+        refused_in_ledger(world, Reason.ALREADY_DECIDED, "approve", proposal.id)
 
 
 def test_what_one_may_do_at_once_counts_only_the_key_that_asked_and_still_stands() -> None:

@@ -377,5 +377,5 @@ def _plain(members: tuple[Member, ...]) -> Charter:
 
 TestGovernance = Machine.TestCase
 TestGovernance.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

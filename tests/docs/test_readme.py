@@ -16,18 +16,23 @@ from click import Command, Context, Group
 from click.testing import CliRunner
 
 from keyvault.cli.main import cli
+from keyvault.core.approvals import Voice, payload_type
+from keyvault.core.charter import Duty
 from keyvault.core.errors import Reason
+from keyvault.core.statements import _FORMS, Action
+from keyvault.ledger.evidence import check_evidence
 from keyvault.ledger.note import parse_vkey
 from keyvault.ledger.proof import verify_proof
 from keyvault.ledger.verify import verify
 from keyvault.rpc.status import _BY_FAMILY, _BY_REASON
 from keyvault.telemetry import Metrics
+from keyvault.v1 import event_pb2
 from tests.docs.example import LOG_KEY, example, raw, texts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = ("README.md", "keyvault/README.md", "protos/README.md", "helm/README.md", "CHANGELOG.md")
 SESSION_S = 60
-HASHED_NAME = re.compile(r"keyvault/(statement|enclave|object)/v1")
+HASHED_NAME = re.compile(r"keyvault/(statement|enclave|object|payload|facts|evidence)/v[12]")
 """Looks like a path and is a part of what is hashed."""
 TEST_NAME = re.compile(r"`((?:[a-z0-9_]+/)*test_[a-z0-9_]+\.py)::(test_[a-z0-9_]+)`")
 
@@ -173,12 +178,36 @@ def test_the_format_s_example_is_what_the_code_makes() -> None:
 
 
 def test_the_format_s_example_is_a_genuine_ledger() -> None:
-    """The auditor's verifier finds nothing wrong with the example, and its proof proves."""
+    """The auditor's verifier finds nothing wrong with the example, its proof proves, and its evidence convinces."""
     made = example()
     report = verify(made.entries, [(len(made.entries), made.note)], expected_vkey=made.key.vkey)
-    assert (report.problems, report.entries, report.root) == ((), 3, made.root)
-    assert verify_proof(made.proof, made.entries[1], parse_vkey(made.key.vkey))[0] == 1
+    assert (report.problems, report.entries, report.root) == ((), 5, made.root)
+    assert (report.power.proposals, report.power.ballots, report.power.envelopes_verified) == (1, 1, 2)
+    assert verify_proof(made.proof, made.entries[4], parse_vkey(made.key.vkey))[0] == 4
+    found = check_evidence(made.evidence, parse_vkey(made.key.vkey))
+    assert [(each.member, each.voice) for each in found.account.case.said] == [
+        ("alice", Voice.REQUEST),
+        ("bob", Voice.APPROVE),
+    ]
     assert parse_vkey(made.key.vkey).public_key == raw(LOG_KEY)
+
+
+def test_the_tables_of_actions_voices_and_duties_are_those_of_the_code() -> None:
+    """protos/README.md has each action with its parameters, each voice with its payload type, and each duty."""
+    document = read("protos/README.md")
+    rows = dict(re.findall(r"^\| `([a-z.-]+)` \| ([^|]*) \|", document, re.MULTILINE))
+    named = {action: set(re.findall(r"`([a-z0-9_]+)`", rows[action.value])) for action in Action}
+    named[Action.KEY_IMPORT] |= named[Action.KEY_CREATE]  # "the same, and"
+    assert {action: set(_FORMS[action]) for action in Action} == named
+    assert [voice for voice in Voice if f"| `{voice.name}` | `{payload_type(voice)}` |" not in document] == []
+    assert [duty for duty in Duty if f"`{duty.name}`" not in document] == []
+
+
+def test_every_fact_is_in_the_table() -> None:
+    """protos/README.md names every fact that an entry can hold."""
+    facts = [each.name for each in event_pb2.Event.DESCRIPTOR.oneofs_by_name["fact"].fields]
+    assert len(facts) == 15
+    assert [fact for fact in facts if f"`{fact}`" not in read("protos/README.md")] == []
 
 
 def test_the_table_of_statuses_is_that_of_the_code() -> None:

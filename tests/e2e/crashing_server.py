@@ -46,7 +46,7 @@ class Crash:
         elif self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def committed(self, events: Sequence[Event], state: State, duration_s: float) -> None:
+    def committed(self, first: int, events: Sequence[Event], state: State, duration_s: float) -> None:
         """See Observer."""
 
     def token_fault(self, code: str) -> None:

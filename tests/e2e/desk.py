@@ -11,15 +11,17 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import grpc
 
-from keyvault.client import AsyncClient, Credentials, MemberKey
+from keyvault.client import AsyncClient, Credentials, MemberKey, Proposal
 from keyvault.core.events import Answer as Fact
 from keyvault.core.events import Event, SignatureIssued, SignatureRefused
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
+from keyvault.core.proposals import Outcome
 from keyvault.ledger import codec
 from keyvault.ledger.archive import audit, open_archive
 from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
@@ -28,6 +30,8 @@ from tests.deployment import Deployment, new_deployment, served
 SECRET = b"the exchange's API secret: must never be seen again"
 """What is imported as key ``hmac``."""
 IN_FLIGHT = 64
+ENDED_S = 20
+"""Longest wait for a proposal that is approved: its delay of a second, and the enclave's next look."""
 KEYS = (("signer", KeyAlgorithm.P256), ("eth", KeyAlgorithm.SECP256K1), ("ed", KeyAlgorithm.ED25519))
 POLICY = Policy(
     version=2,
@@ -36,6 +40,15 @@ POLICY = Policy(
             id="digests",
             verdict=Verdict.ALLOW,
             keys=frozenset({"signer"}),
+            principals=ANY,
+            kinds=frozenset({PayloadKind.RAW_DIGEST}),
+            operations=frozenset({Operation.OPAQUE}),
+        ),
+        Rule(
+            id="asked-digests",
+            verdict=Verdict.ESCALATE,
+            quorum="1 of everybody",
+            keys=frozenset({"ed"}),
             principals=ANY,
             kinds=frozenset({PayloadKind.RAW_DIGEST}),
             operations=frozenset({Operation.OPAQUE}),
@@ -63,6 +76,13 @@ POLICY = Policy(
     ),
     limits=(Limit(id="transfers-a-day", keys=frozenset({"eth"}), window_ms=86_400_000, count_max=100),),
 )
+
+
+class Both(TypedDict):
+    """Who asks for a change, and who approves it at once."""
+
+    signer: MemberKey
+    approvers: tuple[MemberKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +117,17 @@ def bot(deployment: Deployment) -> AsyncClient:
 
 
 def admin(deployment: Deployment) -> AsyncClient:
-    return client(deployment, "admin-admin")
+    return client(deployment, "admin-alice")
 
 
-def member(deployment: Deployment) -> MemberKey:
-    """Return the key that signs changes."""
-    return MemberKey.from_file("admin", deployment.dir / "members" / "admin.key")
+def member(deployment: Deployment, name: str = "alice") -> MemberKey:
+    """Return the approval key of alice or bob, who are admins, or of carol, who is an approver."""
+    return MemberKey.from_file(name, deployment.dir / "members" / f"{name}.key")
+
+
+def two(deployment: Deployment) -> Both:
+    """Return who asks and who approves, as every change takes them."""
+    return {"signer": member(deployment), "approvers": (member(deployment, "bob"),)}
 
 
 def make_fresh(folder: Path) -> Deployment:
@@ -112,8 +137,8 @@ def make_fresh(folder: Path) -> Deployment:
     async def make() -> None:
         async with admin(deployment) as client:
             for name, algorithm in KEYS:
-                await client.create_key(name, algorithm, signer=member(deployment))
-            await client.import_hmac_key("hmac", SECRET, signer=member(deployment))
+                assert_done(await client.create_key(name, algorithm, **two(deployment)))
+            assert_done(await client.import_hmac_key("hmac", SECRET, **two(deployment)))
 
     with served(deployment):
         asyncio.run(make())
@@ -125,10 +150,23 @@ def publish(deployment: Deployment) -> None:
 
     async def make() -> None:
         async with admin(deployment) as client:
-            await client.publish_policy(POLICY, signer=member(deployment))
+            proposal = await client.publish_policy(POLICY, **two(deployment))
+            assert_done(await ended(client, proposal))
 
     with served(deployment):
         asyncio.run(make())
+
+
+async def ended(client: AsyncClient, proposal: Proposal) -> Proposal:
+    """Return the proposal once it has ended; the enclave carries it out after its delay."""
+    async with asyncio.timeout(ENDED_S):
+        seen = [each async for each in client.watch_proposal(proposal.name)]
+    return seen[-1]
+
+
+def assert_done(proposal: Proposal) -> None:
+    """The change was carried out."""
+    assert proposal.outcome is Outcome.EXECUTED, proposal
 
 
 # Requests ---------------------------------------------------------------------------------------------------

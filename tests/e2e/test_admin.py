@@ -1,127 +1,169 @@
-"""I4: an administrator's certificate opens the door; only a member's statement changes anything."""
+"""I4: an administrator's certificate opens the door; only members' own signatures change anything."""
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from keyvault import client as sdk
-from keyvault.client import AsyncClient, EnclaveInfo, MemberKey, make_statement, sign_statement
-from keyvault.core.approvals import PAYLOAD_TYPE, Action, Envelope
-from keyvault.core.events import SignatureIssued
+from keyvault.client import AsyncClient, EnclaveInfo, MemberKey, say
+from keyvault.core.approvals import EnvelopeSignature, Voice
+from keyvault.core.events import ChangeRefused, ProposalMade, SignatureIssued
 from keyvault.core.keys import KeyState
-from keyvault.ledger import codec
+from keyvault.core.proposals import Outcome
+from keyvault.core.statements import Action
+from keyvault.ledger import codec, wire
 from keyvault.ledger.merkle import Tree, leaf_hash
+from keyvault.v1 import governance_pb2
 from tests.deployment import Deployment, ServerFailed, run_keyvault, served, start_server
 from tests.e2e import desk
+from tests.worlds import key_parameters
 
-Forge = Callable[[AsyncClient, MemberKey], Awaitable[Envelope]]
-PARAMETERS = {"key": "stolen", "algorithm": "P256"}
 MINUTE_MS = 60_000
+PARAMETERS = key_parameters("stolen")
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A statement and a signature under it, which need not fit each other."""
+
+    statement: bytes
+    signature: EnvelopeSignature
 
 
-def said(enclave: EnclaveInfo, signer: MemberKey, *, expires_in_ms: int = MINUTE_MS) -> Envelope:
-    statement = make_statement(
-        enclave, Action.KEY_CREATE, PARAMETERS, requester="admin", expires_at=now_ms() + expires_in_ms
+Forge = Callable[[AsyncClient, MemberKey], Awaitable[Said]]
+
+
+def said(admin: AsyncClient, enclave: EnclaveInfo, signer: MemberKey, *, life_ms: int = MINUTE_MS) -> Said:
+    """Return what a member would say who wants a key."""
+    asked = admin.make_statement(enclave, Action.KEY_CREATE, PARAMETERS, requester="alice", life_ms=life_ms).encode()
+    return Said(asked, say(asked, Voice.REQUEST, signer))
+
+
+async def honest(admin: AsyncClient, signer: MemberKey) -> Said:
+    return said(admin, await admin.get_enclave(), signer)
+
+
+async def by_a_stranger(admin: AsyncClient, _: MemberKey) -> Said:
+    return await honest(admin, MemberKey("alice", ed25519.Ed25519PrivateKey.generate()))
+
+
+async def strange_signature_under_the_members_keyid(admin: AsyncClient, signer: MemberKey) -> Said:
+    true, forged = await honest(admin, signer), await by_a_stranger(admin, signer)
+    return replace(true, signature=replace(true.signature, sig=forged.signature.sig))
+
+
+async def signature_of_another_statement(admin: AsyncClient, signer: MemberKey) -> Said:
+    return replace(await honest(admin, signer), signature=(await honest(admin, signer)).signature)
+
+
+async def an_approval_instead_of_a_request(admin: AsyncClient, signer: MemberKey) -> Said:
+    true = await honest(admin, signer)
+    return replace(true, signature=say(true.statement, Voice.APPROVE, signer))
+
+
+async def other_enclave_id(admin: AsyncClient, signer: MemberKey) -> Said:
+    return said(admin, replace(await admin.get_enclave(), enclave_id=bytes(32)), signer)
+
+
+async def other_enclave_name(admin: AsyncClient, signer: MemberKey) -> Said:
+    return said(admin, replace(await admin.get_enclave(), name="enclaves/cold"), signer)
+
+
+async def other_policy_version(admin: AsyncClient, signer: MemberKey) -> Said:
+    return said(admin, replace(await admin.get_enclave(), policy_version=1), signer)
+
+
+async def expired(admin: AsyncClient, signer: MemberKey) -> Said:
+    return said(admin, await admin.get_enclave(), signer, life_ms=-1)
+
+
+async def valid_for_a_month(admin: AsyncClient, signer: MemberKey) -> Said:
+    return said(admin, await admin.get_enclave(), signer, life_ms=30 * 24 * 60 * MINUTE_MS)
+
+
+async def not_canonical(admin: AsyncClient, signer: MemberKey) -> Said:
+    statement = (await honest(admin, signer)).statement.replace(b'","', b'", "', 1)
+    return Said(statement, say(statement, Voice.REQUEST, signer))
+
+
+async def put(admin: AsyncClient, asked: Said) -> governance_pb2.Proposal:
+    """Send it as a thief of the certificate would, past everything that the SDK checks."""
+    request = governance_pb2.ProposeChangeRequest(
+        parent="enclaves/hot",
+        statement=asked.statement,
+        signature=wire.member_signature_to_proto(asked.signature),
     )
-    return sign_statement(statement, signer)
+    return await admin.transport.call(admin.transport.governance.ProposeChange, request)
 
 
-async def unsigned(admin: AsyncClient, signer: MemberKey) -> Envelope:
-    return replace(said(await admin.get_enclave(), signer), signatures=())
+RECORDED = [
+    (by_a_stranger, "NOT_AUTHORIZED"),
+    (strange_signature_under_the_members_keyid, "NOT_AUTHORIZED"),
+    (signature_of_another_statement, "NOT_AUTHORIZED"),
+    (an_approval_instead_of_a_request, "NOT_AUTHORIZED"),
+    (other_enclave_id, "STATEMENT_MISMATCH"),
+    (other_enclave_name, "STATEMENT_MISMATCH"),
+    (other_policy_version, "POLICY_CHANGED"),
+    (expired, "STATEMENT_EXPIRED"),
+    (valid_for_a_month, "STATEMENT_EXPIRED"),
+]
 
 
-async def by_a_stranger(admin: AsyncClient, _: MemberKey) -> Envelope:
-    return said(await admin.get_enclave(), MemberKey("admin", ed25519.Ed25519PrivateKey.generate()))
-
-
-async def strange_signature_under_the_members_keyid(admin: AsyncClient, signer: MemberKey) -> Envelope:
-    honest, forged = said(await admin.get_enclave(), signer), await by_a_stranger(admin, signer)
-    return replace(honest, signatures=(replace(honest.signatures[0], sig=forged.signatures[0].sig),))
-
-
-async def signature_of_another_statement(admin: AsyncClient, signer: MemberKey) -> Envelope:
-    enclave = await admin.get_enclave()
-    return replace(said(enclave, signer), signatures=said(enclave, signer).signatures)
-
-
-async def other_enclave_id(admin: AsyncClient, signer: MemberKey) -> Envelope:
-    return said(replace(await admin.get_enclave(), enclave_id=bytes(32)), signer)
-
-
-async def other_enclave_name(admin: AsyncClient, signer: MemberKey) -> Envelope:
-    return said(replace(await admin.get_enclave(), name="enclaves/cold"), signer)
-
-
-async def other_policy_version(admin: AsyncClient, signer: MemberKey) -> Envelope:
-    return said(replace(await admin.get_enclave(), policy_version=1), signer)
-
-
-async def expired(admin: AsyncClient, signer: MemberKey) -> Envelope:
-    return said(await admin.get_enclave(), signer, expires_in_ms=-1)
-
-
-async def valid_for_a_month(admin: AsyncClient, signer: MemberKey) -> Envelope:
-    return said(await admin.get_enclave(), signer, expires_in_ms=30 * 24 * 60 * MINUTE_MS)
-
-
-async def other_payload_type(admin: AsyncClient, signer: MemberKey) -> Envelope:
-    return replace(said(await admin.get_enclave(), signer), payload_type=PAYLOAD_TYPE + ";v=2")
-
-
-@pytest.mark.parametrize(
-    ("forge", "reason"),
-    [
-        (unsigned, "MALFORMED"),
-        (by_a_stranger, "NOT_AUTHORIZED"),
-        (strange_signature_under_the_members_keyid, "NOT_AUTHORIZED"),
-        (signature_of_another_statement, "NOT_AUTHORIZED"),
-        (other_enclave_id, "STATEMENT_MISMATCH"),
-        (other_enclave_name, "STATEMENT_MISMATCH"),
-        (other_policy_version, "STATEMENT_MISMATCH"),
-        (expired, "STATEMENT_EXPIRED"),
-        (valid_for_a_month, "STATEMENT_EXPIRED"),
-        (other_payload_type, "MALFORMED"),
-    ],
-)
+@pytest.mark.parametrize(("forge", "reason"), [*RECORDED, (not_canonical, "MALFORMED")])
 async def test_certificate_alone_changes_nothing(shared: Deployment, forge: Forge, reason: str) -> None:
-    """I4: with an admin's certificate but no member's valid statement for here and now, nothing changes."""
-    async with desk.admin(shared) as admin:
-        before, keys = await desk.ledger_size(shared), await admin.list_keys()
+    """I4: an admin's certificate without a member's valid word for here and now changes nothing, and is recorded."""
+    async with desk.admin(shared) as admin, desk.client(shared, "auditor-demo") as auditor:
+        before, keys, waiting = await desk.ledger_size(shared), await admin.list_keys(), await admin.list_proposals()
         with pytest.raises(sdk.KeyvaultRpcError) as caught:
-            await admin.apply_change(await forge(admin, desk.member(shared)))
+            await put(admin, await forge(admin, desk.member(shared)))
         assert caught.value.reason == reason
-        assert (await desk.ledger_size(shared), await admin.list_keys()) == (before, keys)
+        assert (await admin.list_keys(), await admin.list_proposals()) == (keys, waiting)
+        added = [codec.decode(entry.body) async for entry in auditor.entries(before)]
+    recorded = [] if reason == "MALFORMED" else [(ChangeRefused, reason)]
+    assert [(type(event), getattr(event, "reason", None)) for event in added] == recorded
 
 
-async def test_replayed_statement(own: Deployment) -> None:
-    """I4: a statement that was used is the change that it was; sent again after another change it changes nothing."""
+async def test_a_thief_with_a_certificate_and_one_member_s_key(own: Deployment) -> None:
+    """I4: who has an admin's certificate and even one member's key still needs another person, whatever they try."""
+    await asyncio.to_thread(start_server, own)
+    async with desk.admin(own) as thief:
+        alice = desk.member(own)
+        asked = await thief.create_key("stolen", desk.KEYS[0][1], signer=alice)
+        assert asked.outcome is Outcome.OPEN
+        for voice, signer in (
+            (Voice.APPROVE, alice),
+            (Voice.APPROVE, MemberKey("bob", ed25519.Ed25519PrivateKey.generate())),
+        ):
+            with pytest.raises(sdk.Denied):
+                await thief.cast(asked, voice, signer)
+        charter = (await thief.get_charter()).charter
+        alone = replace(charter, version=2, members=tuple(each for each in charter.members if each.name == "alice"))
+        with pytest.raises(sdk.KeyvaultRpcError):
+            await thief.change_charter(alone, signer=alice, approvers=(alice,))
+        assert (await thief.get_charter()).charter == charter
+        with pytest.raises(sdk.NotFoundError):
+            await thief.get_key("stolen")
+        assert (await thief.get_proposal(asked.id)).approved_by == ()
+
+
+async def test_replayed_words(own: Deployment) -> None:
+    """I4: a request and an approval that were used are the change that they were; sent again they change nothing."""
     await asyncio.to_thread(start_server, own)
     async with desk.admin(own) as admin:
-        enclave, signer = await admin.get_enclave(), desk.member(own)
-        disabling = make_statement(
-            enclave,
-            Action.KEY_DISABLE,
-            {"key": "signer", "version": "1"},
-            requester="admin",
-            expires_at=now_ms() + MINUTE_MS,
-        )
-        envelope = sign_statement(disabling, signer)
-        changed = await admin.apply_change(envelope)
-        assert isinstance(changed, sdk.Key)
-        assert changed.state is KeyState.DISABLED
-        await admin.enable_key("signer", signer=signer)
+        alice, bob = desk.member(own), desk.member(own, "bob")
+        disabled = await admin.disable_key("signer", signer=alice)
+        desk.assert_done(disabled)
+        enabled = await admin.enable_key("signer", signer=alice, approvers=(bob,))
+        desk.assert_done(enabled)
         size = await desk.ledger_size(own)
-        await admin.apply_change(envelope)
+        replayed = await admin.propose(disabled.said, alice)
+        assert replayed == disabled
+        assert await admin.cast(enabled, Voice.APPROVE, bob) == enabled
         assert (await admin.get_key("signer")).state is KeyState.ACTIVE
         assert await desk.ledger_size(own) == size
 
@@ -182,7 +224,7 @@ def test_edited_row(own: Deployment, evidence: str) -> None:
 async def test_edited_row_of_a_statement(own: Deployment) -> None:
     """I4, I5: a changed signature of a member under an old change is found, though the change itself still stands."""
     events = await asyncio.to_thread(desk.audited, own)
-    index = next(index for index, event in enumerate(events) if hasattr(event, "authorization"))
+    index = next(index for index, event in enumerate(events) if isinstance(event, ProposalMade))
     await asyncio.to_thread(flip_one_byte, own, index)
     found = await asyncio.to_thread(run_keyvault, "audit", "verify", str(own.ledger))
     assert found.returncode == 1

@@ -10,10 +10,9 @@ import grpc
 import pytest
 
 from keyvault import client as sdk
-from keyvault.client import sign_statement
-from keyvault.core.approvals import Action
 from keyvault.core.errors import Reason
 from keyvault.core.events import SignatureRefused
+from keyvault.core.statements import Action
 from keyvault.ledger.codec_policy import encode_policy
 from keyvault.v1 import signing_pb2, types_pb2
 from tests.deployment import Deployment, copy_of, served
@@ -97,10 +96,10 @@ async def test_what_cannot_be_read_is_refused(shared: Deployment, what: str) -> 
 async def test_policy_with_an_unknown_field(shared: Deployment) -> None:
     """I8: a policy that says something that this build does not know is refused, though a member signed it."""
     document = encode_policy(desk.POLICY) + UNKNOWN_FIELD
-    parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "2"}
+    parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "3"}
     async with desk.admin(shared) as admin:
         before = await admin.get_policy()
-        said = admin.make_statement(await admin.get_enclave(), Action.POLICY_PUBLISH, parameters, requester="admin")
+        said = admin.make_statement(await admin.get_enclave(), Action.POLICY_PUBLISH, parameters, requester="alice")
         with pytest.raises(sdk.InvalidRequest):
-            await admin.apply_change(sign_statement(said, desk.member(shared)), document=document)
+            await admin.propose(said, desk.member(shared), document=document)
         assert await admin.get_policy() == before

@@ -6,9 +6,14 @@ import signal
 from collections.abc import Sequence
 from contextlib import closing
 
+import pytest
+
 from keyvault import app, config
+from keyvault.client import NeedsApproval
+from keyvault.core.approvals import Voice
 from keyvault.core.events import Event
 from keyvault.core.state import State
+from keyvault.core.statements import FreezeScope
 from keyvault.engine.observer import Step
 from keyvault.engine.recovery import recover
 from keyvault.store.sqlite import open_store
@@ -27,7 +32,7 @@ class Watcher:
     def step(self, step: Step, count: int) -> None:
         """See Observer."""
 
-    def committed(self, events: Sequence[Event], state: State, duration_s: float) -> None:  # noqa: ARG002  Observer's
+    def committed(self, first: int, events: Sequence[Event], state: State, duration_s: float) -> None:  # noqa: ARG002  Observer's
         """See Observer."""
         self.live = state
         self.facts += len(events)
@@ -37,14 +42,23 @@ class Watcher:
 
 
 async def work(deployment: Deployment) -> None:
-    """Sign, refuse, and change keys; at the end the limits' windows, keys and policy are not what they were."""
+    """Sign, refuse, ask, approve, freeze, and change keys; at the end nothing of the state is what it was."""
     answers: desk.Answers = {}
     async with desk.admin(deployment) as admin, desk.bot(deployment) as bot:
         for _ in range(3):
             await bot.sign_evm_transaction("eth", dynamic_fee())
         await bot.sign_binance("hmac", query=desk.order())
         assert await desk.burst(deployment, desk.mixed_requests("replay", 100), answers) == {}
-        await admin.disable_key("ed", signer=desk.member(deployment))
+        for digest in (b"a" * 32, b"b" * 32):  # one is approved and signed, the other waits
+            with pytest.raises(NeedsApproval) as waiting:
+                await bot.sign_digest("ed", digest, request_id=f"asked-{digest[0]}")
+            if digest[0] == ord("a"):
+                proposal = await admin.get_proposal(waiting.value.proposal)
+                await admin.cast(proposal, Voice.APPROVE, desk.member(deployment, "carol"))
+                await bot.sign_digest("ed", digest, request_id=f"asked-{digest[0]}")
+        desk.assert_done(await admin.rotate_key("signer", **desk.two(deployment)))
+        desk.assert_done(await admin.disable_key("ed", signer=desk.member(deployment)))
+        desk.assert_done(await admin.freeze(FreezeScope.KEY, "eth", signer=desk.member(deployment, "bob")))
 
 
 async def test_replay_equals_live(own: Deployment) -> None:

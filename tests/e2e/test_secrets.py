@@ -31,7 +31,7 @@ def busy(own: Deployment) -> Iterator[Deployment]:
 
 async def work(deployment: Deployment) -> None:
     async with desk.admin(deployment) as admin, desk.bot(deployment) as bot:
-        await admin.import_hmac_key("another", desk.SECRET, signer=desk.member(deployment))
+        desk.assert_done(await admin.import_hmac_key("another", desk.SECRET, **desk.two(deployment)))
         await bot.sign_binance("hmac", query=desk.order())
         await bot.sign_evm_transaction("eth", dynamic_fee())
         answers: desk.Answers = {}

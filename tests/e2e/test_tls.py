@@ -13,12 +13,12 @@ import pytest
 
 from keyvault import client as sdk
 from keyvault.cli import pki
-from keyvault.core.approvals import Action
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.statements import Action
 from keyvault.v1 import signing_pb2_grpc
 from tests.deployment import Deployment
 from tests.e2e import desk
 from tests.e2e.certificates import Leaf, forge
+from tests.worlds import key_parameters
 
 BOT = "spiffe://keyvault.local/bot/demo"
 TIMEOUT_S = 20
@@ -42,7 +42,7 @@ def web_name(_: Path, authority: Path) -> Leaf:
 
 
 def two_names(_: Path, authority: Path) -> Leaf:
-    return forge(authority, BOT, "spiffe://keyvault.local/admin/admin")
+    return forge(authority, BOT, "spiffe://keyvault.local/admin/alice")
 
 
 def other_domain(_: Path, authority: Path) -> Leaf:
@@ -145,10 +145,12 @@ async def test_bot_at_the_admins_door(shared: Deployment) -> None:
     """A bot's certificate opens no admin or auditor call, not even with a statement that a member signed."""
     async with nothing_changes(shared), desk.bot(shared) as bot, desk.admin(shared) as admin:
         enclave = await admin.get_enclave()
-        parameters = {"key": "new", "algorithm": KeyAlgorithm.P256.value}
-        said = admin.make_statement(enclave, Action.KEY_CREATE, parameters, requester="admin")
+        said = admin.make_statement(enclave, Action.KEY_CREATE, key_parameters("new"), requester="alice")
         calls = (
-            bot.apply_change(sdk.sign_statement(said, desk.member(shared))),
+            bot.propose(said, desk.member(shared)),
+            bot.list_proposals(),
+            bot.get_charter(),
+            bot.list_freezes(),
             bot.get_enclave(),
             bot.list_keys(),
             bot.get_key("signer"),

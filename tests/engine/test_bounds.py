@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from keyvault.core import limits
-from keyvault.core.approvals import Action
 from keyvault.core.errors import (
     DeadlinePassed,
     Malformed,
@@ -16,15 +15,16 @@ from keyvault.core.errors import (
 from keyvault.core.events import SignatureIssued
 from keyvault.core.ids import Principal
 from keyvault.core.policy import ANY
+from keyvault.core.statements import Action
 from keyvault.ledger.codec_policy import encode_policy
 from tests.engine.world import SOON, opened_world, settle
 from tests.worlds import (
     OTHER_BOT,
     allow_digest,
     allow_transfers,
-    change,
     digest_request,
     policy,
+    propose,
     statement,
 )
 
@@ -40,7 +40,7 @@ async def test_a_change_that_does_not_fit_into_an_entry_is_malformed() -> None:
         parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "2"}
         said = statement(world.enclave.state, Action.POLICY_PUBLISH, parameters)
         with pytest.raises(Malformed):
-            await world.enclave.change(change(said, world.alice, policy=huge, document=document))
+            await world.enclave.propose(propose(said, world.alice, policy=huge, document=document))
         assert len(world.medium.bodies) == size
         assert isinstance((await world.sign("r1")).event, SignatureIssued)
 

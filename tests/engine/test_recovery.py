@@ -20,7 +20,7 @@ from keyvault.store.memory import MemoryMedium, MemoryStore
 from keyvault.store.sqlite import open_store
 from tests.ledger.ledgers import Ledger, secp256k1_key
 from tests.software_token import SoftwareToken
-from tests.worlds import Person, genesis
+from tests.worlds import genesis, people
 
 
 def _history(*, signatures: int = 3) -> Ledger:
@@ -81,7 +81,7 @@ def test_what_an_honest_server_leaves_is_recovered(tmp_path: Path) -> None:
 def test_a_crash_before_the_first_checkpoint_is_recovered(terms: int) -> None:
     """A genesis, and terms that ended before they answered anything, need no checkpoint."""
     ledger = Ledger()
-    ledger.add(genesis(ledger.admin, log_public_key=ledger.log_key.public_key().public_bytes_raw()))
+    ledger.add(genesis(*people("alice", "bob"), log_public_key=ledger.log_key.public_key().public_bytes_raw()))
     for _ in range(terms):
         ledger.start_term()
     store = MemoryStore(MemoryMedium())
@@ -184,7 +184,7 @@ async def test_the_first_checkpoint_comes_before_the_first_answer() -> None:
     """An enclave that is open has a checkpoint; when the token does not sign one it does not open, and later does."""
     medium, token = MemoryMedium(), SoftwareToken()
     ledger = Ledger()
-    ledger.add(genesis(Person("alice"), log_public_key=token.log_public_key))
+    ledger.add(genesis(*people("alice", "bob"), log_public_key=token.log_public_key))
     ledger.write(MemoryStore(medium))
     for lane in token.lanes:
         lane.fault = lambda _item: True

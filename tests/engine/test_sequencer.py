@@ -5,7 +5,6 @@ from contextlib import suppress
 
 import pytest
 
-from keyvault.core.approvals import Action
 from keyvault.core.errors import (
     Broken,
     Corrupt,
@@ -13,19 +12,21 @@ from keyvault.core.errors import (
     RequestIdReused,
     Unavailable,
 )
-from keyvault.core.events import SignatureIssued, SignatureRefused
+from keyvault.core.events import ProposalMade, SignatureIssued, SignatureRefused
 from keyvault.core.ids import KeyId, LedgerIndex
 from keyvault.core.keys import KeyState
 from keyvault.core.policy import ANY, Limit
-from keyvault.core.state import State, apply
+from keyvault.core.proposals import Outcome
+from keyvault.core.statements import Action
 from keyvault.engine.recovery import recover
 from keyvault.ledger import codec
 from keyvault.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from keyvault.store.memory import Fault, MemoryStore
-from tests.engine.world import opened_world, restart, settle
-from tests.worlds import (
-    OTHER_BOT,
-)
+from tests.engine.world import folded, hold, let_go, opened_world, restart, settle
+from tests.worlds import OTHER_BOT
+
+VERSION = {"key": "signer", "version": "1"}
+ROTATION = {"key": "signer", "version": "2", "initial": "ACTIVE", "wrapped_sha256": ""}
 
 
 async def test_an_answer_is_in_the_ledger() -> None:
@@ -64,9 +65,9 @@ async def test_the_same_request_id_gets_the_same_signature_for_ever() -> None:
 async def test_the_same_request_id_gets_the_same_refusal_for_ever() -> None:
     """I3: a no is as final as a yes, even after the reason for it is gone."""
     async with opened_world() as world:
-        await world.admin(Action.KEY_DISABLE, key="signer", version="1")
+        await world.admin(Action.KEY_DISABLE, VERSION)
         first = await world.sign("r1")
-        await world.admin(Action.KEY_ENABLE, nonce="01", key="signer", version="1")
+        await world.admin(Action.KEY_ENABLE, VERSION, nonce="01")
         await restart(world)
         again = await world.sign("r1")
         assert isinstance(first.event, SignatureRefused)
@@ -172,37 +173,38 @@ async def test_a_caller_that_goes_away_cancels_nothing() -> None:
 
 
 async def test_a_change_is_alone() -> None:
-    """A disable waits for what is in flight, and what comes later is decided after it: the fold agrees."""
+    """A proposal waits for what is in flight, and what comes later is decided after it: the fold agrees."""
     async with opened_world() as world:
-        for lane in world.token.lanes:
-            lane.gate.clear()
+        hold(world)
         before = world.ask("before")
         await settle()
-        disabling = asyncio.create_task(world.admin(Action.KEY_DISABLE, key="signer", version="1"))
+        rotating = asyncio.create_task(world.admin(Action.KEY_ROTATE, ROTATION))
         await settle()
         after = world.ask("after")
         await settle()
-        assert not disabling.done()
+        assert not rotating.done()
         assert not after.done()
-        for lane in world.token.lanes:
-            lane.gate.set()
-        assert isinstance((await before).event, SignatureIssued)
-        assert isinstance((await after).event, SignatureRefused)
-        assert (await before).index < (await disabling).index < (await after).index
-        again = State.empty()
-        for index, body in enumerate(world.medium.bodies):
-            apply(again, index, codec.decode(body))
-        assert again == world.enclave.state
-        assert again.keys[KeyId("signer")].state is KeyState.DISABLED
+        let_go(world)
+        first, second = await before, await after
+        assert isinstance(first.event, SignatureIssued)
+        assert isinstance(second.event, SignatureIssued)
+        await rotating
+        made = next(n for n, event in enumerate(world.decoded()) if isinstance(event, ProposalMade) and n > first.index)
+        assert first.index < made < second.index
+        assert folded(world) == world.enclave.state
+        assert folded(world).keys[KeyId("signer")].primary == 2
 
 
 async def test_the_same_statement_is_executed_once() -> None:
-    """A replayed statement returns the first fact; a cancelled caller does not undo it."""
+    """A replayed statement returns the proposal as it ended; it is not carried out again."""
     async with opened_world() as world:
-        first = await world.admin(Action.KEY_DISABLE, key="signer", version="1")
-        await world.admin(Action.KEY_ENABLE, nonce="01", key="signer", version="1")
-        assert await world.admin(Action.KEY_DISABLE, key="signer", version="1") == first
-        assert world.enclave.state.keys[KeyId("signer")].state is KeyState.ACTIVE
+        first = await world.admin(Action.KEY_DISABLE, VERSION)
+        await world.admin(Action.KEY_ENABLE, VERSION, nonce="01")
+        size = len(world.medium.bodies)
+        again = await world.admin(Action.KEY_DISABLE, VERSION)
+        assert (again.id, again.closed_index, again.outcome) == (first.id, first.closed_index, Outcome.EXECUTED)
+        assert world.enclave.state.keys[KeyId("signer")].versions[1].state is KeyState.ACTIVE
+        assert len(world.medium.bodies) == size
 
 
 async def test_a_lane_that_is_down_gets_no_jobs() -> None:

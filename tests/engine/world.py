@@ -1,22 +1,25 @@
 """An enclave over a medium that outlives it, with a token whose lanes can be held; for the engine's tests."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from keyvault.core.apply import apply
 from keyvault.core.charter import Charter
-from keyvault.core.events import SignatureIssued
+from keyvault.core.events import Event, SignatureIssued
 from keyvault.core.ids import UnixMillis
 from keyvault.core.policy import Limit, Rule
 from keyvault.core.proposals import Outcome, Proposal
+from keyvault.core.state import State
 from keyvault.core.statements import Action
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.genesis import write_genesis
+from keyvault.engine.observer import NoObserver, Observer
 from keyvault.engine.sequencer import Recorded
 from keyvault.ledger import codec
-from keyvault.store.memory import MemoryMedium, MemoryStore
+from keyvault.store.memory import Fault, MemoryMedium, MemoryStore
 from tests.software_token import SoftwareToken
 from tests.worlds import (
     NOW,
@@ -56,6 +59,8 @@ class World:
     bob: Person
     clock: FixedClock
     enclave: Enclave
+    plug: "Plug"
+    people: tuple[Person, ...] = ()
 
     def ask(self, request_id: str, **more: object) -> "asyncio.Task[Recorded]":
         """Ask for a signature in the background."""
@@ -90,18 +95,63 @@ class World:
         return [event for event in self.decoded() if isinstance(event, SignatureIssued)]
 
 
+def hold(world: World) -> None:
+    """Let the token answer nobody from now on."""
+    for lane in world.token.lanes:
+        lane.gate.clear()
+
+
+def let_go(world: World) -> None:
+    """Let the token answer."""
+    for lane in world.token.lanes:
+        lane.gate.set()
+
+
+def folded(world: World) -> State:
+    """Return what a replica makes of the medium."""
+    state = State.empty()
+    for index, body in enumerate(world.medium.bodies):
+        apply(state, index, codec.decode(body))
+    return state
+
+
 async def settle() -> None:
     """Let everything that can run do so."""
     for _ in range(50):
         await asyncio.sleep(0)
 
 
-async def open_enclave(medium: MemoryMedium, token: SoftwareToken, clock: FixedClock | None = None) -> Enclave:
+class Plug(NoObserver):
+    """Pulls the plug: the append after the first of ``after`` fails, and the fact is lost or kept."""
+
+    def __init__(self, medium: MemoryMedium) -> None:
+        self._medium = medium
+        self._after: type[Event] | None = None
+        self._fault = Fault.LOST
+
+    def pull(self, *, after: type[Event], fault: Fault) -> None:
+        """Be ready."""
+        self._after, self._fault = after, fault
+
+    def committed(self, first: int, events: Sequence[Event], state: State, duration_s: float) -> None:
+        """See Observer."""
+        del first, state, duration_s
+        if self._after is not None and any(isinstance(event, self._after) for event in events):
+            self._medium.fault, self._after = self._fault, None
+
+
+async def open_enclave(
+    medium: MemoryMedium,
+    token: SoftwareToken,
+    clock: FixedClock | None = None,
+    observer: Observer | None = None,
+) -> Enclave:
     return await Enclave.open(
         store=MemoryStore(medium),
         token=token,
         clock=clock or FixedClock(),
         identity=Identity(holder="h", software="test"),
+        observer=observer,
     )
 
 
@@ -119,8 +169,10 @@ async def opened_world(
     rules = policy(rule or allow_digest(), limits=limits_)
     first = genesis(alice, bob, *others, rules=rules, rulers=rulers, log_public_key=token.log_public_key)
     write_genesis(MemoryStore(medium), first)
-    enclave = await open_enclave(medium, token, clock)
-    world = World(medium=medium, token=token, alice=alice, bob=bob, clock=clock, enclave=enclave)
+    plug = Plug(medium)
+    enclave = await open_enclave(medium, token, clock, plug)
+    world = World(medium=medium, token=token, alice=alice, bob=bob, clock=clock, enclave=enclave, plug=plug)
+    world.people = (alice, bob, *others)
     made = await world.admin(Action.KEY_CREATE, key_parameters())
     assert made.outcome is Outcome.EXECUTED
     try:
@@ -134,4 +186,4 @@ async def opened_world(
 async def restart(world: World) -> None:
     """Open the ledger again as a new process would."""
     await world.enclave.close()
-    world.enclave = await open_enclave(world.medium, world.token, world.clock)
+    world.enclave = await open_enclave(world.medium, world.token, world.clock, world.plug)

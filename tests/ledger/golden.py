@@ -9,10 +9,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-
 from keyvault.core.approvals import EnvelopeSignature, Voice, keyid_of
-from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold
 from keyvault.core.errors import Reason
 from keyvault.core.events import (
     BallotCast,
@@ -36,7 +33,6 @@ from keyvault.core.events import (
 from keyvault.core.ids import (
     EnclaveName,
     Epoch,
-    GroupName,
     KeyId,
     MemberName,
     Principal,
@@ -45,8 +41,6 @@ from keyvault.core.ids import (
 )
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
-from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
-from keyvault.core.quorum import parse_quorum
 from keyvault.core.statements import (
     ROTATION_SERVICE,
     Action,
@@ -57,67 +51,15 @@ from keyvault.core.statements import (
     words_sha256,
 )
 from keyvault.ledger.codec import encode, encode_charter, encode_policy
-from tests.worlds import spki
+from keyvault.v1 import event_pb2
+from tests.ledger.golden_documents import ALICE
+from tests.ledger.golden_documents import BOB as BOB
+from tests.ledger.golden_documents import CHARTER as CHARTER
+from tests.ledger.golden_documents import POLICY as POLICY
 
 VECTORS = Path(__file__).parent / "vectors"
 UNRELEASED = VECTORS / "unreleased"
 AT = UnixMillis(1_790_000_000_123)
-POLICY = Policy(
-    version=1,
-    rules=(
-        Rule(
-            id="pay",
-            verdict=Verdict.ALLOW,
-            keys=frozenset({"eth-mm-1", "eth-mm-2"}),
-            principals=ANY,
-            kinds=frozenset({PayloadKind.EVM_TRANSACTION, PayloadKind.TYPED_DATA}),
-            operations=frozenset({Operation.TRANSFER, Operation.CALL}),
-            chains=frozenset({1, 2**64 + 1}),
-            destinations=frozenset({"0x" + "ab" * 20}),
-            selectors=frozenset({"0xa9059cbb"}),
-            primary_types=ANY,
-            amount_max=10**18,
-            fee_max=0,
-        ),
-        Rule(id="never", verdict=Verdict.DENY, venues=frozenset({"binance"}), amount_max=ANY, chains=ANY),
-    ),
-    limits=(
-        Limit(id="per-hour", keys=ANY, window_ms=3_600_000, count_max=100, amount_max=10**20, chain_id=1),
-        Limit(id="count", keys=frozenset({"eth-mm-1"}), window_ms=1_000, count_max=0),
-    ),
-)
-ALICE = spki(ed25519.Ed25519PrivateKey.from_private_bytes(b"\1" * 32))
-BOB = spki(ec.derive_private_key(2, ec.SECP256R1()))
-CHARTER = Charter(
-    version=1,
-    members=(
-        Member(
-            name=MemberName("alice"),
-            roles=frozenset({Role.ADMIN, Role.APPROVER}),
-            public_keys=(ALICE, BOB),
-            principals=frozenset({Principal("spiffe://firm.example/bot/maker-1")}),
-        ),
-        Member(
-            name=MemberName("carol"),
-            roles=frozenset({Role.AUDITOR}),
-            public_keys=(spki(ec.derive_private_key(3, ec.SECP256R1())),),
-        ),
-        Member(
-            name=MemberName("dave"),
-            roles=frozenset({Role.APPROVER}),
-            public_keys=(spki(ec.derive_private_key(4, ec.SECP256R1())),),
-        ),
-    ),
-    groups=(
-        Group(name=GroupName("risk"), members=frozenset({MemberName("alice"), MemberName("dave")})),
-        Group(name=GroupName("owners"), members=frozenset({MemberName("dave")})),
-    ),
-    thresholds=(
-        Threshold(duty=Duty.CHARTER, quorum=parse_quorum("1 of risk and (1 of owners or 2 of risk)")),
-        Threshold(duty=Duty.POLICY_LOOSEN, quorum=parse_quorum("1 of risk"), delay_ms=3_600_000),
-        Threshold(duty=Duty.FREEZE, quorum=parse_quorum("1 of risk")),
-    ),
-)
 SIGNED = EnvelopeSignature(keyid=keyid_of(ALICE), sig=b"s" * 64)
 PROPOSAL, CHARTER_SHA256 = b"q" * 32, b"c" * 32
 WRAPPED = b"w" * 424
@@ -399,6 +341,24 @@ EVENTS: dict[str, Event] = {
         ),
     ),
 }
+
+
+def vector(name: str) -> bytes:
+    """Return the golden bytes of this name."""
+    return bytes.fromhex((VECTORS / f"{name}.hex").read_text())
+
+
+def changed(name: str, **fields: object) -> bytes:
+    """Return the vector with fields of its fact set, protobuf's way."""
+    message = event_pb2.Event.FromString(vector(name))
+    fact = getattr(message, message.WhichOneof("fact") or "")
+    for path, value in fields.items():
+        *parents, last = path.split("__")
+        target = fact
+        for parent in parents:
+            target = getattr(target, parent)
+        setattr(target, last, value)
+    return message.SerializeToString(deterministic=True)
 
 
 def write_missing() -> None:

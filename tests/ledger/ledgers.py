@@ -1,15 +1,10 @@
 """A genuine ledger for auditors to look at, and for tests to tamper with."""
 
 import hashlib
-import hmac
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import coincurve
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault import intents
 from keyvault.core import limits
@@ -31,7 +26,7 @@ from keyvault.core.events import (
 from keyvault.core.governance import KeyToMake, carry_out, destroyed
 from keyvault.core.ids import Epoch, KeyId, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
-from keyvault.core.keys import KeyAlgorithm, KeyState, Signature
+from keyvault.core.keys import KeyAlgorithm, KeyState
 from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.core.quorum import parse_quorum
 from keyvault.core.state import State
@@ -41,9 +36,13 @@ from keyvault.ledger import checkpoint
 from keyvault.ledger.codec import encode, encode_charter, encode_policy, key_of, policy_sha256
 from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.ledger.note import Verifier, verifier
-from keyvault.ledger.signatures import P256_ORDER
 from keyvault.ledger.verify import Row
 from keyvault.store.base import EMPTY_HEAD, Entry, Head, Store
+from tests.ledger.token_keys import TokenKey
+from tests.ledger.token_keys import ed25519_key as ed25519_key
+from tests.ledger.token_keys import hmac_key as hmac_key
+from tests.ledger.token_keys import p256_key as p256_key
+from tests.ledger.token_keys import secp256k1_key as secp256k1_key
 from tests.worlds import (
     BOT,
     NOW,
@@ -58,8 +57,6 @@ from tests.worlds import (
     propose,
     statement,
 )
-
-Signer = Callable[[bytes], Signature]
 
 DAY_MS = 86_400_000
 WRAPPED = b"w" * limits.WRAPPED_SECRET_BYTES_MIN
@@ -86,54 +83,6 @@ def rulers(*persons: Person, version: int = 1, change: str = "1 of admins", glas
     if glass:
         thresholds[Duty.BREAK_GLASS] = Threshold(duty=Duty.BREAK_GLASS, quorum=parse_quorum(glass), delay_ms=DAY_MS)
     return charter(*persons, version=version, thresholds=thresholds)
-
-
-@dataclass(frozen=True)
-class TokenKey:
-    """A key as a token would have it."""
-
-    algorithm: KeyAlgorithm
-    public_key: bytes
-    sign: Signer
-
-
-def secp256k1_key() -> TokenKey:
-    """Make a secp256k1 key."""
-    key = coincurve.PrivateKey()
-
-    def sign(digest: bytes) -> Signature:
-        made = key.sign_recoverable(digest, hasher=None)
-        return Signature(value=made[:64], recovery_id=made[64])
-
-    return TokenKey(KeyAlgorithm.SECP256K1, key.public_key.format(compressed=False), sign)
-
-
-def p256_key() -> TokenKey:
-    """Make a P-256 key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-
-    def sign(digest: bytes) -> Signature:
-        r, s = decode_dss_signature(key.sign(digest, ec.ECDSA(Prehashed(SHA256()))))
-        s = min(s, P256_ORDER - s)
-        return Signature(value=r.to_bytes(32, "big") + s.to_bytes(32, "big"))
-
-    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return TokenKey(KeyAlgorithm.P256, point, sign)
-
-
-def ed25519_key() -> TokenKey:
-    """Make an Ed25519 key."""
-    key = ed25519.Ed25519PrivateKey.generate()
-    return TokenKey(
-        KeyAlgorithm.ED25519, key.public_key().public_bytes_raw(), lambda message: Signature(value=key.sign(message))
-    )
-
-
-def hmac_key() -> TokenKey:
-    """Make an HMAC secret."""
-    return TokenKey(
-        KeyAlgorithm.HMAC_SHA256, b"", lambda message: Signature(value=hmac.digest(b"secret", message, hashlib.sha256))
-    )
 
 
 @dataclass

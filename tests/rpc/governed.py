@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from keyvault.client import AsyncClient, Credentials, MemberKey, Timing
+from keyvault.client import AsyncClient, Credentials, MemberKey, NeedsApproval, Timing
 from keyvault.core.charter import Duty, Role
 from keyvault.core.intent import Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm
@@ -21,13 +21,14 @@ from keyvault.store.memory import MemoryMedium, MemoryStore
 from keyvault.v1 import governance_pb2_grpc, signing_pb2, signing_pb2_grpc, types_pb2
 from tests.client.scripted import make_credentials
 from tests.engine.world import FixedClock
+from tests.intents.building import dynamic_fee
 from tests.software_token import SoftwareToken
 from tests.worlds import Person, allow_digest, charter, genesis, policy
 
 BOTS = Rule(
     id="bots",
     verdict=Verdict.ALLOW,
-    keys=ANY,
+    keys=frozenset({"signer"}),
     principals=ANY,
     kinds=allow_digest().kinds,
     operations=allow_digest().operations,
@@ -39,9 +40,19 @@ ASK = Rule(
     keys=frozenset({"signer"}),
     principals=ANY,
     kinds=frozenset({PayloadKind.EVM_TRANSACTION}),
+    chains=ANY,
+    destinations=ANY,
+    amount_max=ANY,
+    fee_max=ANY,
     quorum="1 of admins",
 )
 """Transactions of this key are left to members."""
+SEND = dynamic_fee()
+"""A transfer."""
+STEP = {"ceremony": "backup", "step": "1", "record_sha256": "ab" * 32}
+"""The parameters of a change that touches nothing else."""
+NOBODY = f"enclaves/hot/proposals/{'0' * 64}"
+"""The name of no proposal."""
 CALLERS = {
     "bot": ("bot", "maker"),
     "other_bot": ("bot", "taker"),
@@ -71,13 +82,13 @@ class Governed:
         return AsyncClient(f"localhost:{self.server.port}", self.callers[who], enclave="hot", timing=timing)
 
     @asynccontextmanager
-    async def governance(self, who: str) -> AsyncIterator[governance_pb2_grpc.GovernanceServiceAsyncStub]:
+    async def governance(self, who: str) -> AsyncIterator["governance_pb2_grpc.GovernanceServiceAsyncStub"]:
         """Give the bare service to this caller."""
         async with self.channel(who) as channel:
             yield governance_pb2_grpc.GovernanceServiceStub(channel)
 
     @asynccontextmanager
-    async def signing(self, who: str) -> AsyncIterator[signing_pb2_grpc.SigningServiceAsyncStub]:
+    async def signing(self, who: str) -> AsyncIterator["signing_pb2_grpc.SigningServiceAsyncStub"]:
         """Give the bare service to this caller."""
         async with self.channel(who) as channel:
             yield signing_pb2_grpc.SigningServiceStub(channel)
@@ -98,6 +109,16 @@ def transfer(request_id: str, unsigned: bytes) -> signing_pb2.SignRequest:
 def payload_of(unsigned: bytes) -> Payload:
     """Return the same for the SDK."""
     return Payload(kind=PayloadKind.EVM_TRANSACTION, parts=(unsigned,))
+
+
+async def escalate(here: Governed, request_id: str = "order-1", payload: bytes = SEND) -> str:
+    """Let the bot ask for what members must approve; return the proposal's name."""
+    async with here.client("bot") as bot:
+        try:
+            await bot.sign("signer", payload_of(payload), request_id=request_id)
+        except NeedsApproval as waiting:
+            return waiting.proposal
+    raise AssertionError("it was signed")
 
 
 async def refused(call: object) -> grpc.aio.AioRpcError:

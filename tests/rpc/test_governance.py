@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -12,27 +13,26 @@ from keyvault import client as sdk
 from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.keys import KeyAlgorithm, KeyState
-from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action, FreezeScope
 from keyvault.ledger.codec_policy import encode_policy
 from keyvault.v1 import audit_pb2, audit_pb2_grpc, governance_pb2, signing_pb2, types_pb2
-from tests.intents.building import dynamic_fee
-from tests.rpc.governed import ASK, BOTS, Governed, governed, payload_of, refused, transfer
+from tests.rpc.governed import (
+    ASK,
+    BOTS,
+    NOBODY,
+    SEND,
+    STEP,
+    Governed,
+    escalate,
+    governed,
+    payload_of,
+    refused,
+    transfer,
+)
 from tests.worlds import LOOSEN_DELAY_MS, policy
 
-SEND = dynamic_fee()
 DIGEST = b"d" * 32
-STEP = {"ceremony": "backup", "step": "1", "record_sha256": "ab" * 32}
-NOBODY = f"enclaves/hot/proposals/{'0' * 64}"
-
-
-async def escalate(here: Governed, request_id: str = "order-1", who: str = "bot", payload: bytes = SEND) -> str:
-    """Let a bot ask for what members must approve; return the proposal's name."""
-    async with here.client(who) as bot:
-        with pytest.raises(sdk.NeedsApproval) as caught:
-            await bot.sign("signer", payload_of(payload), request_id=request_id)
-    return caught.value.proposal
 
 
 async def test_escalated_request_names_its_proposal(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ async def test_escalated_request_names_its_proposal(tmp_path: Path) -> None:
             assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
             details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
             info = error_details_pb2.ErrorInfo()
-            assert status_pb2.Status.FromString(bytes(details)).details[0].Unpack(info)  # type: ignore[arg-type]  # binary
+            assert status_pb2.Status.FromString(bytes(details)).details[0].Unpack(info)
             assert (info.reason, info.domain) == ("NEEDS_APPROVAL", "keyvault")
             told.append(tuple(info.metadata[name] for name in ("proposal", "quorum", "summary")))
         stream = signing.SignStream()
@@ -191,9 +191,7 @@ async def test_veto_is_final(tmp_path: Path) -> None:
 
 async def test_loosening_waits(tmp_path: Path) -> None:
     """A policy that allows more is carried out when its delay is over, not when the last approval comes."""
-    looser = Rule(
-        id="p", verdict=Verdict.ALLOW, keys=ANY, principals=ANY, kinds=ASK.kinds, chains=ANY, destinations=ANY
-    )
+    looser = replace(BOTS, id="more", keys=frozenset({"signer", "other"}))
     async with governed(tmp_path) as here, here.client("admin") as admin:
         wanted = policy(BOTS, ASK, looser, version=2)
         asked = await admin.publish_policy(wanted, signer=here.alice, approvers=[here.bob])
@@ -282,7 +280,7 @@ def signature(statement: bytes, voice: Voice, signer: sdk.MemberKey) -> types_pb
 
 
 @pytest.mark.parametrize("voice", [types_pb2.VOICE_UNSPECIFIED, types_pb2.VOICE_REQUEST, 99])
-async def test_ballot_says_something(tmp_path: Path, voice: types_pb2.Voice) -> None:
+async def test_ballot_says_something(tmp_path: Path, voice: "types_pb2.Voice.ValueType") -> None:
     """A ballot that asks, or says nothing that this build knows, is malformed and not recorded."""
     async with governed(tmp_path) as here, here.client("admin") as admin, here.governance("admin") as governance:
         asked = await admin.change(Action.CEREMONY_STEP, STEP, signer=here.alice)

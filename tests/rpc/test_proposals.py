@@ -14,8 +14,8 @@ from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action, Statement
 from keyvault.v1 import governance_pb2
 from tests.intents.building import dynamic_fee
-from tests.rpc.governed import Governed, governed, payload_of, refused
-from tests.rpc.test_governance import NOBODY, SEND, STEP, escalate
+from tests.rpc.governed import NOBODY, SEND, STEP, Governed, escalate, governed, payload_of, refused
+from tests.worlds import charter
 
 
 async def step(here: Governed, number: int) -> sdk.Proposal:
@@ -163,8 +163,8 @@ async def test_what_is_new_is_remarked(tmp_path: Path) -> None:
         assert again.remarks == ()
 
 
-async def test_removed_member_does_not_count(tmp_path: Path) -> None:
-    """An approval is shown to count no longer when its member was removed."""
+async def test_what_counts_is_shown(tmp_path: Path) -> None:
+    """Ballots are shown in the order in which they came, and who said yes and counts apart from them."""
     async with governed(tmp_path, CEREMONY="2 of admins") as here, here.client("admin") as admin:
         asked = await admin.cast(await step(here, 1), Voice.APPROVE, here.carol)
         rejected = await admin.cast(asked, Voice.REJECT, here.bob)
@@ -173,3 +173,18 @@ async def test_removed_member_does_not_count(tmp_path: Path) -> None:
             ("bob", Voice.REJECT, True),
         ]
         assert (rejected.approved_by, rejected.quorum) == (("carol",), "2 of admins")
+
+
+async def test_removed_member_does_not_count(tmp_path: Path) -> None:
+    """When a member is removed, no approval of theirs is shown to count, and their key says nothing any more."""
+    async with governed(tmp_path, CEREMONY="2 of admins") as here, here.client("admin") as admin:
+        asked = await admin.cast(await step(here, 1), Voice.APPROVE, here.carol)
+        smaller = charter(version=2, members=(await admin.get_charter()).charter.members[:2])
+        done = await admin.change_charter(smaller, signer=here.alice, approvers=[here.bob])
+        assert done.outcome is Outcome.EXECUTED
+        assert (await admin.get_charter()).charter == smaller
+        left = await admin.get_proposal(asked.name)
+        assert (left.outcome, left.approved_by, left.quorum) == (Outcome.OPEN, (), "1 of admins")
+        assert not any(ballot.counts for ballot in left.ballots)
+        with pytest.raises(sdk.Denied):
+            await admin.cast(left, Voice.APPROVE, here.carol)

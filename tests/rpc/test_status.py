@@ -70,3 +70,25 @@ def test_many_rules_fit_into_the_metadata() -> None:
     ((_, packed),) = failure.trailing_metadata()
     assert len(packed) < 4_096
     assert len(failure.to_stream().rules) == limits.RULES_TOLD_MAX
+
+
+def test_longest_question_fits_into_the_metadata() -> None:
+    """A request that many must approve, with long words beyond ASCII, stays below 8 KB of trailing metadata."""
+    needed = errors.ApprovalNeeded(
+        Reason.NEEDS_APPROVAL,
+        "e" * 100_000,
+        proposal=f"enclaves/{'h' * 63}/proposals/{'0' * 64}",
+        quorum="9 of risk; and " * 1_000,
+        summary="\N{EURO SIGN}" * 100_000,
+    )
+    failure = failure_of(needed)
+    assert (failure.code, failure.proposal) == (grpc.StatusCode.FAILED_PRECONDITION, needed.proposal)
+    ((name, packed),) = failure.trailing_metadata()
+    on_the_wire = len(name) + len(packed) * 4 // 3 + len(failure.message)  # gRPC writes binary metadata in base64
+    assert on_the_wire < 8 * 1_024
+    item = failure.to_stream()
+    assert (item.reason, item.proposal) == ("NEEDS_APPROVAL", needed.proposal)
+    assert needed.quorum.startswith(item.quorum.removesuffix("..."))
+    assert needed.summary.startswith(item.summary.removesuffix("..."))
+    assert item.quorum.endswith("...")
+    assert item.summary.endswith("...")

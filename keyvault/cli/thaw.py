@@ -1,0 +1,5 @@
+"""``keyvault thaw``: see ``cli.freeze``."""
+
+from keyvault.cli.freeze import thaw_command
+
+command = thaw_command
