@@ -6,6 +6,7 @@ It decides nothing and holds no payload: whoever wants to know more asks the ser
 from collections.abc import Iterator, Sequence
 
 from keyvault.core.approvals import Voice
+from keyvault.core.due import keys_near_rotation
 from keyvault.core.errors import NotFound
 from keyvault.core.events import (
     BallotCast,
@@ -19,7 +20,6 @@ from keyvault.core.events import (
     SignatureRefused,
     TermStarted,
 )
-from keyvault.core.governance import keys_near_rotation
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.proposals import Outcome, Proposal, short
 from keyvault.core.state import State

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault import intents
 from keyvault.core.approvals import EnvelopeSignature, Voice, keyid_of, signed_bytes
-from keyvault.core.charter import AT_ONCE, Charter, Duty, Group, Member, Role, Threshold
+from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold
 from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.events import Genesis, SignatureRequest
 from keyvault.core.ids import EnclaveName, Epoch, GroupName, MemberName, Principal, RequestId, UnixMillis

@@ -19,6 +19,7 @@ from typing import assert_never
 
 from keyvault.core.approvals import Voice
 from keyvault.core.charter import Rulers, check_charter
+from keyvault.core.due import destroyed
 from keyvault.core.errors import Corrupt, Malformed, NotFound, Reason, Refused
 from keyvault.core.escalation import check_approved, check_unescalated, proposal_of
 from keyvault.core.events import (
@@ -40,7 +41,8 @@ from keyvault.core.events import (
     SignatureRefused,
     TermStarted,
 )
-from keyvault.core.governance import KeyToMake, carry_out, check_ballot, check_policy_quorums, check_proposal, destroyed
+from keyvault.core.execution import KeyToMake, carry_out, check_policy_quorums
+from keyvault.core.governance import check_ballot, check_proposal
 from keyvault.core.ids import UnixMillis
 from keyvault.core.keys import KeyAlgorithm, KeyLine, KeyState, KeyVersion
 from keyvault.core.policy import Policy, compile_policy

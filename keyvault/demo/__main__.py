@@ -15,7 +15,7 @@ from pathlib import Path
 # gRPC reads this when it is imported; its own lines about a killed server would stand in the middle of the story.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from keyvault.demo import audit, desk, inputs
+from keyvault.demo import audit, desk, inputs, rulers
 from keyvault.demo.burst import burst
 from keyvault.demo.record import Record, Silence, Terminal
 from keyvault.demo.scratch import Deployment, deployment
@@ -68,12 +68,12 @@ async def _story(made: Deployment, record: Record, terminal: Terminal | None) ->
     record.say("log key", made.log_vkey)
     seconds = await asyncio.to_thread(made.start)
     record.check(f"the server accepts calls after {seconds:.1f} s", held=made.port > 0)
-    with record.step("A member makes keys"):
+    with record.step("Two members make keys"):
         keys = await desk.make_keys(made, record)
-    with record.step("A member publishes the policy"):
+    with record.step("Two members publish the policy"):
         if terminal is not None:
             terminal.block(inputs.POLICY)
-        await asyncio.to_thread(desk.publish_policy, made, record)
+        await desk.publish_policy(made, record)
     async with made.client("bot-demo") as bot:
         with record.step("A bot signs"):
             transfer = await desk.sign(bot, keys, record)
@@ -81,6 +81,11 @@ async def _story(made: Deployment, record: Record, terminal: Terminal | None) ->
             await desk.refuse(bot, record)
         with record.step("The network lost the answer: ask again"):
             await desk.retry(bot, transfer, record)
+        with record.step("A large transfer waits for a person"):
+            large = await rulers.large_transfer(made, bot, record)
+            await rulers.veto(made, bot, record)
+        with record.step("One member stops everything"):
+            await rulers.freeze(made, bot, record)
     with record.step("A burst, and the server is killed in the middle"):
         await burst(made, keys, record)
     with record.step("An auditor, offline"):
@@ -88,6 +93,7 @@ async def _story(made: Deployment, record: Record, terminal: Terminal | None) ->
         status = await asyncio.to_thread(made.stop)
         record.check("SIGTERM: the server drains and ends with 0", held=status == 0)
         await asyncio.to_thread(audit.verify, made, record)
+        await asyncio.to_thread(rulers.prove_approval, made, large, record)
     with record.step("Somebody changes one bit"):
         await asyncio.to_thread(audit.flip_a_bit, made, transfer, record)
 

@@ -1,13 +1,18 @@
-"""A morning at the desk: keys and policy by a member, signatures by a bot, a refusal, a retry."""
+"""A morning at the desk: keys and policy by two members, signatures by a bot, a refusal, a retry."""
 
+import asyncio
 import secrets
 import time
 from dataclasses import dataclass
 
-from keyvault.client import AsyncClient, Denied, Key, MemberKey, RequestIdReused, SignedTransaction, uuid7
+from keyvault.cli.policy_file import parse_policy
+from keyvault.client import AsyncClient, Denied, Key, RequestIdReused, SignedTransaction, uuid7
+from keyvault.core.approvals import Voice
 from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.proposals import Outcome
 from keyvault.demo import inputs, outside
 from keyvault.demo.record import Record
+from keyvault.demo.rulers import member
 from keyvault.demo.scratch import Deployment, command
 
 _WEEK_S = 7 * 24 * 3600
@@ -28,30 +33,42 @@ class Keys:
 
 
 async def make_keys(made: Deployment, record: Record) -> Keys:
-    """Make two keys in the token and import an exchange's secret, each by a statement that a member signs."""
-    member = MemberKey.from_file("admin", made.folder / "members" / "admin.key")
+    """Make two keys in the token and import an exchange's secret: alice asks, bob approves with a key of his own."""
+    alice, bob = member(made, "alice"), member(made, "bob")
     secret = secrets.token_urlsafe(48).encode()
-    async with made.client("admin-admin") as admin:
-        chain = await admin.create_key(inputs.KEY_CHAIN, KeyAlgorithm.SECP256K1, signer=member)
-        venue = await admin.create_key(inputs.KEY_ED25519, KeyAlgorithm.ED25519, signer=member)
-        await admin.import_hmac_key(inputs.KEY_HMAC, secret, signer=member)
+    async with made.client("admin-alice") as admin:
+        asked = await admin.create_key(inputs.KEY_CHAIN, KeyAlgorithm.SECP256K1, signer=alice)
+        record.say("proposal", f"{asked.id[:12]}: {asked.said.summary()}")
+        waits = asked.outcome is Outcome.OPEN and await admin.list_keys() == ()
+        record.check("alone alice gets no key: somebody else must approve", held=waits)
+        await admin.cast(asked, Voice.APPROVE, bob)
+        await admin.create_key(inputs.KEY_ED25519, KeyAlgorithm.ED25519, signer=alice, approvers=[bob])
+        await admin.import_hmac_key(inputs.KEY_HMAC, secret, signer=alice, approvers=[bob])
+        chain, venue = await admin.get_key(inputs.KEY_CHAIN), await admin.get_key(inputs.KEY_ED25519)
         names = [key.key for key in await admin.list_keys()]
     keys = Keys(chain=chain, ed25519=venue, hmac_secret=secret)
     record.say(inputs.KEY_CHAIN, f"secp256k1, {chain.ethereum_address}")
     record.say(inputs.KEY_ED25519, f"Ed25519, {venue.public_key.hex()}")
     record.say(inputs.KEY_HMAC, "HMAC-SHA256, imported: wrapped here, opened by the token alone")
     wanted = sorted((inputs.KEY_CHAIN, inputs.KEY_ED25519, inputs.KEY_HMAC))
-    record.check("three keys are in the token, each by a statement that a member signed", held=names == wanted)
+    record.check("three keys are in the token, each with two members' signatures", held=names == wanted)
     record.check("the address is the one of the public key", held=chain.ethereum_address.lower() == keys.address)
     return keys
 
 
-def publish_policy(made: Deployment, record: Record) -> None:
-    """Publish the policy from its file, with the command line."""
+async def publish_policy(made: Deployment, record: Record) -> None:
+    """Check the policy in its file, propose it, approve it, and wait until its delay is over."""
     file = made.folder / "policy.yaml"
     file.write_text(inputs.POLICY)
-    done = command("keyvault", "policy", "apply", str(file), "--deployment", str(made.folder), "--json")
-    record.check("policy version 2 is in force, signed by member admin", held='"version": 2' in done.stdout)
+    await asyncio.to_thread(command, "keyvault", "policy", "check", str(file))
+    alice, bob = member(made, "alice"), member(made, "bob")
+    async with made.client("admin-alice") as admin:
+        policy = parse_policy(inputs.POLICY, name=str(file))
+        asked = await admin.publish_policy(policy, signer=alice, approvers=[bob])
+        record.check("it allows more than before: approved, it still waits", held=asked.outcome is Outcome.OPEN)
+        done = await admin.settled(asked)
+        version = (await admin.get_policy()).policy.version
+    record.check("policy version 2 is in force", held=(done.outcome, version) == (Outcome.EXECUTED, 2))
 
 
 async def sign(bot: AsyncClient, keys: Keys, record: Record) -> SignedTransaction:

@@ -31,8 +31,14 @@ rules:
     operations: [transfer]
     chains: [1]
     destinations: ["{COLD_WALLET}"]
-    amount: 2 ether
+    amount: 10 ether
     fee: 0.01 ether
+  - id: above-two-somebody-looks
+    verdict: escalate
+    quorum: 1 of everybody
+    keys: [{KEY_CHAIN}]
+    kinds: [evm-transaction]
+    above: 2 ether
   - id: cow-orders
     verdict: allow
     keys: [{KEY_CHAIN}]
@@ -84,6 +90,11 @@ FIRST = Transfer(nonce=0)
 ASTRAY = replace(FIRST, nonce=1, to=STRANGER)
 OTHER = replace(FIRST, value=FIRST.value + 1)
 """The first transfer with one wei more."""
+
+
+LARGE = replace(FIRST, nonce=2, value=5 * ETHER)
+"""More than the policy lets a bot send alone."""
+VETOED = replace(LARGE, nonce=3)
 
 
 def burst_transfer(number: int) -> Transfer:

@@ -139,7 +139,7 @@ def deployment(folder: Path) -> Iterator[Deployment]:
     """Give the deployment in this folder, which ``keyvault init`` makes; no server of it outlives the block."""
     made = Deployment(folder)
     try:
-        command("keyvault", "init", str(folder), "--enclave", ENCLAVE, "--listen", "127.0.0.1:0")
+        command("keyvault", "init", str(folder), "--enclave", ENCLAVE, "--listen", "127.0.0.1:0", "--delay", "1s")
         yield made
     finally:
         made.kill()

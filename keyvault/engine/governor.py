@@ -18,17 +18,11 @@ from keyvault.core.approvals import Voice
 from keyvault.core.charter import AT_ONCE
 from keyvault.core.commands import CastBallot, Propose
 from keyvault.core.decide import decide_ballot, decide_proposal, proposed_rotation, refused_change
+from keyvault.core.due import destroyed, due_destructions, due_proposals, due_rotations
 from keyvault.core.errors import Broken, Conflict, NotFound, Refused, Unavailable
 from keyvault.core.events import BallotCast, Change, Event, KeyCreated, ProposalMade
-from keyvault.core.governance import (
-    KeyToMake,
-    carry_out,
-    destroyed,
-    due_destructions,
-    due_proposals,
-    due_rotations,
-    stops_at_once,
-)
+from keyvault.core.execution import KeyToMake, carry_out
+from keyvault.core.governance import stops_at_once
 from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.keys import KeyProvenance, KeyVersion
 from keyvault.core.proposals import Proposal

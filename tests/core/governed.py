@@ -8,10 +8,11 @@ from keyvault.core.apply import apply
 from keyvault.core.approvals import Voice
 from keyvault.core.charter import Charter
 from keyvault.core.decide import Authorised, Waiting, decide_ballot, decide_proposal, decide_signature, refused_change
+from keyvault.core.due import destroyed as destroyed_fact
+from keyvault.core.due import due_destructions, due_proposals
 from keyvault.core.errors import Corrupt, Malformed, NotFound, Reason, Refused
 from keyvault.core.events import Change, Event, SignatureEscalated, SignatureIssued, SignatureRefused, TermStarted
-from keyvault.core.governance import KeyToMake, carry_out, due_destructions, due_proposals
-from keyvault.core.governance import destroyed as destroyed_fact
+from keyvault.core.execution import KeyToMake, carry_out
 from keyvault.core.ids import Epoch, Principal, UnixMillis
 from keyvault.core.keys import Signature
 from keyvault.core.policy import Policy

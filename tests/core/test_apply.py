@@ -19,7 +19,7 @@ from keyvault.core.events import (
     SignatureRefused,
     TermStarted,
 )
-from keyvault.core.governance import KeyToMake, carry_out
+from keyvault.core.execution import KeyToMake, carry_out
 from keyvault.core.ids import Epoch, KeyId, Principal, UnixMillis
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState
 from keyvault.core.policy import ANY, Limit

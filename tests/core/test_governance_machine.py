@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from keyvault.core import governance
+from keyvault.core import execution
 from keyvault.core.apply import apply
 from keyvault.core.approvals import Voice, keyid_of
 from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold
 from keyvault.core.errors import Corrupt, KeyvaultError, Refused
 from keyvault.core.events import BallotCast, Change, CharterChanged, Event, SignatureEscalated, SignatureIssued
-from keyvault.core.governance import KeyToMake
+from keyvault.core.execution import KeyToMake
 from keyvault.core.ids import GroupName, MemberName, UnixMillis
 from keyvault.core.keys import KeyState, Signature
 from keyvault.core.policy import Policy
@@ -337,7 +337,7 @@ class Machine(RuleBasedStateMachine):
                 charter_sha256=state.charter_sha256,
             )
         try:
-            plan = governance._plan(state, proposal, at)
+            plan = execution.plan(state, proposal, at)
         except Refused:
             return None
         return plan.created(PUBLIC_KEY) if isinstance(plan, KeyToMake) else plan

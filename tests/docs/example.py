@@ -16,7 +16,7 @@ from keyvault.core.apply import apply, enclave_id_of
 from keyvault.core.approvals import EnvelopeSignature, Voice, keyid_of, signed_bytes
 from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold
 from keyvault.core.events import BallotCast, Event, Genesis, KeyCreated, ProposalMade, TermStarted
-from keyvault.core.governance import KeyToMake, carry_out
+from keyvault.core.execution import KeyToMake, carry_out
 from keyvault.core.ids import EnclaveName, Epoch, GroupName, MemberName, Principal, RequestId, UnixMillis
 from keyvault.core.policy import Policy
 from keyvault.core.quorum import parse_quorum

@@ -13,6 +13,7 @@ from keyvault.core.approvals import Voice
 from keyvault.core.charter import Charter, Duty, Threshold
 from keyvault.core.commands import RequestSignature
 from keyvault.core.decide import Authorised, decide_ballot, decide_proposal, decide_signature
+from keyvault.core.due import destroyed
 from keyvault.core.errors import Reason
 from keyvault.core.events import (
     Event,
@@ -23,7 +24,7 @@ from keyvault.core.events import (
     SignatureRequest,
     TermStarted,
 )
-from keyvault.core.governance import KeyToMake, carry_out, destroyed
+from keyvault.core.execution import KeyToMake, carry_out
 from keyvault.core.ids import Epoch, KeyId, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyState

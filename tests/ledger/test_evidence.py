@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from keyvault.core.approvals import Voice, pre_authentication_encoding
 from keyvault.core.charter import Role
+from keyvault.core.due import due_rotations
 from keyvault.core.errors import Corrupt, Malformed, NotFound
 from keyvault.core.events import (
     KeyCreated,
@@ -18,7 +19,6 @@ from keyvault.core.events import (
     ProposalMade,
     SignatureEscalated,
 )
-from keyvault.core.governance import due_rotations
 from keyvault.core.ids import KeyId
 from keyvault.core.keys import KeyState
 from keyvault.core.policy import ANY, Policy
