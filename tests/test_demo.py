@@ -84,7 +84,7 @@ def test_an_interrupt_ends_everything(tmp_path: Path, number: signal.Signals) ->
     ) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
-            if "A member makes keys" in line:
+            if "Two members make keys" in line:
                 demo.send_signal(number)
                 break
         demo.communicate(timeout=LONGEST_S)
