@@ -142,12 +142,10 @@ _SUBJECTS: Mapping[Action, frozenset[str]] = {
 """What makes two statements ask for the same, where that is less than all parameters."""
 
 _SUMMARIES: Mapping[Action, str] = {
-    Action.KEY_CREATE: "Create key {key} ({algorithm}, {initial}, to be rotated after {cryptoperiod_days} days:"
-    " {rotation}) in enclave {enclave}.",
-    Action.KEY_IMPORT: "Import key {key} ({algorithm}, {initial}, wrapped secret {wrapped_sha256}, to be rotated after"
-    " {cryptoperiod_days} days: {rotation}) into enclave {enclave}.",
-    Action.KEY_ROTATE: "Rotate key {key} in enclave {enclave} to version {version} ({initial}, wrapped secret:"
-    " {wrapped_sha256}).",
+    Action.KEY_CREATE: "Create key {key} ({algorithm}) in enclave {enclave}: it is {initial} at once, and {rotated}.",
+    Action.KEY_IMPORT: "Import key {key} ({algorithm}, wrapped secret {wrapped_sha256}) into enclave {enclave}: it is"
+    " {initial} at once, and {rotated}.",
+    Action.KEY_ROTATE: "Rotate key {key} in enclave {enclave} to version {version}: it is {initial} at once{secret}.",
     Action.KEY_ENABLE: "Enable version {version} of key {key} in enclave {enclave}: it signs.",
     Action.KEY_DISABLE: "Disable version {version} of key {key} in enclave {enclave}: it signs nothing any more.",
     Action.KEY_DESTROY: "Destroy version {version} of key {key} in enclave {enclave} for ever, {after_days} days after"
@@ -191,7 +189,8 @@ class Statement:
         """Return the statement in plain words; it is part of what is signed. Raises Malformed for bad parameters."""
         parameters = dict(self.parameters)
         check_parameters(self.action, parameters)
-        return " ".join(_SUMMARIES[self.action].format(enclave=self.enclave, **parameters).split())
+        words = _SUMMARIES[self.action].format(enclave=self.enclave, **parameters, **_spoken(parameters))
+        return " ".join(words.split())
 
     def encode(self) -> bytes:
         """Return the canonical JSON."""
@@ -222,6 +221,16 @@ def check_parameters(action: Action, parameters: Mapping[str, str]) -> None:
             )
     if action in (Action.FREEZE, Action.THAW):
         check_freeze(FreezeScope(parameters["scope"]), parameters["name"])
+
+
+def _spoken(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Return what sounds odd as a bare value, in words."""
+    days, wrapped = parameters.get("cryptoperiod_days", "0"), parameters.get("wrapped_sha256", "")
+    asked = " (the enclave proposes that itself)" if parameters.get("rotation") == "propose" else ""
+    return {
+        "rotated": "never due for rotation" if days == "0" else f"due for rotation after {days} days{asked}",
+        "secret": f" (wrapped secret {wrapped})" if wrapped else "",
+    }
 
 
 def check_freeze(scope: FreezeScope, name: str) -> None:

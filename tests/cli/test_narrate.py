@@ -13,11 +13,11 @@ TOLD = {
     "term-started": ("node-1", "Term 1099511627776 started (keyvault keyvault 0.1.0)."),
     "proposal-made": (
         "alice",
-        "Asks: Create key eth-mm-1 (SECP256K1, ACTIVE, to be rotated after 365 days: propose) in enclave hot.",
+        "Asks: Create key eth-mm-1 (SECP256K1) in enclave hot: it is ACTIVE at once, and due for rotation after 365 days (the enclave proposes that itself).",
     ),
     "proposal-made-rotation": (
         "service:rotation",
-        "Asks: Rotate key eth-mm-1 in enclave hot to version 2 (ACTIVE, wrapped secret: ).",
+        "Asks: Rotate key eth-mm-1 in enclave hot to version 2: it is ACTIVE at once.",
     ),
     "ballot-cast": ("dave", "Approves proposal 717171717171."),
     "ballot-cast-veto": ("alice", "VETOES proposal 717171717171."),

@@ -21,6 +21,7 @@ from keyvault.core.events import (
 )
 from keyvault.core.execution import KeyToMake, carry_out
 from keyvault.core.ids import Epoch, KeyId, Principal, UnixMillis
+from keyvault.core.intent import Effect, Operation
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState
 from keyvault.core.policy import ANY, Limit
 from keyvault.core.proposals import Outcome
@@ -137,6 +138,10 @@ def test_a_signature_that_the_rules_of_its_moment_forbid_is_corrupt() -> None:
     frozen = world.propose(Action.FREEZE, {"scope": "principal", "name": BOT})
     assert frozen.outcome is Outcome.EXECUTED
     world.refuses(issued, Reason.FROZEN)
+    world.propose(Action.FREEZE, {"scope": "venue", "name": "binance"})
+    order = Effect(operation=Operation.ORDER, venue="binance")
+    elsewhere = replace(issued.request, principal=OTHER_BOT)
+    assert "binance" in world.refuses(replace(issued, request=elsewhere, effects=(order,)), Reason.FROZEN)
     world.propose(Action.KEY_DISABLE, VERSION)
     world.refuses(issued, Reason.KEY_NOT_ACTIVE)
 

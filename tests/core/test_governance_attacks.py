@@ -479,6 +479,16 @@ def test_only_what_was_approved_is_signed() -> None:
     world.refuses(issued, Reason.ALREADY_DECIDED)
 
 
+def test_a_signature_by_another_version_than_the_approved_one_is_not_believed() -> None:
+    """After a rotation the new version would sign; members approved the old one."""
+    world = world_that_asks()
+    _, issued = signed_as_approved(world)
+    rotation = {"key": "signer", "version": "2", "initial": "ACTIVE", "wrapped_sha256": ""}
+    world.cast(world.propose(Action.KEY_ROTATE, rotation), "bob")
+    world.refuses(issued, Reason.KEY_NOT_ACTIVE)
+    world.refuses(replace(issued, key_version=2), Reason.STATEMENT_MISMATCH)
+
+
 def test_a_question_with_an_easier_quorum_than_the_policys_is_not_believed() -> None:
     """Whom members are told to be is what the policy in force says, to the letter."""
     world = world_that_asks()

@@ -257,6 +257,7 @@ def test_the_plain_words_say_every_parameter(action: Action) -> None:
     assert "hot" in summary
     for name, value in said.parameters:
         hidden = action is Action.SIGN and name in ("facts_sha256", "words_sha256")
+        hidden |= name in ("cryptoperiod_days", "rotation")  # in words of their own, see below
         assert hidden or value in summary, name
 
 
@@ -337,3 +338,17 @@ def test_the_hash_of_the_facts_knows_every_field() -> None:
     ]
     assert len({base, *others}) == 1 + len(others)
     assert words_sha256("a") != words_sha256("b")
+
+
+@pytest.mark.parametrize(
+    ("days", "rotation", "words"),
+    [
+        ("0", "warn", "it is ACTIVE at once, and never due for rotation."),
+        ("365", "warn", "and due for rotation after 365 days."),
+        ("365", "propose", "and due for rotation after 365 days (the enclave proposes that itself)."),
+    ],
+)
+def test_a_cryptoperiod_is_said_in_words(days: str, rotation: str, words: str) -> None:
+    """Whether and when a key is due for rotation is said as people say it."""
+    said = statement(Action.KEY_CREATE, initial="ACTIVE", cryptoperiod_days=days, rotation=rotation)
+    assert said.summary().endswith(words)

@@ -47,7 +47,7 @@ def test_a_key_s_creation_is_shown() -> None:
     assert _places(data) == [0, 1, index - 2, index - 1, index]
     account = found.account
     assert isinstance(account.subject, KeyCreated)
-    assert account.case.statement.summary().startswith("Create key k1 (SECP256K1, ACTIVE,")
+    assert account.case.statement.summary().startswith("Create key k1 (SECP256K1) in enclave hot: it is ACTIVE at once")
     assert [(each.member, each.voice, each.index) for each in account.case.said] == [
         ("alice", Voice.REQUEST, index - 2),
         ("bob", Voice.APPROVE, index - 1),
