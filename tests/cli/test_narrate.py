@@ -13,7 +13,10 @@ TOLD = {
     "term-started": ("node-1", "Term 1099511627776 started (keyvault keyvault 0.1.0)."),
     "proposal-made": (
         "alice",
-        "Asks: Create key eth-mm-1 (SECP256K1) in enclave hot: it is ACTIVE at once, and due for rotation after 365 days (the enclave proposes that itself).",
+        (
+            "Asks: Create key eth-mm-1 (SECP256K1) in enclave hot: it is ACTIVE at once, and due for rotation after "
+            "365 days (the enclave proposes that itself)."
+        ),
     ),
     "proposal-made-rotation": (
         "service:rotation",

@@ -11,7 +11,7 @@ from tests.e2e import desk
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    """Keys signer (P-256), eth (secp256k1), ed (Ed25519), hmac; the genesis policy."""
+    """Keys signer and asked (P-256), eth (secp256k1), ed (Ed25519), hmac; the genesis policy."""
     return desk.make_fresh(tmp_path_factory.mktemp("e2e") / "fresh")
 
 

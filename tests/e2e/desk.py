@@ -32,7 +32,12 @@ SECRET = b"the exchange's API secret: must never be seen again"
 IN_FLIGHT = 64
 ENDED_S = 20
 """Longest wait for a proposal that is approved: its delay of a second, and the enclave's next look."""
-KEYS = (("signer", KeyAlgorithm.P256), ("eth", KeyAlgorithm.SECP256K1), ("ed", KeyAlgorithm.ED25519))
+KEYS = (
+    ("signer", KeyAlgorithm.P256),
+    ("asked", KeyAlgorithm.P256),
+    ("eth", KeyAlgorithm.SECP256K1),
+    ("ed", KeyAlgorithm.ED25519),
+)
 POLICY = Policy(
     version=2,
     rules=(
@@ -48,10 +53,21 @@ POLICY = Policy(
             id="asked-digests",
             verdict=Verdict.ESCALATE,
             quorum="1 of everybody",
-            keys=frozenset({"ed"}),
+            keys=frozenset({"asked"}),
             principals=ANY,
             kinds=frozenset({PayloadKind.RAW_DIGEST}),
             operations=frozenset({Operation.OPAQUE}),
+        ),
+        Rule(
+            id="asked-mail",
+            verdict=Verdict.ESCALATE,
+            quorum="1 of everybody",
+            keys=frozenset({"eth"}),
+            principals=ANY,
+            kinds=frozenset({PayloadKind.TYPED_DATA}),
+            chains=ANY,
+            destinations=ANY,
+            primary_types=frozenset({"Mail"}),
         ),
         Rule(
             id="transfers",

@@ -51,11 +51,11 @@ async def work(deployment: Deployment) -> None:
         assert await desk.burst(deployment, desk.mixed_requests("replay", 100), answers) == {}
         for digest in (b"a" * 32, b"b" * 32):  # one is approved and signed, the other waits
             with pytest.raises(NeedsApproval) as waiting:
-                await bot.sign_digest("ed", digest, request_id=f"asked-{digest[0]}")
+                await bot.sign_digest("asked", digest, request_id=f"asked-{digest[0]}")
             if digest[0] == ord("a"):
                 proposal = await admin.get_proposal(waiting.value.proposal)
                 await admin.cast(proposal, Voice.APPROVE, desk.member(deployment, "carol"))
-                await bot.sign_digest("ed", digest, request_id=f"asked-{digest[0]}")
+                await bot.sign_digest("asked", digest, request_id=f"asked-{digest[0]}")
         desk.assert_done(await admin.rotate_key("signer", **desk.two(deployment)))
         desk.assert_done(await admin.disable_key("ed", signer=desk.member(deployment)))
         desk.assert_done(await admin.freeze(FreezeScope.KEY, "eth", signer=desk.member(deployment, "bob")))
@@ -66,8 +66,10 @@ async def test_replay_equals_live(own: Deployment) -> None:
     watcher, port = Watcher(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(app.serve(config.load(own.config), on_ready=port.set_result, observer=watcher))
     own.port = await port
-    await work(own)
-    os.kill(os.getpid(), signal.SIGTERM)  # the server in this process takes it, and drains
+    try:
+        await work(own)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)  # the server in this process takes it, and drains
     assert await serving == app.EXIT_OK
     assert watcher.facts > 100
     with closing(open_store(own.ledger, create=False)) as store:

@@ -354,6 +354,7 @@ async def test_a_freeze_does_not_wait_for_what_is_queued() -> None:
             world.enclave.propose(propose(said(world, Action.FREEZE, EVERYTHING, by="bob"), world.bob))
         )
         await settle()
+        assert all(task.done() for task in queued)
         for task in queued:
             with pytest.raises(Unavailable):
                 await task
