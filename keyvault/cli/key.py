@@ -4,14 +4,14 @@ Disabling is the exception: it only stops, so one member does it alone, at once.
 """
 
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import click
 
 from keyvault.cli.exits import UsageProblem
-from keyvault.cli.output import JsonValue, emit, fields, hexed, json_option, say, table, time_text
+from keyvault.cli.key_shown import due_text, identity, is_due, key_document, key_text
+from keyvault.cli.output import emit, json_option, say, table
 from keyvault.cli.params import Days
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import (
@@ -265,8 +265,8 @@ def _change(target: Target, ask: Ask) -> None:
         return proposal, await client.get_key(f"{said['key']}/versions/{said.get('version', '1')}")
 
     proposal, key = call(target, work)
-    found = None if key is None else _document(key)
-    text = f"{told(proposal)}\n{next_step(proposal)}" if key is None else f"{told(proposal)}\n\n{_text(key)}"
+    found = None if key is None else key_document(key)
+    text = f"{told(proposal)}\n{next_step(proposal)}" if key is None else f"{told(proposal)}\n\n{key_text(key)}"
     emit({"proposal": proposal_document(proposal), "key": found}, text.rstrip)
 
 
@@ -306,14 +306,14 @@ def versions(key: str, target: Target) -> None:
 
 def _list(keys: tuple[Key, ...]) -> None:
     emit(
-        {"keys": [_document(key) for key in keys]},
+        {"keys": [key_document(key) for key in keys]},
         lambda: table(
             ("key", "version", "algorithm", "state", "provenance", "due", "address or public key"), _rows(keys)
         ),
     )
     for key in keys:
-        if _is_due(key):
-            say(f"Due for rotation: {key.key} version {key.version}, {_due(key)}; keyvault key rotate {key.key}")
+        if is_due(key):
+            say(f"Due for rotation: {key.key} version {key.version}, {due_text(key)}; keyvault key rotate {key.key}")
 
 
 @command.command()
@@ -328,7 +328,7 @@ def show(key: str, target: Target) -> None:
       keyvault key show eth-mm-1 --deployment ./desk
     """  # noqa: D301  as above
     found = call(target, lambda client: client.public_key(key))
-    emit(_document(found), lambda: _text(found))
+    emit(key_document(found), lambda: key_text(found))
 
 
 def _rows(keys: tuple[Key, ...]) -> list[tuple[str, ...]]:
@@ -339,27 +339,11 @@ def _rows(keys: tuple[Key, ...]) -> list[tuple[str, ...]]:
             key.algorithm,
             key.state,
             key.provenance,
-            _due(key),
-            _identity(key),
+            due_text(key),
+            identity(key),
         )
         for key in keys
     ]
-
-
-def _is_due(key: Key) -> bool:
-    """Return whether the version that signs is due for rotation, or will be soon."""
-    now = time.time_ns() // 1_000_000
-    soon = key.rotate_by is not None and key.rotate_by - limits.ROTATION_NOTICE_MS <= now
-    return soon and key.primary and key.state is KeyState.ACTIVE
-
-
-def _due(key: Key) -> str:
-    """Return what happens to the version next, and when."""
-    if key.destroy_at is not None:
-        return f"destroyed {time_text(key.destroy_at)[:10]}"
-    if key.rotate_by is not None and key.state is KeyState.ACTIVE:
-        return f"rotate by {time_text(key.rotate_by)[:10]}"
-    return ""
 
 
 def _secret(path: Path, *, is_hex: bool) -> bytes:
@@ -376,31 +360,3 @@ def _secret(path: Path, *, is_hex: bool) -> bytes:
     if not secret:
         raise Malformed("secret", "is empty")
     return secret
-
-
-def _text(key: Key) -> str:
-    document = _document(key)
-    pairs = [(name, str(value)) for name, value in document.items() if not name.endswith(("_pem", "_ms", "primary"))]
-    return fields([*pairs, ("created", time_text(key.created_at)), ("due", _due(key))])
-
-
-def _document(key: Key) -> dict[str, JsonValue]:
-    return {
-        "key": key.key,
-        "version": key.version,
-        "name": key.name,
-        "primary": key.primary,
-        "algorithm": key.algorithm.value,
-        "state": key.state.value,
-        "provenance": key.provenance.value,
-        "public_key": hexed(key.public_key) if key.public_key else "",
-        "public_key_pem": key.public_key_pem,
-        "ethereum_address": key.ethereum_address,
-        "create_time_ms": key.created_at,
-        "rotate_by_ms": key.rotate_by,
-        "destroy_at_ms": key.destroy_at,
-    }
-
-
-def _identity(key: Key) -> str:
-    return key.ethereum_address or (hexed(key.public_key) if key.public_key else "")

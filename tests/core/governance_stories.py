@@ -7,8 +7,7 @@ until the story moves it.
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from keyvault.core import limits
@@ -241,7 +240,7 @@ class Story:
         before = self.state
         await self.led.close()
         self.enclave = await open_enclave(self.medium, self.token, self.clock)
-        assert replay(self.medium) == self.state
+        assert self.state == replayed(self.medium)
         assert self.state.proposals == before.proposals
         return "serves"
 
@@ -387,24 +386,13 @@ class Story:
         return re.sub(r"\b[0-9a-f]{64}\b", "(hash)", text)
 
 
-def replay(medium: MemoryMedium) -> State:
+def _words(word: Outcome | KeyState) -> str:
+    return word.value.lower().replace("_", " ")
+
+
+def replayed(medium: MemoryMedium) -> State:
     """Return the fold of what is on the medium."""
     state = State.empty()
     for index, body in enumerate(medium.bodies):
         apply(state, index, codec.decode(body))
     return state
-
-
-def _words(word: Outcome | KeyState) -> str:
-    return word.value.lower().replace("_", " ")
-
-
-@asynccontextmanager
-async def told_story() -> AsyncIterator[Story]:
-    """Yield a story that begins, and close its enclave when it has ended."""
-    story = Story()
-    try:
-        yield story
-    finally:
-        if story.enclave is not None:
-            await story.enclave.close()

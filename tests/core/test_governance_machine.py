@@ -262,7 +262,7 @@ class Machine(RuleBasedStateMachine):
 
     def _try(self, act: object) -> None:
         try:
-            act()  # type: ignore[operator]
+            act()  # type: ignore[operator]  # one of the machine's own acts
         except KeyvaultError as error:
             if isinstance(error, Corrupt):
                 raise

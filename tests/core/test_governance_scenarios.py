@@ -14,11 +14,13 @@ after ``ledger:`` what came into the ledger besides proposals and ballots. Lines
   a time after the enclave was founded.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.core.governance_stories import replay, told_story
+from tests.core.governance_stories import Story, replayed
 
 STORIES = Path(__file__).parent.parent / "scenarios" / "governance"
 
@@ -31,6 +33,17 @@ def blocks(path: Path) -> list[tuple[list[str], str]]:
     return [(command.splitlines(), outcome) for command, outcome in (part.split("\n----\n") for part in parts)]
 
 
+@asynccontextmanager
+async def told_story() -> AsyncIterator[Story]:
+    """Yield a story that begins, and close its enclave when it has ended."""
+    story = Story()
+    try:
+        yield story
+    finally:
+        if story.enclave is not None:
+            await story.enclave.close()
+
+
 @pytest.mark.parametrize("path", sorted(STORIES.glob("*.txt")), ids=lambda path: path.stem)
 async def test_the_story_goes_as_it_is_told(path: Path) -> None:
     """Every command has the outcome that stands under it, to the letter, and the ledger replays to the state."""
@@ -38,7 +51,7 @@ async def test_the_story_goes_as_it_is_told(path: Path) -> None:
     assert told
     async with told_story() as story:
         assert [(command, await story.run(command)) for command, _ in told] == told
-        assert replay(story.medium) == story.state
+        assert replayed(story.medium) == story.state
 
 
 def test_there_is_a_story_for_every_rule() -> None:

@@ -33,7 +33,7 @@ from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.ledger.verify import verify
 from keyvault.store.base import Head
 from keyvault.store.memory import MemoryMedium, MemoryStore
-from tests.engine.test_governor import approve, asked_members, key_wanted, publish, said
+from tests.engine.governing import approve, asked_members, key_wanted, publish, said
 from tests.engine.world import World, opened_world
 from tests.worlds import Person, allow_digest, charter, escalate_digest, people, policy, propose
 

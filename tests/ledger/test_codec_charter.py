@@ -38,7 +38,7 @@ def _charter(**fields: object) -> bytes:
         *parents, last = name.split("__")
         target: object = message
         for parent in parents:
-            target = target[int(parent)] if parent.isdigit() else getattr(target, parent)  # type: ignore[index]
+            target = target[int(parent)] if parent.isdigit() else getattr(target, parent)  # type: ignore[index]  # a path into a message
         if isinstance(value, list):
             del getattr(target, last)[:]
             getattr(target, last).extend(value)

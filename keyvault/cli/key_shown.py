@@ -1,0 +1,55 @@
+"""Keys as commands show them: to people, and as JSON."""
+
+import time
+
+from keyvault.cli.output import JsonValue, fields, hexed, time_text
+from keyvault.client.results import Key
+from keyvault.core import limits
+from keyvault.core.keys import KeyState
+
+
+def is_due(key: Key) -> bool:
+    """Return whether the version that signs is due for rotation, or will be soon."""
+    now = time.time_ns() // 1_000_000
+    soon = key.rotate_by is not None and key.rotate_by - limits.ROTATION_NOTICE_MS <= now
+    return soon and key.primary and key.state is KeyState.ACTIVE
+
+
+def due_text(key: Key) -> str:
+    """Return what happens to the version next, and when."""
+    if key.destroy_at is not None:
+        return f"destroyed {time_text(key.destroy_at)[:10]}"
+    if key.rotate_by is not None and key.state is KeyState.ACTIVE:
+        return f"rotate by {time_text(key.rotate_by)[:10]}"
+    return ""
+
+
+def key_text(key: Key) -> str:
+    """Return the key as people read it."""
+    document = key_document(key)
+    pairs = [(name, str(value)) for name, value in document.items() if not name.endswith(("_pem", "_ms", "primary"))]
+    return fields([*pairs, ("created", time_text(key.created_at)), ("due", due_text(key))])
+
+
+def key_document(key: Key) -> dict[str, JsonValue]:
+    """Return the key as JSON."""
+    return {
+        "key": key.key,
+        "version": key.version,
+        "name": key.name,
+        "primary": key.primary,
+        "algorithm": key.algorithm.value,
+        "state": key.state.value,
+        "provenance": key.provenance.value,
+        "public_key": hexed(key.public_key) if key.public_key else "",
+        "public_key_pem": key.public_key_pem,
+        "ethereum_address": key.ethereum_address,
+        "create_time_ms": key.created_at,
+        "rotate_by_ms": key.rotate_by,
+        "destroy_at_ms": key.destroy_at,
+    }
+
+
+def identity(key: Key) -> str:
+    """Return what others know the key by: its address, or its public key."""
+    return key.ethereum_address or (hexed(key.public_key) if key.public_key else "")

@@ -1,0 +1,158 @@
+"""The fold of proposals and what carries them out: what follows, and what leaves nothing behind."""
+
+from dataclasses import replace
+
+import pytest
+
+from keyvault.core.decide import decide_proposal
+from keyvault.core.errors import Reason, Refused
+from keyvault.core.events import (
+    SignatureIssued,
+    SignatureRefused,
+)
+from keyvault.core.execution import KeyToMake, carry_out
+from keyvault.core.ids import UnixMillis
+from keyvault.core.policy import ANY, Limit
+from keyvault.core.proposals import Outcome
+from keyvault.core.statements import Action, FreezeScope
+from tests.core.governed import PUBLIC_KEY, Governed, is_open
+from tests.worlds import (
+    BOT,
+    NOW,
+    allow_digest,
+    escalate_digest,
+    key_parameters,
+    people,
+    policy,
+    propose,
+)
+
+FEW = Limit(id="few", keys=ANY, window_ms=60_000, count_max=2)
+WRAPPED = b"w" * 424
+VERSION = {"key": "signer", "version": "1"}
+
+
+def _world() -> Governed:
+    return Governed(*people("alice", "bob"), rules=policy(allow_digest(), limits=(FEW,)))
+
+
+# Proposals as facts -----------------------------------------------------------------------------------------------
+
+
+def test_a_refused_change_is_evidence_and_nothing_else() -> None:
+    """Recording a refusal changes no state but what time it is."""
+    world = _world()
+    proposal = world.propose(Action.KEY_CREATE, key_parameters())
+    before = world.replayed()
+    with pytest.raises(Refused):
+        world.cast(proposal, "alice")
+    assert before == world.state
+
+
+def test_a_change_dated_before_a_fact_that_came_first_is_corrupt() -> None:
+    """For proposals time never goes back: not for asking, not for approving, not for carrying out."""
+    world = _world()
+    proposal = world.propose(Action.KEY_CREATE, key_parameters())
+    approved = world.approve_only(proposal, "bob")
+    made = world.events[2]
+    early = UnixMillis(NOW - 1)
+    for event in (replace(approved, at=early), replace(world.events[3], at=early), replace(made, at=early)):
+        assert "dated" in world.refuses(event, Reason.STATE_MISMATCH)
+
+
+def test_the_same_proposal_is_not_made_twice() -> None:
+    """A statement that was made, open or closed, opens nothing."""
+    world = _world()
+    proposal = world.propose(Action.KEY_CREATE, key_parameters())
+    made = world.events[2]
+    assert "made before" in world.refuses(made, Reason.STATE_MISMATCH)
+    world.cast(proposal, "bob")
+    world.refuses(made, Reason.STATE_MISMATCH)
+
+
+def test_expired_proposals_make_room_and_take_nothing_along() -> None:
+    """The next proposal or ballot ends what is past its time; what was approved for a signature is not cut off."""
+    rules = policy(allow_digest(), escalate_digest())
+    world = Governed(*people("alice", "bob", "carol"), rules=rules)
+    world.key()
+    old = world.propose(Action.KEY_CREATE, key_parameters("old"), expires_at=world.at + 1_000)
+    approved = world.escalated("r1")
+    waiting = world.escalated("r2", digest=b"e" * 32)
+    world.cast(approved, "carol")
+    signed = world.decide("r1")
+    assert isinstance(signed, SignatureIssued)
+    world.at += 24 * 3_600_000
+    world.escalated("r3", digest=b"f" * 32)
+    assert (old.outcome, waiting.outcome) == (Outcome.EXPIRED, Outcome.EXPIRED)
+    assert is_open(approved)
+    world.add(signed)  # decided in time, and the token took long
+    assert approved.outcome is Outcome.EXECUTED
+    assert world.replayed() == world.state
+
+
+def test_an_approved_signature_that_nobody_fetched_ends_with_the_next_fact_that_is_alone() -> None:
+    """Nothing is under way when a member speaks: then the time that is over ends it."""
+    world = Governed(*people("alice", "bob", "carol"), rules=policy(allow_digest(), escalate_digest()))
+    world.key()
+    approved = world.escalated("r1")
+    world.cast(approved, "carol")
+    world.at += 24 * 3_600_000
+    assert is_open(approved)
+    other = world.propose(Action.KEY_CREATE, key_parameters("other"))
+    assert approved.outcome is Outcome.EXPIRED
+    world.cast(other, "bob")
+    assert world.state.proposals.open == {}
+
+
+def test_a_request_that_is_refused_ends_what_members_were_asked() -> None:
+    """Nobody is left to approve a signature that will never be made."""
+    world = Governed(*people("alice", "bob", "carol"), rules=policy(allow_digest(), escalate_digest()))
+    world.key()
+    asked = world.escalated("r1")
+    world.cast(asked, "carol")
+    world.propose(Action.FREEZE, {"scope": "key", "name": "signer"})
+    refused = world.sign("r1")
+    assert isinstance(refused, SignatureRefused)
+    assert refused.reason is Reason.FROZEN
+    assert asked.outcome is Outcome.VOID
+    with pytest.raises(Refused) as late:
+        world.cast(asked, "bob")
+    assert late.value.reason is Reason.POLICY_CHANGED
+
+
+def test_a_freeze_stands_for_its_scope_and_name() -> None:
+    """Each scope is one entry of the state; thawing one leaves the others."""
+    world = _world()
+    world.key()
+    for scope, name in [("enclave", ""), ("key", "signer"), ("principal", BOT), ("venue", "binance")]:
+        world.propose(Action.FREEZE, {"scope": scope, "name": name})
+    thaw = world.propose(Action.THAW, {"scope": "enclave", "name": ""})
+    world.cast(thaw, "bob")
+    assert world.state.frozen == {
+        (FreezeScope.KEY, "signer"),
+        (FreezeScope.PRINCIPAL, BOT),
+        (FreezeScope.VENUE, "binance"),
+    }
+
+
+def test_a_plan_is_made_before_anybody_is_asked() -> None:
+    """What cannot be done at all is refused when it is asked for, and the plan for a key lacks its public key only."""
+    world = _world()
+    with pytest.raises(Refused) as refused:
+        world.propose(Action.KEY_ENABLE, VERSION)
+    assert refused.value.reason is Reason.KEY_NOT_FOUND
+    proposal = world.propose(Action.KEY_CREATE, key_parameters())
+    approved = world.approve_only(proposal, "bob")
+    plan = carry_out(world.state, proposal.id, world.now)
+    assert isinstance(plan, KeyToMake)
+    assert plan.created(PUBLIC_KEY) == approved
+
+
+def test_whoever_carries_a_statement_adds_nothing() -> None:
+    """The principal that brings a proposal is not in its fact; only members' signatures count."""
+    world = _world()
+    said = world.said(Action.KEY_CREATE, key_parameters())
+    command = propose(said, world.people["alice"])
+    assert decide_proposal(world.state, command, NOW) == decide_proposal(
+        world.state, replace(command, principal=BOT), NOW
+    )
