@@ -18,8 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from keyvault.v1 import governance_pb2
 from tests.cli.conftest import carried_out, document_of
+from tests.cli.lying_server import lying_server
 from tests.deployment import KEYVAULT, Deployment
+from tests.intents.building import dynamic_fee
 
 Run = Callable[..., Result]
 
@@ -51,7 +54,7 @@ def test_the_first_digits_confirm(keyvault: Run) -> None:
     name = proposed(keyvault, "confirmed")
     result = keyvault("approve", name, "--member", "bob", stdin=f"{name[:4]}\n")
     assert result.exit_code == 0, result.stderr
-    assert "Create key confirmed (P256, ACTIVE" in result.stderr
+    assert "Create key confirmed (P256) in enclave hot" in result.stderr
     assert f"Compare by voice with whoever asks:  {name[:4]} {name[4:8]} {name[8:]}" in result.stderr
     assert "To approve it as bob" in result.stderr
     assert "carried out" in result.stdout
@@ -135,6 +138,54 @@ def test_a_harmed_ledger_tells_nothing(keyvault: Run, desk: Deployment, tmp_path
     assert result.exit_code == 1
     assert "entry 3" in result.stderr
     assert document_of(keyvault("proposals", "show", name, "--json"))["proposal"]["approved_by"] == []
+
+
+def other_payload(proposal: governance_pb2.Proposal) -> None:
+    proposal.signature_subject.payload.evm_transaction = dynamic_fee()
+
+
+def other_payload_with_its_facts(proposal: governance_pb2.Proposal) -> None:
+    """What decodes well, and what the effects that come with it say, too; only the statement is about another."""
+    del proposal.signature_subject.effects[:]
+    other_payload(proposal)
+
+
+def no_payload(proposal: governance_pb2.Proposal) -> None:
+    proposal.ClearField("signature_subject")
+
+
+def other_statement(proposal: governance_pb2.Proposal) -> None:
+    proposal.statement = proposal.statement.replace(b"asked", b"other")
+
+
+def ended_already(proposal: governance_pb2.Proposal) -> None:
+    proposal.state = governance_pb2.Proposal.STATE_EXECUTED
+
+
+@pytest.mark.parametrize(
+    "lie", [other_payload, other_payload_with_its_facts, no_payload, other_statement, ended_already]
+)
+def test_a_lying_server_gets_no_signature(
+    keyvault: Run, desk: Deployment, lie: Callable[[governance_pb2.Proposal], None]
+) -> None:
+    """A server that shows something else than what would be signed, or holds it back, is given no word of a member."""
+    name, _ = asked(keyvault, *transfer(KNOWN, "6 ether", 3))
+    with lying_server(desk, lie) as liar:
+        target = ("--target", f"127.0.0.1:{liar.port}", "--member", "bob")
+        result = keyvault("approve", name, *target, "--yes")
+    assert result.exit_code != 0
+    assert liar.cast == []
+    assert lie is ended_already or "NOTHING WAS SIGNED." in result.stderr
+    assert document_of(keyvault("proposals", "show", name, "--json"))["proposal"]["approved_by"] == []
+
+
+def test_an_honest_proxy_may_carry_the_word(keyvault: Run, desk: Deployment) -> None:
+    """The same way without a lie works: it was the lie that was refused."""
+    name = proposed(keyvault, "by-proxy")
+    with lying_server(desk, lambda _: None) as liar:
+        target = ("--target", f"127.0.0.1:{liar.port}", "--member", "bob")
+        carried_out(keyvault("approve", name, *target, "--yes", "--json"))
+    assert len(liar.cast) == 1
 
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202eevil\r\nTo approve it: 0000\\x1b"

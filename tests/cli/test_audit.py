@@ -123,7 +123,7 @@ def test_show_tells_history_in_plain_words(offline: Run, past: Deployment) -> No
         ("proposal_made", "alice"),
         ("freeze_changed", ""),
     ]
-    assert entries[2]["what"].startswith("Asks: Create key k-1 (P256, ACTIVE, ")
+    assert entries[2]["what"].startswith("Asks: Create key k-1 (P256) in enclave hot")
     short = entries[2]["proposal"][:12]
     assert entries[3]["what"] == f"Approves proposal {short}."
     assert entries[4]["what"] == "Key k-1 version 1 (P256) is made: generated."

@@ -153,6 +153,32 @@ class Machine(RuleBasedStateMachine):
         until = self.world.at + 3 * DAY_MS
         self._try(lambda: self.world.propose_charter(wanted, action=action, by=self._asker(by), expires_at=until))
 
+    @rule(name=st.sampled_from(NAMES))
+    def member_goes_or_comes_back(self, name: str) -> None:
+        """Take a member out, or in again with all keys, and let everybody agree."""
+        present = self.world.state.rulers.charter
+        members = tuple(member for member in present.members if member.name != name)
+        if len(members) == len(present.members):
+            members += (_admin(name),)
+        heard = frozenset(member.name for member in members if member.has_voice)
+        groups = (
+            Group(name=GroupName("admins"), members=heard),
+            Group(name=GroupName("risk"), members=present.groups[1].members & heard or heard),
+        )
+        wanted = replace(present, version=present.version + 1, members=members, groups=groups)
+        before = set(self.world.state.proposals.open)
+        self._try(lambda: self.world.propose_charter(wanted, by=self._asker(0)))
+        for made in set(self.world.state.proposals.open) - before:
+            self._everybody_approves(self.world.state.proposals.open[made])
+
+    @precondition(lambda self: self._all())
+    @rule(which=nth, name=st.sampled_from(NAMES), then=words)
+    def two_keys_speak(self, which: int, name: str, then: Voice) -> None:
+        """Let one person approve under one key and say something under the other."""
+        proposal = self._pick(which)
+        self._say(proposal, PEOPLE[name, "first"], Voice.APPROVE)
+        self._say(proposal, PEOPLE[name, "spare"], then)
+
     @precondition(lambda self: self._all())
     @rule(which=nth, who=people, voice=words)
     def says(self, which: int, who: tuple[str, str], voice: Voice) -> None:
@@ -163,7 +189,9 @@ class Machine(RuleBasedStateMachine):
     @rule(which=nth)
     def everybody_approves(self, which: int) -> None:
         """Let everybody approve, with all their keys, so that things happen."""
-        proposal = self._pick(which)
+        self._everybody_approves(self._pick(which))
+
+    def _everybody_approves(self, proposal: Proposal) -> None:
         known = set(self.world.state.rulers.by_keyid)
         for person in PEOPLE.values():
             if keyid_of(spki(person.key)) in known or proposal.charter is not None:
@@ -363,6 +391,11 @@ def _allow_everything(replica: State, event: SignatureIssued) -> None:
     line.versions[event.key_version] = replace(line.versions[event.key_version], state=KeyState.ACTIVE)
 
 
+def _admin(name: str) -> Member:
+    keys = tuple(spki(PEOPLE[name, label].key) for label in ("first", "spare"))
+    return Member(name=MemberName(name), roles=frozenset({Role.ADMIN}), public_keys=keys)
+
+
 def _plain(members: tuple[Member, ...]) -> Charter:
     admins = Group(name=GroupName("admins"), members=frozenset(member.name for member in members))
     risk = Group(name=GroupName("risk"), members=frozenset({MemberName("bob"), MemberName("carol")}))
@@ -377,5 +410,5 @@ def _plain(members: tuple[Member, ...]) -> Charter:
 
 TestGovernance = Machine.TestCase
 TestGovernance.settings = settings(
-    max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
