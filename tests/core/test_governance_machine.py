@@ -30,6 +30,7 @@ from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.quorum import parse_quorum
 from keyvault.core.state import State, not_before, split_key_name
 from keyvault.core.statements import Action
+from tests.core.governance_charters import admin, plain_charter
 from tests.core.governance_oracle import Oracle
 from tests.core.governed import DAY_MS, HOUR_MS, PUBLIC_KEY, Governed
 from tests.worlds import BOT, Person, allow_digest, escalate_digest, key_parameters, policy, spki
@@ -111,7 +112,7 @@ class Machine(RuleBasedStateMachine):
             self.world = Watched(rulers, rules)
         except Corrupt:  # a lawless charter founds nothing
             everybody = tuple(PEOPLE[name, "first"].member for name in NAMES)
-            self.world = Watched(_plain(everybody), POLICIES[0])
+            self.world = Watched(plain_charter(everybody), POLICIES[0])
         self._try(lambda: self.world.propose(Action.KEY_CREATE, key_parameters(), by=self._asker(0)))
         if self._all():
             self.everybody_approves(0)
@@ -159,7 +160,7 @@ class Machine(RuleBasedStateMachine):
         present = self.world.state.rulers.charter
         members = tuple(member for member in present.members if member.name != name)
         if len(members) == len(present.members):
-            members += (_admin(name),)
+            members += (admin(name, tuple(spki(PEOPLE[name, label].key) for label in ("first", "spare"))),)
         heard = frozenset(member.name for member in members if member.has_voice)
         groups = (
             Group(name=GroupName("admins"), members=heard),
@@ -389,23 +390,6 @@ def _allow_everything(replica: State, event: SignatureIssued) -> None:
     replica.frozen.clear()
     line = replica.keys[split_key_name(event.request.key)[0]]
     line.versions[event.key_version] = replace(line.versions[event.key_version], state=KeyState.ACTIVE)
-
-
-def _admin(name: str) -> Member:
-    keys = tuple(spki(PEOPLE[name, label].key) for label in ("first", "spare"))
-    return Member(name=MemberName(name), roles=frozenset({Role.ADMIN}), public_keys=keys)
-
-
-def _plain(members: tuple[Member, ...]) -> Charter:
-    admins = Group(name=GroupName("admins"), members=frozenset(member.name for member in members))
-    risk = Group(name=GroupName("risk"), members=frozenset({MemberName("bob"), MemberName("carol")}))
-    one = parse_quorum("1 of admins")
-    thresholds = tuple(
-        Threshold(duty=duty, quorum=one, delay_ms=HOUR_MS if duty is Duty.POLICY_LOOSEN else 0)
-        for duty in Duty
-        if duty is not Duty.BREAK_GLASS
-    )
-    return Charter(version=1, members=members, groups=(admins, risk), thresholds=thresholds)
 
 
 TestGovernance = Machine.TestCase
