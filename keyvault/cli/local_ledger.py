@@ -7,9 +7,9 @@ from keyvault.cli.exits import AuditProblem
 from keyvault.client.results import Remark
 from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed
+from keyvault.core.familiar import listed_destinations
 from keyvault.core.ids import KeyId
 from keyvault.core.intent import Effect
-from keyvault.core.policy import ANY, normal_destination
 from keyvault.core.state import State
 from keyvault.ledger import archive
 from keyvault.ledger.codec import decode
@@ -35,11 +35,6 @@ def fold(path: Path, *, log_vkey: str | None) -> State:
 
 def remarks(state: State, key: str, effects: tuple[Effect, ...]) -> tuple[Remark, ...]:
     """Return what is new about these effects to the key of that state."""
-    listed = frozenset(
-        normal_destination(each)
-        for rule in state.policy.rules
-        if rule.destinations is not None and rule.destinations is not ANY
-        for each in rule.destinations
-    )
+    listed = listed_destinations(state.policy)
     found = state.familiar.remarks(KeyId(key.partition("/")[0]), effects, listed)
     return tuple(Remark(effect=each.effect, mark=each.mark.value, detail=each.detail) for each in found)

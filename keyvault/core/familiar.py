@@ -11,7 +11,7 @@ from enum import StrEnum
 from keyvault.core import limits
 from keyvault.core.ids import KeyId
 from keyvault.core.intent import Effect, Operation
-from keyvault.core.policy_rules import normal_destination
+from keyvault.core.policy_rules import ANY, Policy, Verdict, normal_destination
 
 _LOOK_ALIKE_CHARS = 4
 """What people compare of an address: its first and last four digits; senders of look-alikes match just these."""
@@ -94,6 +94,16 @@ class Familiar:
         for known in sorted(listed | self._destinations.keys()):
             if known != name and _shape(known) == shape:
                 yield known
+
+
+def listed_destinations(policy: Policy) -> frozenset[str]:
+    """Return the destinations, in normal form, that the policy names as ones to be sent to."""
+    return frozenset(
+        normal_destination(each)
+        for rule in policy.rules
+        if rule.verdict is not Verdict.DENY and rule.destinations is not None and rule.destinations is not ANY
+        for each in rule.destinations
+    )
 
 
 def _shape(name: str) -> tuple[str, str] | None:

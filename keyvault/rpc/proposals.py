@@ -3,8 +3,8 @@
 from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.errors import Refused
+from keyvault.core.familiar import listed_destinations
 from keyvault.core.ids import KeyId, UnixMillis
-from keyvault.core.policy import ANY, Verdict, normal_destination
 from keyvault.core.proposals import Ballot, Outcome, Proposal, proposal_name
 from keyvault.core.state import State, split_key_name
 from keyvault.ledger import wire
@@ -86,18 +86,8 @@ def _fill_subject(message: governance_pb2.Proposal, state: State, proposal: Prop
     subject.completeness = wire.COMPLETENESS.numbers[proposal.completeness]
     if proposal.outcome is Outcome.OPEN:
         key, _ = split_key_name(request.key)
-        remarks = state.familiar.remarks(KeyId(key), proposal.effects, _listed(state))
+        remarks = state.familiar.remarks(KeyId(key), proposal.effects, listed_destinations(state.policy))
         message.remarks.extend(
             governance_pb2.Proposal.Remark(effect=remark.effect, mark=remark.mark, detail=remark.detail)
             for remark in remarks[: limits.REMARKS_TOLD_MAX]
         )
-
-
-def _listed(state: State) -> frozenset[str]:
-    """Return the destinations that the policy names as ones to be sent to."""
-    return frozenset(
-        normal_destination(each)
-        for rule in state.policy.rules
-        if rule.verdict is not Verdict.DENY and rule.destinations is not None and rule.destinations is not ANY
-        for each in rule.destinations
-    )
