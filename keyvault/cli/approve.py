@@ -10,10 +10,12 @@ from pathlib import Path
 
 import click
 
+from keyvault.cli.charter_file import format_charter
 from keyvault.cli.differences import charter_changes, policy_changes, policy_text_changes
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.local_ledger import fold, remarks
 from keyvault.cli.output import hexed, is_json, json_option, printable, printable_lines, say
+from keyvault.cli.policy_text import format_policy
 from keyvault.cli.proposals import fetch
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import ChosenMember, Target, member_options, target_options
@@ -52,8 +54,9 @@ _MEANINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InForce:
-    """What a document that is proposed would replace; None where none is."""
+    """What a document that is proposed would replace, and who says so; None where none is."""
 
+    source: str = ""
     policy: Policy | None = None
     charter: Charter | None = None
 
@@ -64,7 +67,11 @@ class InForce:
 @click.option("--veto", "voice", flag_value="veto", help="This is not to be done, whoever approves: final.")
 @click.option("--revoke", "voice", flag_value="revoke", help="I approved, and take it back: final.")
 @click.option("--yes", is_flag=True, help="Do not ask: for scripts that have compared the short name themselves.")
-@click.option("--ledger", type=click.Path(path_type=Path), help="Copy of the ledger, to find out here what is new.")
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path),
+    help="Copy of the ledger, to find out here what is new, and what changes.",
+)
 @click.option("--payload", "whole", is_flag=True, help="Show the whole payload, however long it is.")
 @member_options
 @target_options("admin", "approver")
@@ -88,7 +95,7 @@ def command(
         raise UsageProblem("--json asks nothing: give --yes, too, once you have compared the proposal")
 
     try:
-        proposal, in_force = call(target, lambda client: _read(client, name))
+        proposal, in_force = call(target, lambda client: _read(client, name, ledger, target.log_vkey))
         text = shown(proposal, in_force, whole=whole)
     except SignatureMismatch as mismatch:
         mismatch.add_note("NOTHING WAS SIGNED.")
@@ -101,19 +108,28 @@ def command(
     emit_proposal(call(target, lambda client: client.cast(proposal, said, key)))
 
 
-async def _read(client: AsyncClient, name: str) -> tuple[Proposal, InForce]:
+async def _read(client: AsyncClient, name: str, ledger: Path | None, log_vkey: str | None) -> tuple[Proposal, InForce]:
     proposal = await fetch(client, name)
     if proposal.outcome is not Outcome.OPEN:  # of what has ended not everything is sent, so it cannot be looked at
         raise Refused(_ENDED[proposal.outcome], f"proposal {short_name(proposal.id)}: {standing(proposal)}")
-    return proposal, await _in_force(client, proposal)
+    return proposal, await _in_force(client, proposal, ledger, log_vkey)
 
 
-async def _in_force(client: AsyncClient, proposal: Proposal) -> InForce:
+async def _in_force(client: AsyncClient, proposal: Proposal, ledger: Path | None, log_vkey: str | None) -> InForce:
     if not proposal.document:
         return InForce()
-    if proposal.said.action is Action.POLICY_PUBLISH:
-        return InForce(policy=(await client.get_policy()).policy)
-    return InForce(charter=(await client.get_charter()).charter)
+    is_policy = proposal.said.action is Action.POLICY_PUBLISH
+    if ledger is not None:
+        state, source = fold(ledger, log_vkey=log_vkey), f"that is in force in {ledger}"
+        return (
+            InForce(source=source, policy=state.policy)
+            if is_policy
+            else InForce(source=source, charter=state.rulers.charter)
+        )
+    source = "that the server says is in force; --ledger FILE finds out here"
+    if is_policy:
+        return InForce(source=source, policy=(await client.get_policy()).policy)
+    return InForce(source=source, charter=(await client.get_charter()).charter)
 
 
 def shown(proposal: Proposal, in_force: InForce, *, whole: bool) -> str:
@@ -156,22 +172,30 @@ def _payload_text(subject: SignatureSubject) -> str:
 
 
 def _document(proposal: Proposal, in_force: InForce) -> str:
-    """Return what the document would change."""
+    """Return what the document would change, and then all of it: only this is what the statement names."""
     try:
         if in_force.policy is not None:
-            return _policy(in_force.policy, decode_policy(proposal.document))
-        if in_force.charter is not None:
-            changes = charter_changes(in_force.charter, decode_charter(proposal.document))
-            return f"It changes the charter that is in force:\n{changes}"
+            policy = decode_policy(proposal.document)
+            changes, text = _policy_changes(in_force, in_force.policy, policy), format_policy(policy)
+        elif in_force.charter is not None:
+            charter = decode_charter(proposal.document)
+            changes = f"It changes the charter ({in_force.source}):\n{charter_changes(in_force.charter, charter)}"
+            text = format_charter(charter)
+        else:
+            return ""
     except Malformed as error:
         raise SignatureMismatch(f"the document that is proposed cannot be read: {error}") from None
-    return ""
+    return f"All of what would be in force:\n{_indented(text)}\n\n{changes}"
 
 
-def _policy(old: Policy, new: Policy) -> str:
+def _indented(text: str) -> str:
+    return "\n".join(f"  {printable(line)}" for line in text.splitlines())
+
+
+def _policy_changes(in_force: InForce, old: Policy, new: Policy) -> str:
     verdict = "only takes away" if is_tightening(old, new) else "LOOSENS"
     return (
-        f"It {verdict} compared with the policy that is in force:\n{policy_changes(old, new)}\n\n"
+        f"It {verdict} compared with the policy ({in_force.source}):\n{policy_changes(old, new)}\n\n"
         f"{policy_text_changes(old, new)}"
     )
 

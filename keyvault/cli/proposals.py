@@ -98,5 +98,5 @@ def watch(name: str, wait: float | None, target: Target) -> None:
 
 async def fetch(client: AsyncClient, name: str) -> Proposal:
     """Return a proposal of the enclave that is expected, whole."""
-    await client.get_enclave()  # pins the enclave that statements must name
+    await client.proven_enclave()  # pins the enclave that statements must name
     return await client.get_proposal(name)

@@ -43,7 +43,7 @@ class Changes(Governance):
 
         Raises Denied if the signer may not ask, PreconditionFailed if it does not fit the state, policy or time.
         """
-        enclave = await self.get_enclave()
+        enclave = await self.proven_enclave()
         if DUTIES.get(action) not in AT_ONCE and self._charter_version != enclave.charter_version:
             await self.get_charter()  # for the delay that the proposal must outlive
         statement = self.make_statement(enclave, action, parameters, requester=signer.member, life_ms=life_ms)
@@ -87,7 +87,7 @@ class Changes(Governance):
         cryptoperiod_days: int = 0,
     ) -> Proposal:
         """Wrap an HMAC-SHA256 secret here, so that only the token can open it, and make it a key there."""
-        wrapped = _wrapped(await self.get_enclave(), secret)
+        wrapped = _wrapped(await self.proven_enclave(), secret)
         parameters = {
             "key": self._key_name(key).key,
             "algorithm": KeyAlgorithm.HMAC_SHA256.value,
@@ -115,7 +115,7 @@ class Changes(Governance):
         """
         name = self._key_name(key)
         newest = max(found.version for found in await self.list_keys(name.key))
-        wrapped = b"" if secret is None else _wrapped(await self.get_enclave(), secret)
+        wrapped = b"" if secret is None else _wrapped(await self.proven_enclave(), secret)
         parameters = {
             "key": name.key,
             "version": str(newest + 1),

@@ -17,15 +17,21 @@ from keyvault.client.results import EnclaveInfo, Key, Proposal, PublishedCharter
 from keyvault.client.retry import pause_or_raise
 from keyvault.client.statements import MemberSigner, make_statement, say
 from keyvault.core import limits
+from keyvault.core.apply import enclave_id_of
 from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.charter import Duty
 from keyvault.core.errors import Malformed
+from keyvault.core.events import Genesis
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import DUTIES, Action, FreezeScope, Statement
 from keyvault.ledger import wire
+from keyvault.ledger.codec import decode
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
-from keyvault.v1 import governance_pb2, keys_pb2, types_pb2
+from keyvault.ledger.errors import Unproven
+from keyvault.ledger.note import parse_vkey
+from keyvault.ledger.proof import verify_proof
+from keyvault.v1 import audit_pb2, governance_pb2, keys_pb2, types_pb2
 
 
 class Governance(Caller):
@@ -54,6 +60,28 @@ class Governance(Caller):
             epoch=message.epoch,
             charter_version=message.charter_version,
         )
+
+    async def proven_enclave(self) -> EnclaveInfo:
+        """Return what ``get_enclave`` does, if the ledger's first entry says the same; for members and auditors.
+
+        Nothing is signed for an enclave, and no secret wrapped for it, on the word of a server: the log's key, which
+        members pin, proves the entry. Raises SignatureMismatch.
+        """
+        enclave = await self.get_enclave()
+        request = audit_pb2.GetInclusionProofRequest(parent=self._parent, index=0)
+        message = await self.transport.call(self.transport.audit.GetInclusionProof, request)
+        try:
+            key = parse_vkey(enclave.log_vkey)
+            index, _ = verify_proof(message.proof.encode(), message.entry, key)
+            first = decode(message.entry)
+        except (Unproven, Malformed) as error:
+            raise SignatureMismatch(f"the ledger's first entry is not proven: {error}") from None
+        if index or not isinstance(first, Genesis) or first.log_public_key != key.public_key:
+            raise SignatureMismatch("the ledger's first entry is not the genesis of this log's key")
+        said = (enclave.enclave_id, enclave.import_public_key, self.enclave)
+        if said != (enclave_id_of(first), first.import_public_key, first.enclave):
+            raise SignatureMismatch("the server describes another enclave than the ledger's first entry does")
+        return enclave
 
     async def get_key(self, key: str) -> Key:
         """Return one key: the primary version, or the one that is named."""

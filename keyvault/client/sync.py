@@ -118,6 +118,7 @@ class Client:
     sign_digest = _sync(AsyncClient.sign_digest)
     public_key = _sync(AsyncClient.public_key)
     get_enclave = _sync(AsyncClient.get_enclave)
+    proven_enclave = _sync(AsyncClient.proven_enclave)
     get_key = _sync(AsyncClient.get_key)
     list_keys = _sync(AsyncClient.list_keys)
     get_policy = _sync(AsyncClient.get_policy)

@@ -9,10 +9,11 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from keyvault.v1 import governance_pb2, governance_pb2_grpc, keys_pb2, keys_pb2_grpc
+from keyvault.v1 import audit_pb2, audit_pb2_grpc, governance_pb2, governance_pb2_grpc, keys_pb2, keys_pb2_grpc
 from tests.deployment import Deployment
 
 Lie = Callable[[governance_pb2.Proposal], None]
+EnclaveLie = Callable[[keys_pb2.Enclave], None]
 Change = Callable[[Message, Message], None]
 TIMEOUT_S = 20
 
@@ -42,12 +43,19 @@ def _unchanged(_: Message, __: Message) -> None:
     pass
 
 
-def _handlers(real: grpc.Channel, liar: Liar, lie: Lie) -> tuple[grpc.GenericRpcHandler, ...]:
+def _handlers(
+    real: grpc.Channel, liar: Liar, lie: Lie, about_enclave: EnclaveLie
+) -> tuple[grpc.GenericRpcHandler, ...]:
+    audit = audit_pb2_grpc.AuditServiceStub(real)
     keys, governance = keys_pb2_grpc.KeyServiceStub(real), governance_pb2_grpc.GovernanceServiceStub(real)
 
     def lying(_: Message, proposal: Message) -> None:
         assert isinstance(proposal, governance_pb2.Proposal)
         lie(proposal)
+
+    def lying_of_enclave(_: Message, enclave: Message) -> None:
+        assert isinstance(enclave, keys_pb2.Enclave)
+        about_enclave(enclave)
 
     def noting(request: Message, _: Message) -> None:
         liar.cast.append(request)
@@ -55,12 +63,17 @@ def _handlers(real: grpc.Channel, liar: Liar, lie: Lie) -> tuple[grpc.GenericRpc
     return (
         grpc.method_handlers_generic_handler(
             "keyvault.v1.KeyService",
-            {"GetEnclave": _passed_on(keys.GetEnclave, keys_pb2.GetEnclaveRequest, _unchanged)},
+            {"GetEnclave": _passed_on(keys.GetEnclave, keys_pb2.GetEnclaveRequest, lying_of_enclave)},
+        ),
+        grpc.method_handlers_generic_handler(
+            "keyvault.v1.AuditService",
+            {"GetInclusionProof": _passed_on(audit.GetInclusionProof, audit_pb2.GetInclusionProofRequest, _unchanged)},
         ),
         grpc.method_handlers_generic_handler(
             "keyvault.v1.GovernanceService",
             {
                 "GetProposal": _passed_on(governance.GetProposal, governance_pb2.GetProposalRequest, lying),
+                "ProposeChange": _passed_on(governance.ProposeChange, governance_pb2.ProposeChangeRequest, noting),
                 "CastBallot": _passed_on(governance.CastBallot, governance_pb2.CastBallotRequest, noting),
             },
         ),
@@ -68,7 +81,7 @@ def _handlers(real: grpc.Channel, liar: Liar, lie: Lie) -> tuple[grpc.GenericRpc
 
 
 @contextmanager
-def lying_server(deployment: Deployment, lie: Lie) -> Iterator[Liar]:
+def lying_server(deployment: Deployment, lie: Lie, about_enclave: EnclaveLie = lambda _: None) -> Iterator[Liar]:
     """Serve the deployment's members with the server's own certificate, but for what ``lie`` changes in proposals."""
     certs, ca = deployment.dir / "certs", (deployment.dir / "ca" / "ca.crt").read_bytes()
 
@@ -79,7 +92,7 @@ def lying_server(deployment: Deployment, lie: Lie) -> Iterator[Liar]:
     server = grpc.server(ThreadPoolExecutor(2))
     own = grpc.ssl_server_credentials([pair("server-hot")], ca, require_client_auth=True)
     liar = Liar(server.add_secure_port("127.0.0.1:0", own))
-    server.add_generic_rpc_handlers(_handlers(real, liar, lie))
+    server.add_generic_rpc_handlers(_handlers(real, liar, lie, about_enclave))
     server.start()
     try:
         yield liar

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 
-from keyvault.v1 import governance_pb2
+from keyvault.v1 import governance_pb2, keys_pb2
 from tests.cli.conftest import carried_out, document_of
 from tests.cli.lying_server import lying_server
 from tests.deployment import KEYVAULT, Deployment
@@ -177,6 +179,31 @@ def test_a_lying_server_gets_no_signature(
     assert liar.cast == []
     assert lie is ended_already or "NOTHING WAS SIGNED." in result.stderr
     assert document_of(keyvault("proposals", "show", name, "--json"))["proposal"]["approved_by"] == []
+
+
+def other_id(enclave: keys_pb2.Enclave) -> None:
+    enclave.enclave_id = bytes(32)
+
+
+def other_import_key(enclave: keys_pb2.Enclave) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=3072).public_key()
+    enclave.import_public_key = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize("lie", [other_id, other_import_key])
+def test_the_ledger_proves_for_which_enclave_members_speak(
+    keyvault: Run, desk: Deployment, tmp_path: Path, lie: Callable[[keys_pb2.Enclave], None]
+) -> None:
+    """A server that claims another id, or a key of its own to wrap secrets under, gets neither statement nor secret."""
+    secret = tmp_path / "secret"
+    secret.write_text("an exchange's secret of some length\n")
+    secret.chmod(0o600)
+    with lying_server(desk, lambda _: None, lie) as liar:
+        target = ("--target", f"127.0.0.1:{liar.port}", "--member", "alice")
+        result = keyvault("key", "import", "stolen", "--secret-file", str(secret), *target)
+    assert result.exit_code != 0
+    assert "another enclave than the ledger's first entry" in result.stderr
+    assert liar.cast == []
 
 
 def test_an_honest_proxy_may_carry_the_word(keyvault: Run, desk: Deployment) -> None:

@@ -66,7 +66,7 @@ def test_a_member_is_added_and_removed_by_two_persons(keyvault: Run, file: Path,
     assert document_of(keyvault("charter", "show", "--json"))["version"] == before
     name = asked.stdout.split()[-1]
     approved = keyvault("approve", name, "--member", "carol", "--yes")
-    assert "It changes the charter that is in force:\n  + member dave: approver" in approved.stderr
+    assert "; --ledger FILE finds out here):\n  + member dave: approver" in approved.stderr
     assert "carried out" in approved.stdout
     assert document_of(keyvault("charter", "show", "--json"))["version"] == before + 1
     removed = changed(file, (dave, "groups:"), (", dave]", "]"))
