@@ -214,11 +214,12 @@ class Governance(Caller):
     ) -> Statement:
         """Return a statement for this enclave that ends ``life_ms`` from now.
 
-        Default: PROPOSAL_LIFE_MS, and the delay that the action has in the charter, if ``get_charter`` was called; at
-        most PROPOSAL_LIFE_MS_MAX.
+        Default: PROPOSAL_LIFE_MS, and the delay that the action has in the charter, if ``get_charter`` was called (of a
+        new charter the longest, for it may shorten it); at most PROPOSAL_LIFE_MS_MAX.
         """
         duty = DUTIES.get(action, Duty.POLICY_LOOSEN)
-        longest = min(limits.PROPOSAL_LIFE_MS + self._delays.get(duty, 0), limits.PROPOSAL_LIFE_MS_MAX)
+        delay_ms = max(self._delays.values(), default=0) if duty is Duty.CHARTER else self._delays.get(duty, 0)
+        longest = min(limits.PROPOSAL_LIFE_MS + delay_ms, limits.PROPOSAL_LIFE_MS_MAX)
         expires_at = self.transport.timing.now_ms() + (longest if life_ms is None else life_ms)
         try:
             return make_statement(enclave, action, parameters, requester=requester, expires_at=expires_at)

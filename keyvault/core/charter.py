@@ -11,7 +11,9 @@ Laws:
 6. Every threshold can be met by the members there are, with at least one admin left over to ask.
 7. Break-glass, which replaces the charter, needs more persons than any other duty and a delay of at least a day, no
    shorter than any other. It is a threshold like the others: there is no way around.
-8. Loosening the policy has a delay.
+8. Loosening the policy has a delay. A charter that shortens or drops a delay waits for it first, or the delay would be
+   worth what a change of the charter costs; and it needs at least as many persons as loosening the policy. Break-glass
+   may be dropped at once: a member who has to go may be one too many for it, and it keeps its day when it comes back.
 """
 
 from collections.abc import Mapping
@@ -142,6 +144,13 @@ class Rulers:
         return member
 
 
+def change_delay_ms(old: Rulers, new: Charter, duty: Duty) -> int:
+    """Return how long the change to a new charter waits: the delay of its ``duty``, and every one that it shortens."""
+    kept = {Duty.BREAK_GLASS: limits.DELAY_MS_MAX} | {each.duty: each.delay_ms for each in new.thresholds}
+    shortened = (each.delay_ms for each in old.charter.thresholds if kept.get(each.duty, 0) < each.delay_ms)
+    return max(old.threshold(duty).delay_ms, *shortened, 0)
+
+
 EMPTY = Rulers(Charter(version=0, members=(), groups=(), thresholds=()))
 """Before the genesis: nobody may do anything."""
 
@@ -162,6 +171,7 @@ def check_charter(charter: Charter) -> None:
         raise _wrong(f"{duty} has no threshold: an enclave that nobody can {_purpose(duty)} is not made")
     for threshold in charter.thresholds:
         _check_threshold(threshold, rulers)
+    _check_guard(rulers)
     _check_break_glass(rulers)
 
 
@@ -222,6 +232,13 @@ def _check_threshold(threshold: Threshold, rulers: Rulers) -> None:
         raise _wrong(
             f"{duty} needs {quorum_text(quorum)} besides the admin who asks, and there are not so many members"
         )
+
+
+def _check_guard(rulers: Rulers) -> None:
+    """Refuse a charter that is easier to change than the policy: who changes it can make loosening as easy."""
+    loosen = rulers.thresholds.get(Duty.POLICY_LOOSEN)
+    if loosen is not None and persons_min(rulers.threshold(Duty.CHARTER).quorum) < persons_min(loosen.quorum):
+        raise _wrong(f"charter must need as many persons as policy-loosen, so at least {persons_min(loosen.quorum)}")
 
 
 def _check_break_glass(rulers: Rulers) -> None:

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from keyvault.core import limits
 from keyvault.core.approvals import EnvelopeSignature, Voice
-from keyvault.core.charter import AT_ONCE, Charter, Duty, Rulers
+from keyvault.core.charter import AT_ONCE, Charter, Duty, Rulers, change_delay_ms
 from keyvault.core.errors import NotFound, Reason, Refused
 from keyvault.core.events import SignatureRequest
 from keyvault.core.ids import EnclaveName, MemberName, Principal, RequestId, UnixMillis
@@ -95,7 +95,11 @@ class Proposal:
 
     def delay_ms(self, rulers: Rulers) -> int:
         """Return how long it waits after its quorum was complete."""
-        return 0 if self.duty is None else rulers.threshold(self.duty).delay_ms
+        if self.duty is None:
+            return 0
+        if self.charter is not None:
+            return change_delay_ms(rulers, self.charter, self.duty)
+        return rulers.threshold(self.duty).delay_ms
 
     def demands(self, rulers: Rulers) -> tuple[tuple[Quorum, Rulers], ...]:
         """Return each quorum that must be complete, with those who can complete it. Raises Refused if nobody can."""

@@ -55,8 +55,14 @@ def charters(draw: st.DrawFn) -> Charter:
     )
     thresholds = []
     for duty in (Duty.CHARTER, Duty.KEY_CREATE, Duty.KEY_ENABLE, Duty.THAW, Duty.POLICY_LOOSEN):
-        delay_ms = draw(st.sampled_from([0, 0, HOUR_MS])) if duty is not Duty.POLICY_LOOSEN else HOUR_MS
-        quorum = parse_quorum(draw(st.sampled_from(QUORUMS)))
+        delay_ms = (
+            draw(st.sampled_from([0, 0, HOUR_MS]))
+            if duty is not Duty.POLICY_LOOSEN
+            else draw(st.sampled_from([HOUR_MS, 2 * HOUR_MS]))
+        )
+        quorum = parse_quorum(
+            draw(st.sampled_from(QUORUMS if duty is not Duty.CHARTER else QUORUMS[-2:] * 2 + QUORUMS))
+        )
         thresholds.append(Threshold(duty=duty, quorum=quorum, delay_ms=delay_ms))
     for duty in (Duty.FREEZE, Duty.KEY_DISABLE, Duty.POLICY_TIGHTEN):
         quorum = parse_quorum(draw(st.sampled_from(["1 of admins", "1 of risk"])))

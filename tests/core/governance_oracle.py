@@ -127,7 +127,13 @@ class Oracle:
     def delay_ms(self, asked: Asked) -> int:
         """Return how long it waits."""
         assert self.charter is not None
-        return next((each.delay_ms for each in self.charter.thresholds if each.duty is asked.duty), 0)
+        waits = [each.delay_ms for each in self.charter.thresholds if each.duty is asked.duty]
+        if asked.charter is not None:
+            for each in self.charter.thresholds:
+                later = [new for new in asked.charter.thresholds if new.duty is each.duty]
+                if each.duty is not Duty.BREAK_GLASS and (not later or later[0].delay_ms < each.delay_ms):
+                    waits.append(each.delay_ms)
+        return max(waits, default=0)
 
     # Reading the facts ------------------------------------------------------------------------------------------------
 

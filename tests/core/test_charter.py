@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.core import limits
-from keyvault.core.charter import AT_ONCE, EMPTY, Charter, Duty, Group, Member, Role, Rulers, Threshold, check_charter
+from keyvault.core.charter import (
+    AT_ONCE,
+    EMPTY,
+    Charter,
+    Duty,
+    Group,
+    Member,
+    Role,
+    Rulers,
+    Threshold,
+    change_delay_ms,
+    check_charter,
+)
 from keyvault.core.errors import Malformed, Reason, Refused
 from keyvault.core.ids import GroupName, MemberName, Principal
 from keyvault.core.quorum import parse_quorum
@@ -207,6 +219,42 @@ def test_loosening_the_policy_has_a_delay() -> None:
     assert "policy-loosen needs a delay" in refused(
         charter(ALICE, BOB, thresholds=needs(Duty.POLICY_LOOSEN, "1 of admins"))
     )
+
+
+def test_a_charter_is_no_easier_to_change_than_the_policy() -> None:
+    """Or whoever may change it could make loosening as easy as they like."""
+    members = (ALICE, BOB, DAVE)
+    loosen = Threshold(duty=Duty.POLICY_LOOSEN, quorum=parse_quorum("2 of all"), delay_ms=HOUR_MS)
+    groups: dict[str, tuple[str, ...]] = {"all": ("alice", "bob", "dave")}
+    assert "charter must need as many persons as policy-loosen, so at least 2" in refused(
+        charter(*members, groups=groups, thresholds={Duty.POLICY_LOOSEN: loosen, **needs(Duty.CHARTER, "1 of all")})
+    )
+    check_charter(
+        charter(*members, groups=groups, thresholds={Duty.POLICY_LOOSEN: loosen, **needs(Duty.CHARTER, "2 of all")})
+    )
+
+
+def test_a_charter_that_shortens_a_delay_waits_for_it() -> None:
+    """Shortened or dropped is the same; longer, or another quorum, waits for the charter's own delay only."""
+
+    def loosening(delay_ms: int | None) -> Charter:
+        found = charter(ALICE, BOB, thresholds=needs(Duty.POLICY_LOOSEN, "1 of admins", delay_ms or HOUR_MS))
+        kept = tuple(each for each in found.thresholds if delay_ms or each.duty is not Duty.POLICY_LOOSEN)
+        return dataclasses.replace(found, thresholds=kept)
+
+    old = Rulers(loosening(3 * HOUR_MS))
+    waits = {new: change_delay_ms(old, loosening(new), Duty.CHARTER) for new in (None, 1, 3 * HOUR_MS, 4 * HOUR_MS)}
+    assert waits == {None: 3 * HOUR_MS, 1: 3 * HOUR_MS, 3 * HOUR_MS: 0, 4 * HOUR_MS: 0}
+
+
+def test_break_glass_may_be_dropped_at_once_but_not_shortened() -> None:
+    """A member who has to go may be one too many for it."""
+    with_glass, shorter = (
+        charter(ALICE, BOB, P256, thresholds=needs(Duty.BREAK_GLASS, "2 of admins", hours * HOUR_MS))
+        for hours in (72, 24)
+    )
+    assert change_delay_ms(Rulers(with_glass), charter(ALICE, BOB), Duty.CHARTER) == 0
+    assert change_delay_ms(Rulers(with_glass), shorter, Duty.CHARTER) == 72 * HOUR_MS
 
 
 def test_members_and_groups_have_bounds() -> None:

@@ -63,6 +63,7 @@ def test_there_is_a_story_for_every_rule() -> None:
         "break_glass_bounds",
         "ceremony",
         "charter_change",
+        "charter_shortens_delay",
         "clock_set_back",
         "cryptoperiod",
         "delay",
