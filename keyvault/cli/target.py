@@ -45,7 +45,7 @@ class Target:
     private_key: Path
     timeout_s: float
     log_vkey: str | None
-    """The log key that the deployment's folder pins; None: as the server names it."""
+    """The log key that --vkey-file or the deployment's folder pins; None: as the server names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,7 @@ class Given:
     ca: Path | None
     cert: Path | None
     cert_key: Path | None
+    vkey_file: Path | None
     timeout: float
 
 
@@ -80,6 +81,12 @@ _TARGET_OPTIONS = (
     click.option("--ca", type=_FILE, help="Authority that the server's certificate must come from."),
     click.option("--cert", type=_FILE, help="Our certificate, instead of --as."),
     click.option("--cert-key", type=_FILE, help="The private key of --cert."),
+    click.option(
+        "--vkey-file",
+        envvar="KEYVAULT_VKEY_FILE",
+        type=_FILE,
+        help="The ledger's key, as `keyvault init` printed it. [log.vkey of the deployment]",
+    ),
     click.option("--timeout", type=_SECONDS, default=TIMEOUT_S, show_default=True, help="Seconds, retries included."),
 )
 
@@ -92,7 +99,7 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
-        def with_target(
+        def with_target(  # noqa: PLR0913  one for each option
             *,
             deployment: Path | None,
             identity: str | None,
@@ -101,6 +108,7 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
             ca: Path | None,
             cert: Path | None,
             cert_key: Path | None,
+            vkey_file: Path | None,
             timeout: float,
             **others: object,
         ) -> None:
@@ -112,6 +120,7 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
                 ca=ca,
                 cert=cert,
                 cert_key=cert_key,
+                vkey_file=vkey_file,
                 timeout=timeout,
             )
             wanted = only_with is None or others.pop(only_with)
@@ -293,12 +302,22 @@ def _address(folder: Path) -> str:
 
 
 def _pinned(given: Given) -> str | None:
-    if given.deployment is None or given.address is not None or given.enclave is not None:
-        return None  # another ledger may be meant than that of the folder
+    if given.vkey_file is not None:
+        return _vkey(given.vkey_file)
+    if given.deployment is None:
+        return None
+    if given.enclave not in (None, _text(given.deployment, "enclave", "name")):
+        return None  # another ledger is meant than that of the folder
+    path = given.deployment / VKEY_FILE
+    return _vkey(path) if path.exists() else None  # a folder without it pins nothing
+
+
+def _vkey(path: Path) -> str:
     try:
-        return (given.deployment / VKEY_FILE).read_text().strip()
-    except OSError:
-        return None  # a folder without it pins nothing
+        with path.open("rb") as file:
+            return file.read(limits.NOTE_BYTES_MAX).decode().strip()
+    except (OSError, ValueError) as error:
+        raise UsageProblem(f"{path}: cannot be read as the ledger's key ({error})") from None
 
 
 def _text(folder: Path, section: str, key: str) -> str:

@@ -35,6 +35,9 @@ class Recovered:
 def recover(store: Store) -> Recovered:
     """Fold the whole ledger and compare it with the stored head, the newest checkpoint and the anchor beside it.
 
+    The audit finds more: it judges every signature again, and an approved one that is dated well before what stands
+    before it (``ledger.judge``). A clock that was set forward under load leaves such a date, so no start depends on it.
+
     Raises Corrupt when the bytes are not what was appended or signed: nothing may be signed on top of them.
     """
     head, signed, anchor = store.head(), store.checkpoint(), store.anchor()

@@ -148,8 +148,17 @@ def _check_identity(connection: apsw.Connection, path: Path) -> None:
         raise Corrupt(f"{path} is not a keyvault ledger")
     if connection.pragma("user_version") != SCHEMA_VERSION:
         raise Corrupt(f"{path} has another schema version than {SCHEMA_VERSION}, the one that this build knows")
+    with contextlib.closing(apsw.Connection(":memory:")) as own:
+        own.execute(_SCHEMA)
+        if _tables(connection) != _tables(own):  # without UNIQUE one request could stand twice (I3)
+            raise Corrupt(f"{path}: its tables are not defined as keyvault made them: somebody edited it")
     if (connection.pragma("journal_mode"), connection.pragma("synchronous")) != ("wal", 2):
         raise Corrupt(f"{path} cannot be written durably: WAL with synchronous=FULL is not in force")
+
+
+def _tables(connection: apsw.Connection) -> list[tuple[Any, ...]]:
+    own = "type = 'table' AND name NOT GLOB 'sqlite_*'"  # the others are SQLite's
+    return list(connection.execute(f"SELECT name, sql FROM sqlite_schema WHERE {own} ORDER BY name"))  # noqa: S608  a constant
 
 
 class SqliteStore:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from keyvault.ledger.note import verifier
 from keyvault.v1 import governance_pb2, keys_pb2
 from tests.cli.conftest import carried_out, document_of
 from tests.cli.lying_server import lying_server
@@ -190,11 +191,23 @@ def other_import_key(enclave: keys_pb2.Enclave) -> None:
     enclave.import_public_key = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-@pytest.mark.parametrize("lie", [other_id, other_import_key])
+def other_log(enclave: keys_pb2.Enclave) -> None:
+    key = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    enclave.log_vkey = verifier(enclave.log_vkey.partition("+")[0], key).vkey
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        (other_id, "another enclave than the ledger's first entry"),
+        (other_import_key, "another enclave than the ledger's first entry"),
+        (other_log, "another one is expected"),
+    ],
+)
 def test_the_ledger_proves_for_which_enclave_members_speak(
-    keyvault: Run, desk: Deployment, tmp_path: Path, lie: Callable[[keys_pb2.Enclave], None]
+    keyvault: Run, desk: Deployment, tmp_path: Path, lie: Callable[[keys_pb2.Enclave], None], reason: str
 ) -> None:
-    """A server that claims another id, or a key of its own to wrap secrets under, gets neither statement nor secret."""
+    """A server that claims another id or log than is pinned, or its own key to wrap secrets under, gets nothing."""
     secret = tmp_path / "secret"
     secret.write_text("an exchange's secret of some length\n")
     secret.chmod(0o600)
@@ -202,7 +215,7 @@ def test_the_ledger_proves_for_which_enclave_members_speak(
         target = ("--target", f"127.0.0.1:{liar.port}", "--member", "alice")
         result = keyvault("key", "import", "stolen", "--secret-file", str(secret), *target)
     assert result.exit_code != 0
-    assert "another enclave than the ledger's first entry" in result.stderr
+    assert reason in result.stderr
     assert liar.cast == []
 
 

@@ -141,6 +141,19 @@ def test_a_file_of_another_kind_is_not_a_ledger(tmp_path: Path) -> None:
     assert text.read_bytes().startswith(b"this is not")
 
 
+@pytest.mark.parametrize("unique", ["", "UNIQUE COLLATE NOCASE"])
+def test_a_table_without_its_unique_index_is_refused(tmp_path: Path, unique: str) -> None:
+    """I3: whoever makes the table anew so that one request key can stand twice gets no server for it."""
+    path = tmp_path / "ledger.db"
+    open_store(path, create=True).close()
+    connection = apsw.Connection(str(path))
+    connection.execute("DROP TABLE entries")
+    connection.execute(f"CREATE TABLE entries (idx INTEGER PRIMARY KEY, request_key BLOB {unique}, body BLOB NOT NULL)")
+    connection.close()
+    with pytest.raises(Corrupt, match="not defined as keyvault made them"):
+        open_store(path, create=False)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
