@@ -57,7 +57,8 @@ def verify(
 ) -> None:
     """Verify a database file or an export at PATH, offline: recompute everything, trust nothing.
 
-    Ends with 1 and says exactly what is wrong if anything is. Without the log's key from elsewhere a ledger that was
+    Every payload is decoded again here, and has to do what the entry says. Ends with 1 and says exactly what is wrong
+    if anything is. Without the log's key from elsewhere a ledger that was
     replaced as a whole, genesis included, looks right; without a checkpoint kept elsewhere, one whose end was cut.
 
     \b
@@ -69,7 +70,7 @@ def verify(
     if key is None:
         say("No --log-vkey: this checks the ledger against itself only. Pin the key that `keyvault init` printed.")
     kept = archive.read_note(checkpoint) if checkpoint else None
-    found = archive.audit(path, log_vkey=key, kept=kept)
+    found = archive.audit(path, log_vkey=key, kept=kept, read=intents.parse)
     emit({**_plain(report.as_json(found)), "log_vkey_expected": key}, lambda: report.summary(found))
     if not found.ok:
         context.exit(Exit.REFUSED)

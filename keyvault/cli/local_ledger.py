@@ -3,6 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
+from keyvault import intents
 from keyvault.cli.exits import AuditProblem
 from keyvault.client.results import Remark
 from keyvault.core.apply import apply
@@ -20,7 +21,7 @@ def fold(path: Path, *, log_vkey: str | None) -> State:
 
     Raises AuditProblem, Unreadable.
     """
-    report = archive.audit(path, log_vkey=log_vkey)
+    report = archive.audit(path, log_vkey=log_vkey, read=intents.parse)
     if not report.ok:
         raise AuditProblem(f"{path}: {report.problems[0].sentence}; nothing in it is believed")
     state = State.empty()

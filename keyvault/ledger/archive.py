@@ -19,6 +19,7 @@ from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.ledger.checkpoint import parse_checkpoint, parse_decimal
 from keyvault.ledger.errors import Unreadable
+from keyvault.ledger.judge import Reader
 from keyvault.ledger.merkle import BLOCK_LEAVES, leaf_hash
 from keyvault.ledger.note import parse_note
 from keyvault.ledger.report import Problem, Report
@@ -66,14 +67,20 @@ def open_archive(path: Path) -> Archive:
     raise Unreadable(f"{path} is neither a ledger's database file nor an export folder")
 
 
-def audit(path: Path, *, log_vkey: str | None = None, kept: bytes | None = None) -> Report:
+def audit(path: Path, *, log_vkey: str | None = None, kept: bytes | None = None, read: Reader | None = None) -> Report:
     """Return the full audit of a database file or an export folder; raise Unreadable, or Malformed for the key.
 
-    ``kept`` is the note of a checkpoint that the auditor kept. Of a ledger in use: read before this is called.
+    ``kept`` is the note of a checkpoint that the auditor kept; ``read`` decodes payloads again. Of a
+    ledger in use: read before this is called.
     """
     with contextlib.closing(open_archive(path)) as archive:
         report = verify_rows(
-            archive.rows(), archive.checkpoints, expected_vkey=log_vkey, expected_head=archive.head, kept=kept
+            archive.rows(),
+            archive.checkpoints,
+            expected_vkey=log_vkey,
+            expected_head=archive.head,
+            kept=kept,
+            read=read,
         )
         return replace(report, problems=(*report.problems, *archive.problems()))
 

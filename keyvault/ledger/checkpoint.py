@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, parse_enclave_name
+from keyvault.ledger.errors import Unproven
 from keyvault.ledger.merkle import HASH_BYTES
 from keyvault.ledger.note import (
     SIGNATURE_BYTES,
@@ -17,6 +18,7 @@ from keyvault.ledger.note import (
     decode_base64,
     format_note,
     open_note,
+    parse_note,
     verifier,
 )
 
@@ -91,3 +93,13 @@ def parse_decimal(field: str, text: str) -> int:
     if int(text) >= 1 << 63:
         raise Malformed(field, f"{text} does not fit 63 bits")
     return int(text)
+
+
+def same_key_other_name(own: Verifier, note: bytes) -> Verifier | None:
+    """Return the key under the name that the note uses, if it signed the note."""
+    try:
+        named = verifier(parse_note(note).signatures[0].name, own.public_key)
+        open_checkpoint(note, named)
+    except (Malformed, Unproven):
+        return None
+    return named

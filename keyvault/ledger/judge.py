@@ -1,10 +1,12 @@
 """Judge a recorded signature again: would the policy in force have allowed what the fact says was decided?"""
 
+from collections.abc import Callable
+
 from keyvault.core import limits
-from keyvault.core.errors import Refused
+from keyvault.core.errors import Malformed, Refused
 from keyvault.core.events import Event, SignatureIssued
 from keyvault.core.ids import KeyId, UnixMillis
-from keyvault.core.intent import Intent, PayloadKind
+from keyvault.core.intent import Intent, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import CompiledPolicy
 
@@ -15,6 +17,23 @@ ALGORITHMS = {
     PayloadKind.RAW_DIGEST: frozenset({KeyAlgorithm.SECP256K1, KeyAlgorithm.P256}),
 }
 """Keys that make a useful signature, as keyvault.intents says, which an auditor does not need to have."""
+
+
+Reader = Callable[[Payload], Intent]
+"""What decodes payloads: ``keyvault.intents.parse``, which this package does not know. Raises Malformed."""
+
+
+def misread(event: SignatureIssued, read: Reader) -> str | None:
+    """Return what is wrong with what the fact says that its payload means, in words, or None."""
+    try:
+        intent = read(event.request.payload)
+    except Malformed as error:
+        return f"its payload cannot be decoded: {error}"
+    if intent.signing_input != event.signing_input:
+        return "what was signed is not what its payload says"
+    if (intent.effects, intent.completeness) != (event.effects, event.completeness):
+        return "its payload does something else than the entry says"
+    return None
 
 
 def misjudged(rules: CompiledPolicy, key: KeyId, algorithm: KeyAlgorithm, event: SignatureIssued) -> str | None:

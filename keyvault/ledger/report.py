@@ -23,8 +23,8 @@ class Report:
 
     ``folded`` counts the entries that were replayed: fewer than ``entries`` after an entry that does not follow.
     ``covered`` is the size of the newest checkpoint that agrees with the entries; later ones rest on nothing yet.
-    ``unverifiable`` counts HMAC signatures: nobody without the secret can check them. ``power`` is what
-    members decided.
+    ``unverifiable`` counts HMAC signatures: nobody without the secret can check them. ``payloads_decoded``: whether
+    what signatures do was decoded again; else it is the server's word. ``power`` is what members decided.
     """
 
     origin: str
@@ -36,6 +36,7 @@ class Report:
     facts: tuple[tuple[str, int], ...]
     signatures_verified: int
     unverifiable: int
+    payloads_decoded: bool
     refusals: int
     power: Power
     checkpoints_verified: int
@@ -61,6 +62,7 @@ def as_json(report: Report) -> dict[str, object]:
         "facts": dict(report.facts),
         "signatures_verified": report.signatures_verified,
         "signatures_unverifiable": report.unverifiable,
+        "payloads_decoded": report.payloads_decoded,
         "refusals": report.refusals,
         "proposals": report.power.proposals,
         "ballots": report.power.ballots,
@@ -84,12 +86,18 @@ def _problem(problem: Problem) -> dict[str, object]:
 def summary(report: Report) -> str:
     """Return the report for people."""
     coverage = f"the newest covers {report.covered} entries, {report.entries - report.covered} are not covered yet"
+    decoded = (
+        "decoded again, to hold what every signature is said to do against it"
+        if report.payloads_decoded
+        else "not decoded: what signatures do is the server's word (`keyvault audit verify` decodes them)"
+    )
     lines = [
         f"ledger        {report.origin or 'unknown'}",
         f"log key       {report.log_vkey or 'unknown'}",
         f"entries       {report.entries} ({report.folded} replayed), root {report.root.hex()}",
         f"checkpoints   {report.checkpoints_verified} verified; {coverage}",
         f"signatures    {report.signatures_verified} verified, {report.unverifiable} HMAC (need the secret to check)",
+        f"payloads      {decoded}",
         f"refusals      {report.refusals}",
         f"proposals     {report.power.proposals}, {report.power.ballots} ballots",
         f"members       {report.power.envelopes_verified} signatures on proposals and ballots, every one verified",

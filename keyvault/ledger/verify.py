@@ -9,9 +9,9 @@ nobody changes unnoticed; between the last two that agree and do not agree lies 
 that no checkpoint covers is not genuine. What was cut off together with its checkpoints is found only by a checkpoint
 that was kept elsewhere.
 
-Not looked at: whether ``signing_input`` and the effects are what the payload means (that needs the decoders of
-keyvault.intents; a raw digest is compared), limits over windows (what else was under way at the decision is not
-recorded), and HMAC signatures (that needs the secret).
+Whether ``signing_input`` and the effects are what the payload means is looked at where the decoders of
+keyvault.intents are given; without them only a raw digest is compared. Not looked at: limits over windows (what else
+was under way at the decision is not recorded), and HMAC signatures (that needs the secret).
 
 Memory: a request key for each entry, about 120 bytes.
 """
@@ -37,10 +37,10 @@ from keyvault.ledger import checkpoint
 from keyvault.ledger.checkpoint import Checkpoint
 from keyvault.ledger.codec import decode, key_of
 from keyvault.ledger.errors import Unproven
-from keyvault.ledger.judge import dated_back, misjudged
+from keyvault.ledger.judge import Reader, dated_back, misjudged, misread
 from keyvault.ledger.kept import KeptCheckpoint
 from keyvault.ledger.merkle import BLOCK_LEAVES, Tree, leaf_hash
-from keyvault.ledger.note import Verifier, parse_note, parse_vkey, verifier
+from keyvault.ledger.note import Verifier, parse_vkey, verifier
 from keyvault.ledger.report import Problem, Report
 from keyvault.ledger.signatures import verify_signature
 from keyvault.ledger.tally import Tally
@@ -69,17 +69,25 @@ def verify(
     expected_vkey: str | None = None,
     expected_head: tuple[int, bytes] | None = None,
     kept: bytes | None = None,
+    read: Reader | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Return what an audit of these entries and of (size, note) checkpoints finds.
 
     ``expected_vkey`` is the log key that the auditor was given by another way than the ledger; ``expected_head`` is a
-    (size, root) that the entries must have; ``kept`` is the note of a checkpoint that the auditor kept. Raises
-    Malformed if ``expected_vkey`` is no key; never for what is wrong with the ledger.
+    (size, root) that the entries must have; ``kept`` is the note of a checkpoint that the auditor kept; ``read``
+    decodes payloads again: without it, what a signature does is the server's word. Raises Malformed if
+    ``expected_vkey`` is no key; never for what is wrong with the ledger.
     """
     rows = (Row(index=index, body=body) for index, body in enumerate(entries))
     return verify_rows(
-        rows, checkpoints, expected_vkey=expected_vkey, expected_head=expected_head, kept=kept, progress=progress
+        rows,
+        checkpoints,
+        expected_vkey=expected_vkey,
+        expected_head=expected_head,
+        kept=kept,
+        read=read,
+        progress=progress,
     )
 
 
@@ -90,6 +98,7 @@ def verify_rows(
     expected_vkey: str | None = None,
     expected_head: tuple[int, bytes] | None = None,
     kept: bytes | None = None,
+    read: Reader | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Like ``verify`` for entries that know their place. Corrupt from ``rows`` is a problem, and the end of them."""
@@ -97,6 +106,7 @@ def verify_rows(
         checkpoints,
         parse_vkey(expected_vkey) if expected_vkey else None,
         None if kept is None else KeptCheckpoint(kept),
+        read,
     )
     try:
         for row in rows:
@@ -110,23 +120,18 @@ def verify_rows(
     return audit.report()
 
 
-def _same_key_other_name(own: Verifier, note: bytes) -> Verifier | None:
-    """Return the key under the name that the note uses, if it signed the note."""
-    try:
-        named = verifier(parse_note(note).signatures[0].name, own.public_key)
-        checkpoint.open_checkpoint(note, named)
-    except (Malformed, Unproven):
-        return None
-    return named
-
-
 class _Audit:
     """An audit under way: a replay of the facts, and a tree that is compared with the checkpoints."""
 
     def __init__(
-        self, checkpoints: Iterable[tuple[int, bytes]], expected: Verifier | None, kept: KeptCheckpoint | None
+        self,
+        checkpoints: Iterable[tuple[int, bytes]],
+        expected: Verifier | None,
+        kept: KeptCheckpoint | None,
+        read: Reader | None,
     ) -> None:
         self.size = 0
+        self._payload_reader = read
         self._expected = expected
         self._kept = kept
         self._key = expected
@@ -237,6 +242,8 @@ class _Audit:
         key, _ = split_key_name(event.request.key)
         algorithm, public_key = self._keys[key, event.key_version]
         wrong = misjudged(self._state.rules, key, algorithm, event)
+        if not wrong and self._payload_reader:
+            wrong = misread(event, self._payload_reader)
         if wrong:
             self.add(index, f"entry {index}: {wrong}")
         try:
@@ -259,7 +266,7 @@ class _Audit:
         try:
             checkpoint.open_checkpoint(note, own)
         except (Malformed, Unproven):
-            named = _same_key_other_name(own, note)
+            named = checkpoint.same_key_other_name(own, note)
             self._key = named or own
             what = (
                 f"is signed by the same key and names the ledger {named.name}" if named else "does not verify under it"
@@ -383,6 +390,7 @@ class _Audit:
             covered=self._covered,
             facts=tuple(sorted(self._tally.facts.items())),
             signatures_verified=self._counts["signatures"],
+            payloads_decoded=self._payload_reader is not None,
             unverifiable=self._counts["unverifiable"],
             refusals=self._counts["refusals"],
             power=self._tally.power(),

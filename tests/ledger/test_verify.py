@@ -67,6 +67,7 @@ def test_a_genuine_ledger_has_nothing_wrong() -> None:
         ),
         signatures_verified=32,
         unverifiable=10,
+        payloads_decoded=False,
         refusals=5,
         power=Power(
             proposals=13,

@@ -6,14 +6,15 @@ import pytest
 
 from keyvault import intents
 from keyvault.core.events import SignatureIssued
-from keyvault.core.intent import Payload, PayloadKind
+from keyvault.core.intent import Operation, Payload, PayloadKind
+from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.ledger.codec import encode
 from keyvault.ledger.judge import ALGORITHMS
 from keyvault.ledger.report import Problem, Report
 from keyvault.ledger.verify import verify
 from tests.intents.building import TIME, dynamic_fee, mail, request, transaction, typed_data
 from tests.ledger.ledgers import RULE, Ledger, sample, secp256k1_key
-from tests.worlds import OTHER_BOT
+from tests.worlds import BOT, OTHER_BOT
 
 GOOD = sample(4)
 
@@ -66,6 +67,60 @@ def test_a_decision_is_judged_by_the_policy_of_its_time() -> None:
     assert verify(ledger.entries, ledger.checkpoints).ok
     index = ledger.add(ledger.issued("k1"))
     assert _first(verify(ledger.entries, ledger.checkpoints)).index == index
+
+
+def _said_to_send(wei: int, *, signed: bytes | None = None) -> Ledger:
+    """Return a ledger with a signature over a transfer of 1.5 ether, of which the entry says that it sends ``wei``."""
+    ledger = Ledger()
+    ledger.start()
+    key = secp256k1_key()
+    ledger.create_key("k1", key)
+    small = Rule(
+        id="small",
+        verdict=Verdict.ALLOW,
+        keys=frozenset({"k1"}),
+        principals=frozenset({BOT}),
+        kinds=frozenset({PayloadKind.EVM_TRANSACTION}),
+        operations=frozenset({Operation.TRANSFER}),
+        chains=ANY,
+        destinations=ANY,
+        amount_max=wei,
+        fee_max=10**18,
+    )
+    ledger.publish_policy(small)
+    payload = transaction(dynamic_fee(value=(15 * 10**17).to_bytes(8)))
+    intent = intents.parse(payload)
+    good = ledger.issued("k1")
+    ledger.add(
+        replace(
+            good,
+            request=replace(good.request, payload=payload),
+            signing_input=signed or intent.signing_input,
+            effects=(replace(intent.effects[0], amount=wei),),
+            completeness=intent.completeness,
+            rules=("small",),
+            signature=key.sign(signed or intent.signing_input),
+        )
+    )
+    ledger.sign_checkpoint()
+    return ledger
+
+
+def test_what_a_payload_does_is_decoded_again() -> None:
+    """A leader that says 0.1 ether of a transfer of 1.5, under a rule that allows 0.1, is found out by the bytes."""
+    lie = _said_to_send(10**17)
+    assert verify(lie.entries, lie.checkpoints).ok, "without decoders what it sends is the server's word"
+    found = verify(lie.entries, lie.checkpoints, read=intents.parse)
+    assert "its payload does something else than the entry says" in _first(found).sentence
+    truth = _said_to_send(15 * 10**17)
+    assert verify(truth.entries, truth.checkpoints, read=intents.parse).ok
+
+
+def test_what_was_signed_is_what_the_payload_says() -> None:
+    """A genuine signature over other bytes than those that the entry shows is found, too."""
+    other = _said_to_send(15 * 10**17, signed=b"?" * 32)
+    found = verify(other.entries, other.checkpoints, read=intents.parse)
+    assert "what was signed is not what its payload says" in _first(found).sentence
 
 
 def test_the_auditor_knows_which_keys_fit_which_payload() -> None:
