@@ -57,9 +57,9 @@ def verify(
 ) -> None:
     """Verify a database file or an export at PATH, offline: recompute everything, trust nothing.
 
-    Every payload is decoded again here, and has to do what the entry says. Ends with 1 and says exactly what is wrong
-    if anything is. Without the log's key from elsewhere a ledger that was
-    replaced as a whole, genesis included, looks right; without a checkpoint kept elsewhere, one whose end was cut.
+    Every payload is decoded again here, and has to do what its entry says. Ends with 1 and says exactly what is wrong
+    if anything is. Without the log's key from elsewhere a ledger that was replaced as a whole, genesis included, looks
+    right; without a checkpoint kept elsewhere, one whose end was cut.
 
     \b
     Example:

@@ -27,6 +27,8 @@ VKEY_FILE = "log.vkey"
 TIMEOUT_S = 15.0
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  names of addresses, nothing listens here
+_VOICES = ("admin", "approver")
+"""Roles under which a member may have a certificate of their own; what they may do with it, the server says."""
 _SECONDS = click.FloatRange(min=0, max=3_600, min_open=True)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -269,7 +271,7 @@ def _credential(given: Given, roles: tuple[str, ...], member: MemberName | None)
         certificate = folder / f"{given.identity.replace('/', '-', 1)}.crt"
         if not certificate.is_file():
             raise UsageProblem(f"{certificate} is not there; `keyvault cert issue {given.identity}` makes it")
-    elif own := [path for role in roles if (path := folder / f"{role}-{member}.crt").is_file()]:
+    elif own := [path for role in (*roles, *_VOICES) if (path := folder / f"{role}-{member}.crt").is_file()]:
         certificate = own[0]
     else:
         role = next((role for role in roles if any(folder.glob(f"{role}-*.crt"))), roles[0])

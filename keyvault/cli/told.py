@@ -90,7 +90,7 @@ def standing(proposal: Proposal) -> str:
         case Outcome.EXPIRED:
             return "expired"
         case Outcome.VOID:
-            return "void: policy or charter changed"
+            return "void: policy or charter changed, or its request was refused"
         case Outcome.OPEN:
             return "open" if proposal.approved_at is None else "approved, not carried out yet"
 

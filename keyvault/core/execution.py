@@ -208,6 +208,8 @@ def _freeze(state: State, proposal: Proposal, at: UnixMillis) -> FreezeChanged:
         raise _mismatch(f"{scope} {name} is {'frozen already' if freezing else 'not frozen'}".replace("  ", " "))
     if scope is FreezeScope.KEY and KeyId(name) not in state.keys:
         raise Refused(Reason.KEY_NOT_FOUND, f"enclave {state.enclave} has no key {name}")
+    if freezing and scope is not FreezeScope.ENCLAVE and len(state.frozen) >= limits.FREEZES_MAX:
+        raise _mismatch(f"{limits.FREEZES_MAX} things are frozen, which is the most: freeze the enclave, or lift some")
     return FreezeChanged(
         at=at,
         epoch=state.epoch,

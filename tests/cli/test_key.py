@@ -69,6 +69,8 @@ def test_a_key_is_disabled_alone_and_enabled_together(keyvault: Run) -> None:
     disabled = carried_out(keyvault("key", "disable", "turned", "--json"))
     assert disabled["key"]["state"] == "DISABLED"
     assert keyvault("key", "disable", "turned").exit_code == 1
+    by_carol = keyvault("key", "disable", "turned", "--member", "carol", "--json")
+    assert "STATE_MISMATCH" in by_carol.stderr, "an approver is let in by her own certificate, without --as"
     refused = keyvault("sign", "digest", "--key", "turned", "0x" + "11" * 32)
     assert refused.exit_code == 1
     assert "Refused (KEY_NOT_ACTIVE)" in refused.stderr

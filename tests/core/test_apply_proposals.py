@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from keyvault.core import limits
 from keyvault.core.decide import decide_proposal
 from keyvault.core.errors import Reason, Refused
 from keyvault.core.events import (
@@ -133,6 +134,18 @@ def test_a_freeze_stands_for_its_scope_and_name() -> None:
         (FreezeScope.PRINCIPAL, BOT),
         (FreezeScope.VENUE, "binance"),
     }
+
+
+def test_freezes_have_a_bound_that_leaves_the_enclave() -> None:
+    """I9: one member cannot fill the state with freezes, and the whole enclave can be stopped all the same."""
+    world = _world()
+    for number in range(limits.FREEZES_MAX):
+        world.propose(Action.FREEZE, {"scope": "principal", "name": f"{BOT}-{number}"})
+    with pytest.raises(Refused, match=f"{limits.FREEZES_MAX} things are frozen") as full:
+        world.propose(Action.FREEZE, {"scope": "principal", "name": BOT})
+    assert full.value.reason is Reason.STATE_MISMATCH
+    world.propose(Action.FREEZE, {"scope": "enclave", "name": ""})
+    assert len(world.state.frozen) == limits.FREEZES_MAX + 1
 
 
 def test_a_plan_is_made_before_anybody_is_asked() -> None:
