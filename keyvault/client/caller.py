@@ -12,6 +12,7 @@ from keyvault.client.retry import Timing
 from keyvault.client.transport import Transport
 from keyvault.core.charter import Duty
 from keyvault.core.errors import Malformed
+from keyvault.core.events import Genesis
 from keyvault.core.ids import parse_enclave_name
 
 
@@ -55,6 +56,7 @@ class Caller:
             raise invalid(error) from None
         self._log_vkey = expected_log_vkey
         self._enclave_id = expected_enclave_id
+        self._genesis: Genesis | None = None
         self._charter_version = 0
         self._delays: Mapping[Duty, int] = {}
         self.transport = Transport(

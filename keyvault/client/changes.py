@@ -43,7 +43,8 @@ class Changes(Governance):
 
         Raises Denied if the signer may not ask, PreconditionFailed if it does not fit the state, policy or time.
         """
-        enclave = await self.proven_enclave()
+        stops = DUTIES.get(action) in AT_ONCE  # only stops things, wherever it ends up, and must not wait for a proof
+        enclave = await (self.get_enclave() if stops else self.proven_enclave())
         if DUTIES.get(action) not in AT_ONCE and self._charter_version != enclave.charter_version:
             await self.get_charter()  # for the delay that the proposal must outlive
         statement = self.make_statement(enclave, action, parameters, requester=signer.member, life_ms=life_ms)

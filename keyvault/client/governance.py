@@ -20,7 +20,7 @@ from keyvault.core import limits
 from keyvault.core.apply import enclave_id_of
 from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.charter import Duty
-from keyvault.core.errors import Malformed
+from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Genesis
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import DUTIES, Action, FreezeScope, Statement
@@ -68,20 +68,28 @@ class Governance(Caller):
         members pin, proves the entry. Raises SignatureMismatch.
         """
         enclave = await self.get_enclave()
-        request = audit_pb2.GetInclusionProofRequest(parent=self._parent, index=0)
-        message = await self.transport.call(self.transport.audit.GetInclusionProof, request)
-        try:
-            key = parse_vkey(enclave.log_vkey)
-            index, _ = verify_proof(message.proof.encode(), message.entry, key)
-            first = decode(message.entry)
-        except (Unproven, Malformed) as error:
-            raise SignatureMismatch(f"the ledger's first entry is not proven: {error}") from None
-        if index or not isinstance(first, Genesis) or first.log_public_key != key.public_key:
-            raise SignatureMismatch("the ledger's first entry is not the genesis of this log's key")
+        await self._check_genesis(enclave)
+        return enclave
+
+    async def _check_genesis(self, enclave: EnclaveInfo) -> Genesis:
+        first = self._genesis = self._genesis or await self._proven_genesis(enclave.log_vkey)
         said = (enclave.enclave_id, enclave.import_public_key, self.enclave)
         if said != (enclave_id_of(first), first.import_public_key, first.enclave):
             raise SignatureMismatch("the server describes another enclave than the ledger's first entry does")
-        return enclave
+        return first
+
+    async def _proven_genesis(self, log_vkey: str) -> Genesis:
+        request = audit_pb2.GetInclusionProofRequest(parent=self._parent, index=0)
+        message = await self.transport.call(self.transport.audit.GetInclusionProof, request)
+        try:
+            key = parse_vkey(log_vkey)
+            index, _ = verify_proof(message.proof.encode(), message.entry, key)
+            first = decode(message.entry)
+        except (Unproven, Malformed, Corrupt) as error:
+            raise SignatureMismatch(f"the ledger's first entry is not proven: {error}") from None
+        if index or not isinstance(first, Genesis) or first.log_public_key != key.public_key:
+            raise SignatureMismatch("the ledger's first entry is not the genesis of this log's key")
+        return first
 
     async def get_key(self, key: str) -> Key:
         """Return one key: the primary version, or the one that is named."""
@@ -245,7 +253,14 @@ class Governance(Caller):
         return self._same(self._proposal(message), payload)
 
     async def cast(self, proposal: Proposal, voice: Voice, signer: MemberSigner) -> Proposal:
-        """Say something to a proposal as this member; return it as it then is."""
+        """Say something to a proposal as this member; return it as it then is.
+
+        A yes is given only to a proposal of the enclave that the ledger's first entry proves: SignatureMismatch.
+        """
+        if voice is Voice.APPROVE:
+            first = self._genesis or await self._check_genesis(await self.get_enclave())
+            if proposal.said.enclave_id != enclave_id_of(first).hex():
+                raise SignatureMismatch(f"the proposal is for enclave {proposal.said.enclave_id}, this is another one")
         request = governance_pb2.CastBallotRequest(
             name=proposal.name,
             voice=wire.VOICES.numbers[voice],

@@ -211,11 +211,14 @@ def test_the_ledger_proves_for_which_enclave_members_speak(
     secret = tmp_path / "secret"
     secret.write_text("an exchange's secret of some length\n")
     secret.chmod(0o600)
+    name = proposed(keyvault, f"for-{lie.__name__.replace('_', '-')}")
     with lying_server(desk, lambda _: None, lie) as liar:
         target = ("--target", f"127.0.0.1:{liar.port}", "--member", "alice")
-        result = keyvault("key", "import", "stolen", "--secret-file", str(secret), *target)
-    assert result.exit_code != 0
-    assert reason in result.stderr
+        imported = keyvault("key", "import", "stolen", "--secret-file", str(secret), *target)
+        approved = keyvault("approve", name, "--yes", *target[:2], "--member", "bob")
+    for result in (imported, approved):
+        assert result.exit_code != 0
+        assert reason in result.stderr
     assert liar.cast == []
 
 

@@ -143,7 +143,7 @@ async def test_lies_in_a_watch_and_a_ballot(server: ScriptedServer, lie: Callabl
             await anext(client.watch_proposal(honest.name))
         server.governance.script.append(lie)
         with pytest.raises(sdk.SignatureMismatch):
-            await client.cast(honest, Voice.APPROVE, BOB)
+            await client.cast(honest, Voice.REJECT, BOB)
 
 
 @pytest.mark.parametrize("name", ["facts_sha256", "kind", "payload_sha256", "words_sha256"])
@@ -243,10 +243,19 @@ async def test_watch_gives_up(server: ScriptedServer, time: Time) -> None:
             await anext(client.watch_proposal(name))
 
 
+async def test_no_yes_without_proof_of_the_enclave(server: ScriptedServer) -> None:
+    """A server that shows no first entry gets no approval, however the proposal was read; a no needs no proof."""
+    async with server.client() as client:
+        shown = await client.get_proposal(server.governance.proposal.name)
+        with pytest.raises(sdk.KeyvaultRpcError, match="UNIMPLEMENTED"):
+            await client.cast(shown, Voice.APPROVE, BOB)
+        assert await client.cast(shown, Voice.REJECT, BOB) == shown
+
+
 async def test_ballot_is_asked_again(server: ScriptedServer, time: Time) -> None:
     """A ballot that could not be cast now is cast again: the same word is the same ballot."""
     async with server.client(time=time) as client:
         shown = await client.get_proposal(server.governance.proposal.name)
         server.governance.script.extend((UNAVAILABLE, UNAVAILABLE))
-        assert await client.cast(shown, Voice.APPROVE, BOB) == shown
+        assert await client.cast(shown, Voice.REJECT, BOB) == shown
     assert time.slept == [0.15, 0.2]
