@@ -14,7 +14,7 @@ from keyvault.cli.exits import AuditProblem, Exit, UsageProblem
 from keyvault.cli.narrate import Line, narrate
 from keyvault.cli.output import JsonValue, emit, hexed, json_option, printable, printable_lines, say, table, time_text
 from keyvault.cli.session import call
-from keyvault.cli.target import Target, target_options
+from keyvault.cli.target import Target, read_vkey, target_options
 from keyvault.client import AsyncClient
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed, NotFound
@@ -31,7 +31,6 @@ from keyvault.secretfile import write_new_file
 
 _PATH = click.Path(path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
-_VKEY_BYTES_MAX = 1_024
 
 
 @click.group()
@@ -66,7 +65,7 @@ def verify(
       keyvault audit verify ./desk/ledger.db --vkey-file ./log.vkey --checkpoint ./ledger.db.checkpoint
     """  # noqa: D301  as above
     _check_there(path)
-    key = log_vkey or (_read_vkey(vkey_file) if vkey_file else None)
+    key = log_vkey or (read_vkey(vkey_file) if vkey_file else None)
     if key is None:
         say("No --log-vkey: this checks the ledger against itself only. Pin the key that `keyvault init` printed.")
     kept = archive.read_note(checkpoint) if checkpoint else None
@@ -167,7 +166,7 @@ def check_proof(proof_file: Path, entry_file: Path, log_vkey: str | None, vkey_f
     Example:
       keyvault audit check-proof 7.tlog-proof 7.entry --vkey-file ./log.vkey
     """  # noqa: D301  as above
-    key = log_vkey or (_read_vkey(vkey_file) if vkey_file else None)
+    key = log_vkey or (read_vkey(vkey_file) if vkey_file else None)
     if key is None:
         raise UsageProblem("a proof shows nothing without the log's key: give --log-vkey or --vkey-file")
     entry = _read(entry_file, limits.ENTRY_BYTES_MAX)
@@ -234,7 +233,7 @@ def check_evidence(file: Path, log_vkey: str | None, vkey_file: Path | None) -> 
     Example:
       keyvault audit check-evidence key.json --vkey-file ./log.vkey
     """  # noqa: D301  as above
-    key = log_vkey or (_read_vkey(vkey_file) if vkey_file else None)
+    key = log_vkey or (read_vkey(vkey_file) if vkey_file else None)
     if key is None:
         raise UsageProblem("evidence shows nothing without the log's key: give --log-vkey or --vkey-file")
     found = verify_evidence(_read(file, limits.EVIDENCE_BYTES_MAX), note.parse_vkey(key))
@@ -336,10 +335,6 @@ def _short(who: str) -> str:
 def _check_there(path: Path) -> None:
     if not path.exists():
         raise NotFound(f"{path}: there is no such file or folder")
-
-
-def _read_vkey(path: Path) -> str:
-    return _read(path, _VKEY_BYTES_MAX).decode("utf-8", "replace").strip()
 
 
 def _read(path: Path, bytes_max: int) -> bytes:

@@ -223,6 +223,15 @@ def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = No
     )
 
 
+def read_vkey(path: Path) -> str:
+    """Return the log key that a file such as ``log.vkey`` holds, verified by nobody yet; raise UsageProblem."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limits.NOTE_BYTES_MAX).decode().strip()
+    except (OSError, ValueError) as error:
+        raise UsageProblem(f"{path}: cannot be read as the ledger's key ({error})") from None
+
+
 def resolve_member(deployment: Path | None, name: str | None, reference: str | None) -> ChosenMember:
     """Return who signs; a key file is named after its member. Raise UsageProblem where that is not clear."""
     if reference is not None:
@@ -305,21 +314,13 @@ def _address(folder: Path) -> str:
 
 def _pinned(given: Given) -> str | None:
     if given.vkey_file is not None:
-        return _vkey(given.vkey_file)
+        return read_vkey(given.vkey_file)
     if given.deployment is None:
         return None
     if given.enclave not in (None, _text(given.deployment, "enclave", "name")):
         return None  # another ledger is meant than that of the folder
     path = given.deployment / VKEY_FILE
-    return _vkey(path) if path.exists() else None  # a folder without it pins nothing
-
-
-def _vkey(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(limits.NOTE_BYTES_MAX).decode().strip()
-    except (OSError, ValueError) as error:
-        raise UsageProblem(f"{path}: cannot be read as the ledger's key ({error})") from None
+    return read_vkey(path) if path.exists() else None  # a folder without it pins nothing
 
 
 def _text(folder: Path, section: str, key: str) -> str:
