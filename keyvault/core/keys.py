@@ -15,6 +15,7 @@ class KeyAlgorithm(StrEnum):
     P256 = "P256"
     ED25519 = "ED25519"
     HMAC_SHA256 = "HMAC_SHA256"
+    HMAC_SHA512 = "HMAC_SHA512"
 
 
 class KeyState(StrEnum):
