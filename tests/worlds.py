@@ -238,4 +238,4 @@ def digest_request(
 def request(request_id: str, payload: Payload, *, key: str = "signer", principal: Principal = BOT) -> RequestSignature:
     """Return a parsed request."""
     asked = SignatureRequest(request_id=RequestId(request_id), principal=principal, key=key, payload=payload)
-    return RequestSignature(request=asked, intent=intents.parse(payload))
+    return RequestSignature(request=asked, intent=intents.parse(payload, intents.ANYBODY))

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in sys.stdin:
         name, seconds = line.split()
         kind = Kind(name)
-        message = intents.parse(sample(kind)).signing_input
+        message = intents.parse(sample(kind), intents.ANYBODY).signing_input
         rate = _rate(session, objects[kind], ALGORITHMS[kind], message, float(seconds))
         sys.stdout.write(f"{rate:.1f}\n")
         sys.stdout.flush()

@@ -33,6 +33,7 @@ from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
+from keyvault.ledger.wire_payload import part_names
 
 TYPED_CHARS = 4
 """Digits of the short name that are typed to confirm: nobody types them without having looked."""
@@ -158,17 +159,30 @@ def _subject(subject: SignatureSubject, *, whole: bool) -> str:
     return "\n".join(lines)
 
 
+_BINARY = frozenset(
+    {
+        PayloadKind.EVM_TRANSACTION,
+        PayloadKind.EVM_AUTHORIZATION,
+        PayloadKind.SOLANA_MESSAGE,
+        PayloadKind.BITCOIN_PSBT,
+        PayloadKind.COSMOS_SIGN_DOC,
+        PayloadKind.RAW_DIGEST,
+    }
+)
+"""Kinds whose first part is not text."""
+
+
 def _payload_text(subject: SignatureSubject) -> str:
     """Return text payloads as text and others as hex."""
-    kind, parts = subject.payload.kind, subject.payload.parts
-    match kind:
-        case PayloadKind.TYPED_DATA:
-            return parts[0].decode("utf-8", "backslashreplace")
-        case PayloadKind.BINANCE_REST:
-            query, body = (part.decode("utf-8", "backslashreplace") for part in parts)
-            return f"query: {query}\nbody: {body}"
-        case PayloadKind.EVM_TRANSACTION | PayloadKind.RAW_DIGEST:
-            return hexed(parts[0])
+    parts = subject.payload.parts
+    if subject.payload.kind in _BINARY:
+        return "\n".join((hexed(parts[0]), *(part.decode("utf-8", "backslashreplace") for part in parts[1:])))
+    if len(parts) == 1:
+        return parts[0].decode("utf-8", "backslashreplace")
+    return "\n".join(
+        f"{name}: {part.decode('utf-8', 'backslashreplace')}"
+        for name, part in zip(part_names(subject.payload.kind), parts, strict=True)
+    )
 
 
 def _document(proposal: Proposal, in_force: InForce) -> str:

@@ -19,7 +19,7 @@ from keyvault.client import AsyncClient
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed, NotFound
 from keyvault.core.events import SignatureEscalated
-from keyvault.core.statements import decode_statement, words_sha256
+from keyvault.core.statements import decode_statement, signer_named, words_sha256
 from keyvault.ledger import archive, note, report
 from keyvault.ledger.codec import decode
 from keyvault.ledger.evidence import check_evidence as verify_evidence
@@ -281,12 +281,13 @@ def _meaning(escalation: SignatureEscalated | None) -> str:
     if escalation is None:
         return ""
     try:
-        intent = intents.parse(escalation.request.payload)
+        signer = signer_named(decode_statement(escalation.statement))
+        intent = intents.parse(escalation.request.payload, signer)
     except Malformed as error:
         raise AuditProblem(f"the evidence holds, but this version cannot decode the payload: {error}") from None
     words = intents.describe(intent)
     same = (
-        (intent.effects, intent.signing_input, intent.completeness)
+        (intent.effects, intent.approved_input, intent.completeness)
         == (escalation.effects, escalation.signing_input, escalation.completeness)
     ) and words_sha256(words) == decode_statement(escalation.statement)["words_sha256"]
     if not same:

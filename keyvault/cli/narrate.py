@@ -267,9 +267,9 @@ def _meaning(event: SignatureIssued | SignatureEscalated) -> str:
 
 def _asked(request: SignatureRequest) -> str:
     try:
-        return _one_line(intents.describe(intents.parse(request.payload)))
-    except Malformed as error:  # an older build may have read what this one does not
-        return f"a {request.payload.kind} that this version cannot read ({error})"
+        return _one_line(intents.describe(intents.parse(request.payload, intents.ANYBODY)))
+    except Malformed:  # it was refused; for some kinds only the signer's key tells more
+        return f"a {request.payload.kind}"
 
 
 def _one_line(text: str) -> str:

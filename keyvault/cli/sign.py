@@ -15,11 +15,20 @@ from keyvault.cli.output import JsonValue, emit, fields, hexed, json_option, say
 from keyvault.cli.params import Hex, Wei, parse_hex
 from keyvault.cli.session import call
 from keyvault.cli.target import Command, Target, target_options, with_options
-from keyvault.client import Signed, SignedExchangeRequest, SignedTransaction, SignedTypedData, payloads, uuid7
+from keyvault.client import (
+    AsyncClient,
+    Signed,
+    SignedBytes,
+    SignedExchangeRequest,
+    SignedTransaction,
+    SignedTypedData,
+    payloads,
+    uuid7,
+)
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import parse_request_id
-from keyvault.core.intent import Payload
+from keyvault.core.intent import Payload, Signer
 
 _INPUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
@@ -164,14 +173,17 @@ def digest(wish: Wish, target: Target, digest: bytes) -> None:
 
 def _sign(target: Target, wish: Wish, payload: Payload) -> None:
     """Show what the payload means, have it signed, print the result."""
-    intent = intents.parse(payload)
-    say(intents.describe(intent))
+    intents.checked(payload)
     chosen = str(uuid7()) if wish.request_id is None else parse_request_id(wish.request_id)
     click.get_current_context().meta[REQUEST_ID] = chosen
-    signed = call(
-        target,
-        lambda client: client.sign(wish.key, payload, request_id=chosen, wait_for_approval_s=wish.wait_s),
-    )
+
+    async def told_and_signed(client: AsyncClient) -> Signed:
+        key = await client.public_key(wish.key)
+        signer = Signer(algorithm=key.algorithm, public_key=key.public_key)
+        say(intents.describe(intents.parse(payload, signer)))
+        return await client.sign(wish.key, payload, request_id=chosen, wait_for_approval_s=wish.wait_s)
+
+    signed = call(target, told_and_signed)
     document = _document(signed)
     emit(document, lambda: fields([(name, str(value)) for name, value in document.items() if value is not None]))
 
@@ -195,6 +207,13 @@ def _document(signed: Signed) -> dict[str, JsonValue]:
             document |= {"r": hexed(signed.r), "s": hexed(signed.s), "v": signed.v, "rsv": hexed(signed.rsv)}
         case SignedExchangeRequest():
             document |= {"query": signed.query, "body": signed.body}
+            document |= {name: text for name, text in (("path", signed.path), ("message", signed.message)) if text}
+            if signed.headers:
+                document["headers"] = dict(signed.headers)
+        case SignedBytes():
+            document |= {"raw": hexed(signed.raw)}
+            if signed.transaction_hash:
+                document["transaction_hash"] = hexed(signed.transaction_hash)
         case _:
             pass  # a digest: the signature is all there is
     return document

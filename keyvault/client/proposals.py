@@ -26,9 +26,11 @@ from keyvault.core.statements import (
     facts_sha256,
     payload_sha256,
     proposal_id_of,
+    signer_named,
     words_sha256,
 )
 from keyvault.ledger import wire
+from keyvault.ledger.wire_payload import payload_from_proto
 from keyvault.v1 import governance_pb2, types_pb2
 
 _OUTCOMES = {
@@ -113,12 +115,12 @@ def _subject(said: Statement, message: governance_pb2.SignatureSubject) -> Signa
     if said.action is not Action.SIGN:
         raise SignatureMismatch("a payload came with a statement that asks for no signature")
     try:
-        payload = wire.payload_from_proto(message.payload)
-        intent = intents.parse(payload)
+        payload = payload_from_proto(message.payload)
+        intent = intents.parse(payload, signer_named(said))
     except Malformed as error:
         raise SignatureMismatch(f"what is to be signed does not decode, so no statement is about it: {error}") from None
     found = {
-        "facts_sha256": facts_sha256(intent.effects, intent.signing_input, intent.completeness),
+        "facts_sha256": facts_sha256(intent.effects, intent.approved_input, intent.completeness),
         "key": message.key.partition("/")[0],
         "kind": intent.kind.value,
         "payload_sha256": payload_sha256(payload),

@@ -90,8 +90,24 @@ class SignedTypedData(Signed):
         return self.output.raw
 
 
+class SignedBytes(Signed):
+    """A signature in the form that a chain takes."""
+
+    __slots__ = ()
+
+    @property
+    def raw(self) -> bytes:
+        """Bitcoin: DER and sighash byte. Solana, Cosmos: the whole transaction. Else 65 bytes."""
+        return self.output.raw
+
+    @property
+    def transaction_hash(self) -> bytes:
+        """By which the chain names the transaction, if ``raw`` is a whole one; else empty."""
+        return self.output.transaction_hash
+
+
 class SignedExchangeRequest(Signed):
-    """A request for an exchange, with the signature as its last parameter."""
+    """What goes to an exchange: a request, or the message of a session, with its signature in place."""
 
     __slots__ = ()
 
@@ -105,12 +121,37 @@ class SignedExchangeRequest(Signed):
         """To be sent as body."""
         return self.output.body
 
+    @property
+    def path(self) -> str:
+        """The path that was signed, where the venue's scheme has one."""
+        return self.output.path
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """To be sent as headers; secrets of the caller, such as a passphrase, are not among them."""
+        return self.output.headers
+
+    @property
+    def message(self) -> str:
+        """The whole message of a WebSocket or FIX session; empty for a request."""
+        return self.output.message
+
 
 RESULTS: Mapping[PayloadKind, type[Signed]] = MappingProxyType(
     {
+        **dict.fromkeys(PayloadKind, SignedExchangeRequest),
+        **dict.fromkeys(
+            (
+                PayloadKind.EVM_AUTHORIZATION,
+                PayloadKind.EVM_MESSAGE,
+                PayloadKind.SOLANA_MESSAGE,
+                PayloadKind.BITCOIN_PSBT,
+                PayloadKind.COSMOS_SIGN_DOC,
+            ),
+            SignedBytes,
+        ),
         PayloadKind.EVM_TRANSACTION: SignedTransaction,
         PayloadKind.TYPED_DATA: SignedTypedData,
-        PayloadKind.BINANCE_REST: SignedExchangeRequest,
         PayloadKind.RAW_DIGEST: SignedDigest,
     }
 )

@@ -19,12 +19,14 @@ from keyvault.client.errors import SignatureMismatch
 from keyvault.client.names import KeyName
 from keyvault.client.results import RESULTS, Signed
 from keyvault.core.errors import KeyvaultError, Malformed
-from keyvault.core.ids import EnclaveName, parse_request_id
-from keyvault.core.intent import Intent, Output, Payload, PayloadKind
+from keyvault.core.ids import EnclaveName, UnixMillis, parse_request_id
+from keyvault.core.intent import UNSTAMPED, Intent, Output, Payload, Signer, Stamp
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.ledger import wire
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.signatures import verify_signature
+from keyvault.ledger.wire_output import OUTPUTS, fill_output
+from keyvault.ledger.wire_payload import fill_payload
 from keyvault.v1 import signing_pb2
 
 _POINT_BYTES, _ED25519_BYTES = 65, 32
@@ -40,27 +42,25 @@ class ExpectedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request as it was sent, and what it means."""
+    """One request as it was sent."""
 
     request_id: str
     key: KeyName
     payload: Payload
-    intent: Intent
 
     @classmethod
     def of(cls, enclave: EnclaveName, key: str, payload: Payload, request_id: str) -> "Asked":
-        """Return the request with its meaning, or raise Malformed."""
+        """Return the request, or raise Malformed if what it means does not depend on the key and cannot be read."""
         return cls(
             request_id=parse_request_id(request_id),
             key=KeyName.parse(enclave, key),
-            payload=payload,
-            intent=intents.parse(payload),
+            payload=intents.checked(payload),
         )
 
     def to_proto(self) -> signing_pb2.SignRequest:
         """Return the message; the same bytes each time."""
         message = signing_pb2.SignRequest(key=self.key.resource, request_id=self.request_id)
-        wire.fill_payload(message.payload, self.payload)
+        fill_payload(message.payload, self.payload)
         return message
 
 
@@ -99,16 +99,20 @@ def key_version_of(asked: Asked, response: signing_pb2.SignResponse) -> KeyName:
 def verified(asked: Asked, response: signing_pb2.SignResponse, expected: ExpectedKey) -> Signed:
     """Return the answer once everything above holds; raise SignatureMismatch otherwise."""
     key_version_of(asked, response)
-    if expected.algorithm not in asked.intent.algorithms:
+    signer = _signer(asked, response, expected)
+    intent = _intent(asked, signer)
+    if expected.algorithm not in intent.algorithms:
         raise _mismatch(asked, f"a {expected.algorithm} key makes no signature for {asked.payload.kind}")
-    if response.signing_input != asked.intent.signing_input:
+    if intent.stamped != response.HasField("stamp"):
+        raise _mismatch(asked, "the answer says of its time what the payload does not")
+    if response.signing_input != intent.signing_input:
         raise _mismatch(asked, "something else was signed than what was sent")
     signature = _signature(asked, response)
     try:
-        verify_signature(expected.algorithm, expected.public_key, asked.intent.signing_input, signature)
+        verify_signature(expected.algorithm, expected.public_key, intent.signing_input, signature)
     except Unproven as error:
         raise _mismatch(asked, str(error)) from None
-    output = _output(asked, response, signature)
+    output = _output(asked, response, signer, signature)
     return RESULTS[asked.payload.kind](
         request_id=asked.request_id,
         key_version=response.key_version,
@@ -131,32 +135,32 @@ def _signature(asked: Asked, response: signing_pb2.SignResponse) -> Signature:
         raise _mismatch(asked, str(error)) from None
 
 
-def _output(asked: Asked, response: signing_pb2.SignResponse, signature: Signature) -> Output:
+def _signer(asked: Asked, response: signing_pb2.SignResponse, expected: ExpectedKey) -> Signer:
+    """Return the expected key as signer, with the answer's stamp, which the signature has to bear out."""
+    stamp = UNSTAMPED
+    if response.HasField("stamp"):
+        stamp = Stamp(at=UnixMillis(response.stamp.at_ms), nonce=response.stamp.nonce)
+        if stamp.at < 0:
+            raise _mismatch(asked, "the answer's time is negative")
+    return Signer(algorithm=expected.algorithm, public_key=expected.public_key, stamp=stamp)
+
+
+def _intent(asked: Asked, signer: Signer) -> Intent:
+    try:
+        return intents.parse(asked.payload, signer)
+    except Malformed as error:
+        raise _mismatch(asked, f"an answer came to what cannot be signed: {error}") from None
+
+
+def _output(asked: Asked, response: signing_pb2.SignResponse, signer: Signer, signature: Signature) -> Output:
     """Return what is to be sent, made here; raise SignatureMismatch if the answer has something else."""
     try:
-        output = intents.assemble(asked.payload, signature)
+        output = intents.assemble(asked.payload, signer, signature)
     except KeyvaultError as error:
         raise _mismatch(asked, str(error)) from None
     ours = signing_pb2.SignResponse()
-    _fill_output(ours, asked.payload.kind, output)
-    for place in ("transaction", "typed_data", "exchange_request"):
-        if response.HasField(place) != ours.HasField(place) or getattr(response, place) != getattr(ours, place):
+    fill_output(ours, asked.payload.kind, output)
+    for place in OUTPUTS:
+        if getattr(response, place) != getattr(ours, place) or response.HasField(place) != ours.HasField(place):
             raise _mismatch(asked, f"the answer's {place} is not what was sent, with the signature")
     return output
-
-
-def _fill_output(ours: signing_pb2.SignResponse, kind: PayloadKind, output: Output) -> None:
-    match kind:
-        case PayloadKind.EVM_TRANSACTION:
-            ours.transaction.raw_transaction = output.raw
-            ours.transaction.transaction_hash = output.transaction_hash
-        case PayloadKind.TYPED_DATA:
-            ours.typed_data.r = output.raw[:32]
-            ours.typed_data.s = output.raw[32:64]
-            ours.typed_data.v = output.raw[64]
-            ours.typed_data.signature = output.raw
-        case PayloadKind.BINANCE_REST:
-            ours.exchange_request.query = output.query
-            ours.exchange_request.body = output.body
-        case PayloadKind.RAW_DIGEST:
-            pass  # the signature itself is all there is

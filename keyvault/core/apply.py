@@ -17,6 +17,7 @@ import hashlib
 from dataclasses import replace
 from typing import assert_never
 
+from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.charter import Rulers, check_charter
 from keyvault.core.due import destroyed
@@ -67,6 +68,7 @@ def apply(state: State, index: int, event: Event) -> None:
     except (Refused, Malformed, NotFound) as error:
         raise Corrupt(f"entry {index} ({type(event).__name__}) does not follow: {error}", index=index) from error
     state.latest_at = max(state.latest_at, event.at)
+    state.size = index + 1
 
 
 def _apply(state: State, index: int, event: Event) -> None:
@@ -296,6 +298,7 @@ def _set_charter(state: State, rulers: Rulers, document: bytes) -> None:
 
 def _apply_escalated(state: State, index: int, event: SignatureEscalated) -> None:
     _check_policy(state, event.policy_version, event.policy_sha256)
+    _check_known(index, event.known)
     proposal = proposal_of(state, event, index)
     _check_new(state, proposal)
     if proposal.asked_by in state.proposals.by_request:
@@ -310,12 +313,15 @@ def _apply_issued(state: State, index: int, event: SignatureIssued) -> None:
     check_signs(key)
     check_not_frozen(state, key_id, event.request.principal, event.effects)
     _check_policy(state, event.policy_version, event.policy_sha256)
+    _check_known(index, event.known)
     if event.proposal:
         state.proposals.close(check_approved(state, event), Outcome.EXECUTED, index)
     else:
         check_unescalated(state, event)
     state.windows.charge(key_id, event.at, outflow(event.effects))
-    state.familiar.saw(key_id, event.effects)
+    state.familiar.saw(key_id, event.effects, index, event.at)
+    if event.stamp is not None:
+        state.nonces[key_id] = max(event.stamp.nonce, state.nonces.get(key_id, 0))
 
 
 def _apply_refused(state: State, index: int, event: SignatureRefused) -> None:
@@ -324,6 +330,12 @@ def _apply_refused(state: State, index: int, event: SignatureRefused) -> None:
     if asked is not None:  # its request has an answer: there is nothing left to approve
         expired = event.reason is Reason.PROPOSAL_EXPIRED
         state.proposals.close(asked, Outcome.EXPIRED if expired else Outcome.VOID, index)
+
+
+def _check_known(index: int, known: int) -> None:
+    """Raise Refused if the decision says that it knew less of the ledger than what was under way can explain."""
+    if not 0 <= index - known <= limits.HISTORY_LAG_MAX:
+        raise _mismatch(f"it was decided with {known} entries known, too far from its own place")
 
 
 def _check_policy(state: State, version: int, sha256: bytes) -> None:

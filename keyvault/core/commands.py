@@ -9,7 +9,7 @@ from keyvault.core.charter import Charter
 from keyvault.core.errors import Malformed
 from keyvault.core.events import SignatureRequest
 from keyvault.core.ids import Principal
-from keyvault.core.intent import Intent
+from keyvault.core.intent import Intent, Stamp
 from keyvault.core.policy import Policy
 
 
@@ -19,6 +19,8 @@ class RequestSignature:
 
     request: SignatureRequest
     intent: Intent
+    stamp: Stamp | None = None
+    """What ``intent.signing_input`` was stamped with, if it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,8 @@ class CastBallot:
 def check_recordable(command: RequestSignature) -> None:
     """Raise Malformed if what is to be recorded of the request cannot fit into one entry; before anything is signed."""
     intent = command.intent
-    texts = (text for effect in intent.effects for text in (effect.symbol, effect.destination, effect.primary_type))
+    facts = (getattr(effect, name) for effect in intent.effects for name in effect.__slots__)
+    texts = (fact for fact in facts if isinstance(fact, str))
     size = sum(map(len, command.request.payload.parts)) + len(intent.signing_input)
     size += sum(4 * len(text) for text in texts if text)  # at most four bytes of UTF-8 a character
     if size > limits.RECORD_BYTES_MAX:

@@ -33,6 +33,7 @@ from keyvault.core.state import (
     check_signs,
     check_venue_name,
     find_key,
+    moment_of,
     not_before,
     split_key_name,
 )
@@ -56,6 +57,8 @@ class Authorised:
     policy_sha256: bytes
     proposal: bytes
     charter_sha256: bytes
+    shadows: tuple[str, ...]
+    known: int
 
     def issued(self, state: State, signature: Signature) -> SignatureIssued:
         """Return the fact."""
@@ -73,6 +76,11 @@ class Authorised:
             signature=signature,
             proposal=self.proposal,
             charter_sha256=self.charter_sha256,
+            stamp=self.command.stamp,
+            slot=self.command.intent.slot,
+            expires_at=self.command.intent.expires_at,
+            shadows=self.shadows,
+            known=self.known,
         )
 
 
@@ -154,7 +162,9 @@ def _judge(
             Reason.ALGORITHM_MISMATCH, f"{intent.kind} cannot be signed by a key with algorithm {key.algorithm}"
         )
     _check_time(intent, now)
-    permission = state.rules.evaluate(key=key_id, principal=request.principal, intent=intent)
+    permission = state.rules.evaluate(
+        key=key_id, principal=request.principal, intent=intent, moment=moment_of(state, now)
+    )
     _check_countable(state, key_id, intent)
     flow = outflow(intent.effects)
     check_limits(state.policy.limits, state.windows, reservations, key=key_id, outflow=flow, now=now)
@@ -184,6 +194,8 @@ def _authorised(
         policy_sha256=state.policy_sha256,
         proposal=b"" if asked is None else asked.id,
         charter_sha256=b"" if asked is None else state.charter_sha256,
+        shadows=permission.shadows,
+        known=state.size,
     )
 
 

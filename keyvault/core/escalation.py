@@ -15,9 +15,10 @@ from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Intent
 from keyvault.core.keys import KeyVersion
 from keyvault.core.policy import Permission
+from keyvault.core.policy_facts import Moment
 from keyvault.core.proposals import Proposal, check_executable
 from keyvault.core.quorum import parse_quorum
-from keyvault.core.state import State, split_key_name
+from keyvault.core.state import State, find_key, split_key_name
 from keyvault.core.statements import (
     Action,
     Statement,
@@ -25,6 +26,7 @@ from keyvault.core.statements import (
     facts_sha256,
     payload_sha256,
     proposal_id_of,
+    public_key_text,
     words_sha256,
 )
 
@@ -52,11 +54,13 @@ def escalated(
         policy_version=state.policy.version,
         requester=request.principal,
         parameters=(
-            ("facts_sha256", facts_sha256(intent.effects, intent.signing_input, intent.completeness)),
+            ("algorithm", key.algorithm.value),
+            ("facts_sha256", facts_sha256(intent.effects, intent.approved_input, intent.completeness)),
             ("key", key.key),
             ("key_version", str(key.version)),
             ("kind", intent.kind.value),
             ("payload_sha256", payload_sha256(request.payload)),
+            ("public_key", public_key_text(key)),
             ("quorum", QUORUM_SEPARATOR.join(permission.quorums)),
             ("request_id", request.request_id),
             ("words_sha256", words_sha256(words(intent))),
@@ -71,13 +75,15 @@ def escalated(
         at=at,
         epoch=state.epoch,
         request=request,
-        signing_input=intent.signing_input,
+        signing_input=intent.approved_input,
         effects=intent.effects,
         completeness=intent.completeness,
         policy_version=state.policy.version,
         policy_sha256=state.policy_sha256,
         rules=permission.escalated_by,
         statement=payload,
+        expires_at=intent.expires_at,
+        known=state.size,
     )
 
 
@@ -86,9 +92,13 @@ def proposal_of(state: State, event: SignatureEscalated, index: int) -> Proposal
     statement = decode_statement(event.statement)
     check_here_and_now(state, statement, event.at)
     said = dict(statement.parameters)
-    key = split_key_name(event.request.key)[0]
+    key, version = split_key_name(event.request.key)
     permission = _permission(state, event)
+    asked = find_key(state, key, int(said["key_version"]) if version is None else version)
     expected = {
+        "algorithm": asked.algorithm.value,
+        "public_key": public_key_text(asked),
+        "key_version": str(asked.version),
         "facts_sha256": facts_sha256(event.effects, event.signing_input, event.completeness),
         "key": key,
         "kind": event.request.payload.kind.value,
@@ -140,7 +150,7 @@ def check_approved(state: State, event: SignatureIssued) -> Proposal:
     check_executable(proposal, state.rulers, state.policy.version, event.at)
     same = (
         proposal.request == event.request
-        and proposal.signing_input == event.signing_input
+        and proposal.signing_input == event.approved_input
         and proposal.effects == event.effects
         and proposal.completeness == event.completeness
         and proposal.statement["key_version"] == str(event.key_version)
@@ -159,9 +169,15 @@ def _permission(state: State, event: SignatureEscalated | SignatureIssued) -> Pe
         signing_input=event.signing_input,
         effects=event.effects,
         completeness=event.completeness,
+        expires_at=event.expires_at,
     )
     key = split_key_name(event.request.key)[0]
-    return state.rules.evaluate(key=key, principal=event.request.principal, intent=intent)
+    return state.rules.evaluate(
+        key=key,
+        principal=event.request.principal,
+        intent=intent,
+        moment=Moment(now=event.at, familiar=state.familiar, known=event.known),
+    )
 
 
 def _nonce(request: SignatureRequest) -> str:

@@ -14,7 +14,7 @@ from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.charter import Charter
 from keyvault.core.errors import Reason
 from keyvault.core.ids import EnclaveName, Epoch, KeyId, MemberName, Principal, RequestId, UnixMillis
-from keyvault.core.intent import Completeness, Effect, Payload
+from keyvault.core.intent import Completeness, Effect, Payload, Stamp
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.policy import Policy
 from keyvault.core.statements import FreezeScope
@@ -213,6 +213,17 @@ class SignatureIssued:
     signature: Signature
     proposal: bytes = b""
     charter_sha256: bytes = b""
+    stamp: Stamp | None = None
+    slot: str | None = None
+    expires_at: UnixMillis | None = None
+    shadows: tuple[str, ...] = ()
+    usd: int | None = None
+    known: int = 0
+
+    @property
+    def approved_input(self) -> bytes:
+        """What members can have approved of ``signing_input``: nothing that the service stamped."""
+        return self.signing_input if self.stamp is None else b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +257,8 @@ class SignatureEscalated:
     policy_sha256: bytes
     rules: tuple[str, ...]
     statement: bytes
+    expires_at: UnixMillis | None = None
+    known: int = 0
 
 
 Answer = SignatureIssued | SignatureRefused

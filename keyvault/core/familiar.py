@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from keyvault.core import limits
-from keyvault.core.ids import KeyId
+from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Effect, Operation
-from keyvault.core.policy_rules import ANY, Policy, Verdict, normal_destination
+from keyvault.core.policy_rules import LIST_MARK, Policy, Verdict, normal_destination
 
 _LOOK_ALIKE_CHARS = 4
 """What people compare of an address: its first and last four digits; senders of look-alikes match just these."""
@@ -36,13 +36,18 @@ class Remark:
 
 
 class Familiar:
-    """Destinations that were signed for, and the largest amount of each key on each chain."""
+    """Destinations and when they were signed for first, and the largest amount of each key on each chain.
 
-    __slots__ = ("_destinations", "_largest")
+    ``known`` in a question is how many entries the asker knew: later ones are as if they were not there, so that a
+    decision can be judged again exactly.
+    """
+
+    __slots__ = ("_destinations", "_largest", "_shapes")
 
     def __init__(self) -> None:
-        self._destinations: dict[str, int] = {}
-        self._largest: dict[tuple[KeyId, int], int] = {}
+        self._destinations: dict[str, tuple[int, UnixMillis]] = {}
+        self._largest: dict[tuple[KeyId, int | str], int] = {}
+        self._shapes: dict[tuple[str, str], int] = {}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Familiar):
@@ -51,19 +56,38 @@ class Familiar:
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
-    def saw(self, key: KeyId, effects: Iterable[Effect]) -> None:
-        """Remember what was signed."""
+    def saw(self, key: KeyId, effects: Iterable[Effect], index: int, at: UnixMillis) -> None:
+        """Remember what entry ``index`` signed."""
         for effect in effects:
             if effect.destination is not None:
-                name = normal_destination(effect.destination)
-                count = self._destinations.get(name, 0)
-                if count or len(self._destinations) < limits.DESTINATIONS_REMEMBERED:
-                    self._destinations[name] = count + 1
-            if effect.amount and effect.chain_id is not None:
-                place = (key, effect.chain_id)
+                self._saw_destination(normal_destination(effect.destination), index, at)
+            chain = chain_of(effect)
+            if effect.amount and effect.asset is None and chain is not None:
+                place = (key, chain)
                 before = self._largest.get(place, 0)
                 if effect.amount > before and (before or len(self._largest) < limits.DESTINATIONS_REMEMBERED):
                     self._largest[place] = effect.amount
+
+    def _saw_destination(self, name: str, index: int, at: UnixMillis) -> None:
+        if name in self._destinations or len(self._destinations) >= limits.DESTINATIONS_REMEMBERED:
+            return
+        self._destinations[name] = index, at
+        shape = _shape(name)
+        if shape is not None:
+            self._shapes.setdefault(shape, index)
+
+    def age_ms(self, name: str, known: int, now: UnixMillis) -> int:
+        """Return how long ago a destination (in normal form) was signed for first; 0 if it never was."""
+        first = self._destinations.get(name)
+        return 0 if first is None or first[0] >= known else max(0, now - first[1])
+
+    def is_look_alike(self, name: str, known: int, listed: "Listed") -> bool:
+        """Return whether a destination resembles a known or listed one, and is neither."""
+        first = self._destinations.get(name)
+        if name in listed.names or (first is not None and first[0] < known):
+            return False
+        shape = _shape(name)
+        return shape is not None and (shape in listed.shapes or self._shapes.get(shape, known) < known)
 
     def remarks(self, key: KeyId, effects: Iterable[Effect], listed: frozenset[str]) -> tuple[Remark, ...]:
         """Return what is new about these effects. ``listed``: destinations that the policy names, in normal form."""
@@ -82,8 +106,9 @@ class Familiar:
                 yield Mark.NEW_DESTINATION, name
                 if name not in listed:
                     yield from ((Mark.LOOK_ALIKE, known) for known in self._resembled(name, listed))
-        if effect.amount and effect.chain_id is not None:
-            largest = self._largest.get((key, effect.chain_id), 0)
+        chain = chain_of(effect)
+        if effect.amount and effect.asset is None and chain is not None:
+            largest = self._largest.get((key, chain), 0)
             if effect.amount > largest:
                 yield Mark.LARGEST, str(largest)
 
@@ -96,14 +121,35 @@ class Familiar:
                 yield known
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """Destinations that a policy names as ones to be sent to, in normal form, and what people compare of them."""
+
+    names: frozenset[str]
+    shapes: frozenset[tuple[str, str]]
+
+
+def listed(policy: Policy) -> Listed:
+    """Return the destinations that the policy names."""
+    names = listed_destinations(policy)
+    return Listed(names=names, shapes=frozenset(shape for shape in map(_shape, names) if shape is not None))
+
+
+def chain_of(effect: Effect) -> int | str | None:
+    """Return the chain of an effect: an EIP-155 chain id, or the name of another network."""
+    return effect.chain_id if effect.network is None else effect.network
+
+
 def listed_destinations(policy: Policy) -> frozenset[str]:
     """Return the destinations, in normal form, that the policy names as ones to be sent to."""
-    return frozenset(
-        normal_destination(each)
+    named = frozenset(
+        each
         for rule in policy.rules
-        if rule.verdict is not Verdict.DENY and rule.destinations is not None and rule.destinations is not ANY
+        if rule.verdict is not Verdict.DENY and isinstance(rule.destinations, frozenset)
         for each in rule.destinations
     )
+    from_lists = frozenset(each for values in policy.lists.values() for each in values)
+    return frozenset(normal_destination(each) for each in named | from_lists if not each.startswith(LIST_MARK))
 
 
 def _shape(name: str) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from keyvault.core.ids import UnixMillis
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import KeyAlgorithm, KeyVersion
 
 
 class PayloadKind(StrEnum):
@@ -158,13 +158,22 @@ class Stamp:
     nonce: int
 
 
+UNSTAMPED = Stamp(at=UnixMillis(0), nonce=0)
+"""For reading a payload again that takes no stamp."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signer:
     """Whose signature is asked for: the public key as in KeyVersion (empty for HMAC), and the stamp."""
 
     algorithm: KeyAlgorithm
     public_key: bytes
-    stamp: Stamp
+    stamp: Stamp = UNSTAMPED
+
+    @classmethod
+    def of(cls, key: KeyVersion, stamp: Stamp = UNSTAMPED) -> "Signer":
+        """Return this version of a key as signer."""
+        return cls(algorithm=key.algorithm, public_key=key.public_key, stamp=stamp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +257,11 @@ class Intent:
     slot: str | None = None
     stamped: bool = False
     decoder_version: int = 1
+
+    @property
+    def approved_input(self) -> bytes:
+        """What members can approve of ``signing_input``: nothing that the service stamps later."""
+        return b"" if self.stamped else self.signing_input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

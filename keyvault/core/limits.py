@@ -315,6 +315,12 @@ REFUSALS_BURST_MAX = 1_000
 """Refusals of one principal that are recorded at once."""
 DESCRIPTORS_WANTED = 65_536
 """The server raises its soft limit of open files to this, as far as the hard limit lets it."""
+HISTORY_LAG_MAX = 16_384
+"""Entries that a decision may not have known when it was committed: all that can be under way, and room."""
+PREDICATE_CHARS_MAX = 1_000
+"""Characters of a rule's ``when``: longer ones are not read by the people who approve them."""
+PREDICATE_DEPTH_MAX = 12
+"""Nesting of a rule's ``when``; the CEL compiler itself gives up at 32."""
 DESCRIPTORS_MIN = 1_024
 """Below this hard limit the server warns: a connection is one descriptor, a worker three, each started with more."""
 CALLS_MAX = 2_048

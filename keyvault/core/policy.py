@@ -21,8 +21,13 @@ The laws, in full:
    one left out that applies, it only restricts. Whatever it permits it restricts, so never without its quorum.
 10. DENY > ESCALATE > ALLOW > nothing, which is DENY. All quorums of all escalate rules that match must be met, each on
     its own. An escalate rule whose quorum cannot be read asks nobody, so it denies.
+11. An asset that a rule does not name is the chain's own coin in an allow rule, and any asset in the others.
+12. A price, a market, the end of a signature that is not known satisfies no cap (law 6). Prices come from the table in
+    the policy; when it is too old, no price is known.
+13. First seen and look-alike only restrict; hours only permit. ``when`` is one more condition (``policy_cel``).
+14. A shadow rule decides nothing: that it would have matched, as its verdict is read, is recorded.
 
-It refuses to hold: order of rules, expressions, time of day, labels that the caller supplies.
+It refuses to hold: order of rules, labels that the caller supplies.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,15 +37,15 @@ from typing import Generic, TypeVar
 
 from keyvault.core import limits
 from keyvault.core.errors import Reason, Refused
-from keyvault.core.ids import KeyId, Principal
+from keyvault.core.familiar import Familiar, Listed, listed
+from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Intent, PayloadKind
+from keyvault.core.policy_facts import Aids, Facts, Moment, Wanted, facts_of
 from keyvault.core.policy_match import (
-    Facts,
     Matcher,
     allow_matcher,
     can_permit,
     deny_matcher,
-    facts_of,
     operation_text,
     scope,
 )
@@ -54,6 +59,7 @@ from keyvault.core.policy_rules import Rule as Rule
 from keyvault.core.policy_rules import Verdict as Verdict
 from keyvault.core.policy_rules import normal_destination as normal_destination
 from keyvault.core.policy_rules import verdict_of
+from keyvault.core.prices import PriceBook, price_book
 
 M = TypeVar("M")
 
@@ -64,16 +70,22 @@ class Permission:
 
     ``rules``: the rule that permits each effect, in order of the effects. ``quorums``: whom to ask first, as
     ``quorum_text``, each once; all must be met. Empty: nobody. ``escalated_by``: the rules that ask, in their order.
+    ``shadows``: the shadow rules that matched.
     """
 
     rules: tuple[str, ...]
     quorums: tuple[str, ...] = ()
     escalated_by: tuple[str, ...] = ()
+    shadows: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=limits.PERMISSIONS_REMEMBERED)
-def _unescalated(rules: tuple[str, ...]) -> Permission:
-    return Permission(rules=rules)
+def _unescalated(rules: tuple[str, ...], shadows: tuple[str, ...]) -> Permission:
+    return Permission(rules=rules, shadows=shadows)
+
+
+UNDATED = Moment(now=UnixMillis(0), familiar=Familiar(), known=0)
+"""The first moment of an enclave that has signed nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +119,28 @@ class CompiledPolicy:
     deny: _Candidates[Matcher]
     escalate: _Candidates[_Escalation] | None
     """None if no rule escalates: most policies, and every decision asks."""
+    shadow: _Candidates[Matcher] | None
+    prices: PriceBook
+    listed: Listed
+    wanted: Wanted
 
-    def evaluate(self, *, key: KeyId, principal: Principal, intent: Intent) -> Permission:
+    def evaluate(
+        self,
+        *,
+        key: KeyId,
+        principal: Principal,
+        intent: Intent,
+        moment: Moment = UNDATED,
+    ) -> Permission:
         """Return which rules permit the intent, and which quorums must be met first; or raise Refused.
+
+        ``moment`` is when, and what was signed for before.
 
         DENIED_BY_RULE names every deny rule that matches any effect. NO_RULE_ALLOWS says which effect no rule
         permits and which rule came nearest. Whatever else goes wrong is a no as well: POLICY_ERROR.
         """
         try:
-            return self._evaluate(key, principal, intent)
+            return self._evaluate(key, principal, intent, moment)
         except Refused:
             raise
         except Exception as error:  # fail closed: an error while judging is a no (I8)
@@ -123,10 +148,15 @@ class CompiledPolicy:
                 Reason.POLICY_ERROR, f"policy version {self.policy.version} could not judge: {type(error).__name__}"
             ) from error
 
-    def _evaluate(self, key: KeyId, principal: Principal, intent: Intent) -> Permission:
+    def facts(self, principal: Principal, intent: Intent, moment: Moment) -> list[Facts]:
+        """Return what the rules are compared with, for each effect."""
+        aids = Aids(prices=self.prices.at(moment.now), listed=self.listed, wanted=self.wanted)
+        return [facts_of(principal, intent, effect, moment, aids) for effect in intent.effects]
+
+    def _evaluate(self, key: KeyId, principal: Principal, intent: Intent, moment: Moment) -> Permission:
         if not intent.effects:
             raise Refused(Reason.NO_RULE_ALLOWS, f"the {intent.kind} has no effect that a rule could allow")
-        every_facts = [facts_of(principal, intent, effect) for effect in intent.effects]
+        every_facts = self.facts(principal, intent, moment)
         denying = self.deny.of(intent.kind, key)
         if denying:
             _refuse_denied(denying, every_facts)
@@ -140,12 +170,14 @@ class CompiledPolicy:
                     break
             else:
                 rules.append(self._escalation_that_permits(escalating, every_facts, len(rules), key, intent.kind))
+        shadows = () if self.shadow is None else _shadows(self.shadow.of(intent.kind, key), every_facts)
         if not escalating:
-            return _unescalated(tuple(rules))
+            return _unescalated(tuple(rules), shadows)
         return Permission(
             rules=tuple(rules),
             quorums=tuple(dict.fromkeys(each.rule.quorum for each in escalating)),
             escalated_by=tuple(each.rule.id for each in escalating),
+            shadows=shadows,
         )
 
     def _escalation_that_permits(
@@ -169,31 +201,61 @@ class CompiledPolicy:
         raise _not_allowed(permitting, every_facts, number, key, kind)
 
 
-def evaluate(policy: Policy, *, key: KeyId, principal: Principal, intent: Intent) -> Permission:
+def evaluate(
+    policy: Policy,
+    *,
+    key: KeyId,
+    principal: Principal,
+    intent: Intent,
+    moment: Moment = UNDATED,
+) -> Permission:
     """Judge with a policy that is used once; see CompiledPolicy.evaluate."""
-    return compile_policy(policy).evaluate(key=key, principal=principal, intent=intent)
+    return compile_policy(policy).evaluate(key=key, principal=principal, intent=intent, moment=moment)
 
 
 def compile_policy(policy: Policy) -> CompiledPolicy:
     """Return the policy made ready for many decisions. It means exactly what the policy means."""
     by_verdict: dict[Verdict, list[tuple[int, Rule]]] = {verdict: [] for verdict in Verdict}
+    shadow: list[tuple[Rule, Matcher]] = []
     for place, rule in enumerate(policy.rules):
-        by_verdict[verdict_of(rule)].append((place, rule))
-    escalate = [(rule, _escalation(place, rule)) for place, rule in by_verdict[Verdict.ESCALATE]]
+        if rule.shadow:
+            shadow.append((rule, _shadow_matcher(rule, policy)))
+        else:
+            by_verdict[verdict_of(rule)].append((place, rule))
+    escalate = [(rule, _escalation(place, rule, policy)) for place, rule in by_verdict[Verdict.ESCALATE]]
     return CompiledPolicy(
         policy=policy,
-        allow=_candidates((rule, allow_matcher(rule)) for _, rule in by_verdict[Verdict.ALLOW]),
-        deny=_candidates((rule, deny_matcher(rule)) for _, rule in by_verdict[Verdict.DENY]),
+        allow=_candidates((rule, allow_matcher(rule, policy.lists)) for _, rule in by_verdict[Verdict.ALLOW]),
+        deny=_candidates((rule, deny_matcher(rule, policy.lists)) for _, rule in by_verdict[Verdict.DENY]),
         escalate=_candidates(escalate) if escalate else None,
+        shadow=_candidates(shadow) if shadow else None,
+        prices=price_book(policy.prices),
+        listed=listed(policy),
+        wanted=_wanted(policy),
     )
 
 
-def _escalation(place: int, rule: Rule) -> _Escalation:
+def _wanted(policy: Policy) -> Wanted:
+    """Return which costly facts the rules ask for; a predicate may ask for any."""
+    free = any(rule.when for rule in policy.rules)
+    return Wanted(
+        usd=free or any(rule.usd_max is not None or rule.usd_above is not None for rule in policy.rules),
+        deviation=free or any(rule.price_band_bps is not None for rule in policy.rules),
+        history=any(rule.first_seen_ms is not None or rule.look_alike for rule in policy.rules),
+    )
+
+
+def _shadow_matcher(rule: Rule, policy: Policy) -> Matcher:
+    read = allow_matcher if rule.verdict is Verdict.ALLOW else deny_matcher
+    return read(rule, policy.lists)
+
+
+def _escalation(place: int, rule: Rule, policy: Policy) -> _Escalation:
     return _Escalation(
         place=place,
         rule=rule,
-        restricts=deny_matcher(rule),
-        permits=allow_matcher(rule) if can_permit(rule) else None,
+        restricts=deny_matcher(rule, policy.lists),
+        permits=allow_matcher(rule, policy.lists) if can_permit(rule) else None,
     )
 
 
@@ -224,6 +286,11 @@ def _matching(candidates: tuple[_Escalation, ...], every_facts: list[Facts]) -> 
     """Return the escalations that restrict any effect, in the order of the policy."""
     matching = [each for each in candidates if any(map(each.restricts.holds, every_facts))]
     return tuple(sorted(matching, key=lambda each: each.place))
+
+
+def _shadows(candidates: tuple[Matcher, ...], every_facts: list[Facts]) -> tuple[str, ...]:
+    """Return the shadow rules that match any effect."""
+    return tuple(matcher.rule.id for matcher in candidates if any(map(matcher.holds, every_facts)))
 
 
 def _not_allowed(

@@ -115,10 +115,12 @@ class _Parts:
             for verdict in (Verdict.ALLOW, Verdict.DENY, Verdict.ESCALATE)
         )
         return cls(
-            allow=tuple(_Part(rule, allow_matcher(rule)) for rule in allow if can_permit(rule)),
-            permitting_escalate=tuple(_Part(rule, allow_matcher(rule)) for rule in escalate if can_permit(rule)),
-            deny=tuple(_Part(rule, deny_matcher(rule)) for rule in deny),
-            escalate=tuple(_Part(rule, deny_matcher(rule)) for rule in escalate),
+            allow=tuple(_Part(rule, allow_matcher(rule, policy.lists)) for rule in allow if can_permit(rule)),
+            permitting_escalate=tuple(
+                _Part(rule, allow_matcher(rule, policy.lists)) for rule in escalate if can_permit(rule)
+            ),
+            deny=tuple(_Part(rule, deny_matcher(rule, policy.lists)) for rule in deny),
+            escalate=tuple(_Part(rule, deny_matcher(rule, policy.lists)) for rule in escalate),
         )
 
 

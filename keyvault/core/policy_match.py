@@ -3,16 +3,17 @@
 A rule becomes a Matcher once, by the allow reading or the deny reading; then a comparison is a few set look-ups.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Literal, TypeAlias
 
-from keyvault.core.ids import Principal
-from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
+from keyvault.core.intent import Operation, PayloadKind
+from keyvault.core.policy_cel import Predicate, compile_predicate
+from keyvault.core.policy_facts import FIELDS, OF_FIELD, WORDS, Facts, Missing, Place
 from keyvault.core.policy_rules import (
     ANY,
-    ASKED_FIELDS,
+    LIST_MARK,
+    NATIVE,
     PLAIN_OPERATIONS,
     Anything,
     Rule,
@@ -20,70 +21,74 @@ from keyvault.core.policy_rules import (
     normal_destination,
 )
 
+Lists: TypeAlias = Mapping[str, frozenset[str]]
 
-class _Missing(IntEnum):
-    """Why an effect has no value. Negative, so that no chain or amount is equal; ordered for ``bounds``."""
-
-    NOT_APPLICABLE = -3
-    OPAQUE = -2
-    UNKNOWN = -1
-
-
-_ABSENT_ALLOWS = frozenset({_Missing.NOT_APPLICABLE, _Missing.OPAQUE})
-_UNKNOWN_DENIES = frozenset({_Missing.UNKNOWN, _Missing.OPAQUE})
-
-# What a rule is compared with, one place each: the caller, the operation, and the fields of the effect.
-_PRINCIPAL, _OPERATION, _CHAIN, _VENUE, _DESTINATION, _SELECTOR, _PRIMARY_TYPE, _AMOUNT, _FEE = range(9)
-_WORDS = ("principal", "operation", "chain", "venue", "destination", "selector", "primary type", "amount", "fee")
-_FIELDS = ("chains", "venues", "destinations", "selectors", "primary_types", "amount_max", "fee_max")
-
-Facts: TypeAlias = tuple[str | int, ...]
-"""What the rules are compared with, of one effect."""
+_UNKNOWN_DENIES = frozenset({Missing.UNKNOWN, Missing.OPAQUE})
+_CAPS = (
+    (Place.AMOUNT, "amount_max"),
+    (Place.FEE, "fee_max"),
+    (Place.USD, "usd_max"),
+    (Place.DEVIATION, "price_band_bps"),
+    (Place.VALIDITY, "validity_ms_max"),
+)
+_FLOORS = ((Place.AMOUNT, "amount_above"), (Place.USD, "usd_above"))
+_SETS = (
+    # The most telling first, because the first that fails ends a comparison.
+    (Place.DESTINATION, "destinations"),
+    (Place.SELECTOR, "selectors"),
+    (Place.TYPE_HASH, "type_hashes"),
+    (Place.PRIMARY_TYPE, "primary_types"),
+    (Place.SYMBOL, "symbols"),
+    (Place.ASSET, "assets"),
+    (Place.CONTRACT, "contracts"),
+    (Place.CHAIN, "chains"),
+    (Place.VENUE, "venues"),
+    (Place.SIDE, "sides"),
+)
+_NORMALISED = frozenset({"destinations", "assets", "contracts"})
+_EVERY_AGE = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matcher:
     """One rule, ready to be compared: only the conditions that can fail are left, each place at most once in a list.
 
+    ``unsaid``: the places that the rule does not mention; an effect that is asked about one of them does not match.
     ``sets``: the fact at this place must be in this set. ``bounds``: it must be between these two, inclusive.
-    ``floors``: it must be more than this, or one of these.
+    ``floors``: it must be more than this, or one of these. ``predicate``: what must hold besides.
     """
 
     rule: Rule
+    unsaid: int
     sets: tuple[tuple[int, frozenset[str | int]], ...]
     bounds: tuple[tuple[int, int, int], ...]
     floors: tuple[tuple[int, int, frozenset[int]], ...]
+    predicate: Predicate | None
 
     def holds(self, facts: Facts) -> bool:
         """Return whether every condition holds."""
+        if self.unsaid & facts[Place.ASKED]:  # type: ignore[operator]  # this place holds a mask
+            return False
         for place, values in self.sets:
             if facts[place] not in values:
                 return False
         for place, low, high in self.bounds:
             if not low <= facts[place] <= high:  # type: ignore[operator]  # these places hold integers only
                 return False
-        for place, floor, others in self.floors:  # noqa: SIM110  # all() with a generator takes twice the time
+        for place, floor, others in self.floors:
             if not (facts[place] > floor or facts[place] in others):  # type: ignore[operator]  # as above
                 return False
-        return True
+        return self.predicate is None or self.predicate.holds(facts)
 
     def distance(self, facts: Facts) -> int:
         """Return how many conditions do not hold."""
-        count = 0
-        for place, values in self.sets:
-            if facts[place] not in values:
-                count += 1
-        for place, low, high in self.bounds:
-            if not low <= facts[place] <= high:  # type: ignore[operator]  # these places hold integers only
-                count += 1
-        for place, floor, others in self.floors:
-            if not (facts[place] > floor or facts[place] in others):  # type: ignore[operator]  # as above
-                count += 1
-        return count
+        return len(self.misses(facts))
 
     def misses(self, facts: Facts) -> list[int]:
-        """Return the places whose condition does not hold, in order."""
-        places = {place for place, values in self.sets if facts[place] not in values}
+        """Return the places whose condition does not hold, in order; the predicate's is the last."""
+        unsaid = self.unsaid & facts[Place.ASKED]  # type: ignore[operator]  # this place holds a mask
+        places = {int(place) for place in Place if unsaid >> place & 1}
+        places |= {place for place, values in self.sets if facts[place] not in values}
         places |= {
             place
             for place, low, high in self.bounds
@@ -94,26 +99,38 @@ class Matcher:
             for place, floor, others in self.floors
             if not (facts[place] > floor or facts[place] in others)  # type: ignore[operator]  # as above
         }
+        if not places and self.predicate is not None and not self.predicate.holds(facts):
+            places.add(Place.WHEN)
         return sorted(places)
 
     def complaint(self, facts: Facts) -> str:
         """Return why the rule does not match, in words."""
-        return ", ".join(self._miss(place, facts) for place in self.misses(facts))
+        return ", ".join(self._miss(Place(place), facts) for place in self.misses(facts))
 
-    def _miss(self, place: int, facts: Facts) -> str:
-        word, value, above = _WORDS[place], facts[place], self.rule.amount_above if place == _AMOUNT else None
-        if place >= _CHAIN and above is None and getattr(self.rule, _FIELDS[place - _CHAIN]) is None:
+    def _miss(self, place: Place, facts: Facts) -> str:
+        word, value = WORDS[place], facts[place]
+        if self.unsaid & facts[Place.ASKED] >> place & 1 and self._says_nothing(place):  # type: ignore[operator]  # a mask
             return f"the rule does not mention the {word}"
-        if value is _Missing.NOT_APPLICABLE:
-            return f"{facts[_OPERATION]} has no {word}"
-        if isinstance(value, _Missing):
+        if place is Place.WHEN:
+            return "its when does not hold"
+        if value is Missing.NOT_APPLICABLE:
+            return f"{facts[Place.OPERATION]} has no {word}"
+        if isinstance(value, Missing):
             return f"{word} is unknown"
-        if above is not None and isinstance(value, int) and value <= above:
-            return f"{word} {value} is not above {above}"
-        if place in (_AMOUNT, _FEE):
-            cap = next(high for bounded, _, high in self.bounds if bounded == place)
-            return f"{word} {value} > {cap}"
-        return f"{word} {shown(value)} is not listed"
+        return self._told(place, word, value)
+
+    def _says_nothing(self, place: Place) -> bool:
+        return bool(self.unsaid >> place & 1)
+
+    def _told(self, place: Place, word: str, value: str | int) -> str:
+        floor = next((floor for at, floor, _ in self.floors if at == place), None)
+        if floor is not None and isinstance(value, int) and value <= floor:
+            return f"{word} {value} is not above {floor}"
+        bound = next(((low, high) for at, low, high in self.bounds if at == place), None)
+        if bound is None:
+            return f"{word} {shown(value)} is not listed"
+        low, high = bound
+        return f"{word} {value} > {high}" if isinstance(value, int) and value > high else f"{word} {value} < {low}"
 
 
 def scope(rule: Rule) -> tuple[frozenset[str] | Literal[Anything.ANY], frozenset[PayloadKind]]:
@@ -124,102 +141,130 @@ def scope(rule: Rule) -> tuple[frozenset[str] | Literal[Anything.ANY], frozenset
 
 
 def can_permit(rule: Rule) -> bool:
-    """Return whether the rule says for which keys and kinds it permits (laws 4 and 8)."""
-    return rule.verdict is not Verdict.DENY and rule.keys is not None and bool(rule.kinds)
+    """Return whether the rule says for which keys and kinds it permits (laws 4 and 8).
+
+    What only restricts by a history (first seen, look-alike) never permits.
+    """
+    if rule.verdict is Verdict.DENY or rule.first_seen_ms is not None or rule.look_alike:
+        return False
+    return rule.keys is not None and bool(rule.kinds)
 
 
-def allow_matcher(rule: Rule) -> Matcher:
+def allow_matcher(rule: Rule, lists: Lists) -> Matcher:
     """Return the rule by the allow reading: what it does not mention, and what is unknown, does not hold."""
     operations = rule.operations or PLAIN_OPERATIONS
     if rule.keys is ANY:
         operations -= {Operation.OPAQUE}  # law 7
     sets: list[tuple[int, frozenset[str | int]]] = []
     if rule.principals is not ANY:
-        sets.append((_PRINCIPAL, rule.principals or frozenset()))
-    for place, values in _set_conditions(rule):
-        if values is not ANY:
-            sets.append((place, _ABSENT_ALLOWS if values is None else values))
-    sets.append((_OPERATION, operations))
-    bounds: list[tuple[int, int, int]] = []
-    for place, cap in _cap_conditions(rule):
-        if cap is None:
-            bounds.append((place, _Missing.NOT_APPLICABLE, _Missing.OPAQUE))
-        elif cap is not ANY:
-            bounds.append((place, 0, cap))
-    return Matcher(rule=rule, sets=tuple(sets), bounds=tuple(bounds), floors=_floors(rule, frozenset()))
+        sets.append((Place.PRINCIPAL, rule.principals or frozenset()))
+    sets += [(place, values) for place, values in _set_conditions(rule, lists) if not isinstance(values, Anything)]
+    sets.append((Place.OPERATION, operations))
+    bounds = [(place, 0, cap) for place, cap in _caps(rule) if not isinstance(cap, Anything)]
+    if rule.hours:
+        sets.append((Place.HOUR, _minutes(rule)))
+    return Matcher(
+        rule=rule,
+        unsaid=_unsaid(rule),
+        sets=tuple(sets),
+        bounds=tuple(bounds),
+        floors=tuple((place, above, frozenset()) for place, above in _floors(rule)),
+        predicate=compile_predicate(rule.when, unknown_holds=False) if rule.when else None,
+    )
 
 
-def deny_matcher(rule: Rule) -> Matcher:
+def deny_matcher(rule: Rule, lists: Lists) -> Matcher:
     """Return the rule by the deny reading: what it does not mention, and what is unknown, holds."""
     sets: list[tuple[int, frozenset[str | int]]] = []
     if rule.principals is not None and rule.principals is not ANY:
-        sets.append((_PRINCIPAL, rule.principals))
-    for place, values in _set_conditions(rule):
-        if values is not None and values is not ANY:
+        sets.append((Place.PRINCIPAL, rule.principals))
+    for place, values in _set_conditions(rule, lists):
+        if not isinstance(values, Anything):
             sets.append((place, values | _UNKNOWN_DENIES))
     if rule.operations:
-        sets.append((_OPERATION, rule.operations | {Operation.OPAQUE}))
-    bounds: list[tuple[int, int, int]] = []
-    for place, cap in _cap_conditions(rule):
-        if cap is not None and cap is not ANY:
-            bounds.append((place, _Missing.OPAQUE, cap))
-    return Matcher(rule=rule, sets=tuple(sets), bounds=tuple(bounds), floors=_floors(rule, _UNKNOWN_DENIES))
+        sets.append((Place.OPERATION, rule.operations | {Operation.OPAQUE}))
+    if rule.look_alike:
+        sets.append((Place.LOOK_ALIKE, frozenset({1, *_UNKNOWN_DENIES})))
+    bounds = [(place, int(Missing.OPAQUE), cap) for place, cap in _caps(rule) if not isinstance(cap, Anything)]
+    if rule.first_seen_ms is not None:
+        bounds.append((Place.AGE, int(Missing.OPAQUE), max(0, rule.first_seen_ms - 1)))
+    return Matcher(
+        rule=rule,
+        unsaid=0,
+        sets=tuple(sets),
+        bounds=tuple(bounds),
+        floors=tuple((place, above, _UNKNOWN_DENIES) for place, above in _floors(rule)),
+        predicate=compile_predicate(rule.when, unknown_holds=True) if rule.when else None,
+    )
 
 
-def _set_conditions(rule: Rule) -> Iterator[tuple[int, frozenset[str | int] | Anything | None]]:
-    """Yield the conditions on values; the most telling first, because the first that fails ends a comparison."""
-    destinations = rule.destinations
-    if destinations is not None and destinations is not ANY:
-        destinations = frozenset(map(normal_destination, destinations))
-    yield _DESTINATION, destinations
-    yield _SELECTOR, rule.selectors
-    yield _PRIMARY_TYPE, rule.primary_types
-    yield _CHAIN, rule.chains
-    yield _VENUE, rule.venues
+def _unsaid(rule: Rule) -> int:
+    """Return the places that an allow rule leaves out; an amount that must be above something is mentioned."""
+    mask = 0
+    for field in FIELDS:
+        if getattr(rule, field) is None:
+            mask |= 1 << OF_FIELD[field]
+    if rule.amount_above is not None:
+        mask &= ~(1 << Place.AMOUNT)
+    if rule.usd_above is not None:
+        mask &= ~(1 << Place.USD)
+    if rule.type_hashes is not None:  # it says more than the name of the type
+        mask &= ~(1 << Place.PRIMARY_TYPE)
+    return mask
 
 
-def _cap_conditions(rule: Rule) -> Iterator[tuple[int, int | Anything | None]]:
-    """Yield the caps; an amount that must be above something is mentioned, and has no cap unless one stands there."""
-    yield _AMOUNT, ANY if rule.amount_max is None and rule.amount_above is not None else rule.amount_max
-    yield _FEE, rule.fee_max
+def _set_conditions(rule: Rule, lists: Lists) -> Iterator[tuple[int, frozenset[str | int] | Anything]]:
+    """Yield the conditions on values, each by what the facts can be."""
+    for place, field in _SETS:
+        values = getattr(rule, field)
+        if values is None:
+            continue
+        if isinstance(values, Anything):
+            yield place, values
+        else:
+            yield place, frozenset(_members(field, values, lists))
 
 
-def _floors(rule: Rule, others: frozenset[int]) -> tuple[tuple[int, int, frozenset[int]], ...]:
-    return () if rule.amount_above is None else ((_AMOUNT, rule.amount_above, others),)
+def _members(field: str, values: frozenset[str | int], lists: Lists) -> Iterator[str | int]:
+    for value in values:
+        if field == "assets" and value == NATIVE:
+            yield Missing.NOT_APPLICABLE
+        elif field == "destinations" and isinstance(value, str) and value.startswith(LIST_MARK):
+            yield from map(normal_destination, lists.get(value[len(LIST_MARK) :], ()))
+        elif field in _NORMALISED and isinstance(value, str):
+            yield normal_destination(value)
+        else:
+            yield value
 
 
-def _missing_of(operation: Operation) -> tuple[_Missing, ...]:
-    if operation is Operation.OPAQUE:
-        return (_Missing.OPAQUE,) * len(_FIELDS)
-    asked = ASKED_FIELDS[operation]
-    return tuple(_Missing.UNKNOWN if field in asked else _Missing.NOT_APPLICABLE for field in _FIELDS)
+def _caps(rule: Rule) -> Iterator[tuple[int, int | Anything]]:
+    for place, field in _CAPS:
+        cap = getattr(rule, field)
+        if cap is not None:
+            yield place, cap
 
 
-_MISSING = {operation: _missing_of(operation) for operation in Operation}
+def _floors(rule: Rule) -> Iterator[tuple[int, int]]:
+    for place, field in _FLOORS:
+        above = getattr(rule, field)
+        if above is not None:
+            yield place, above
 
 
-def facts_of(principal: Principal, intent: Intent, effect: Effect) -> Facts:
-    """Return what the rules are compared with; the order is that of the places."""
-    operation = effect.operation
-    if intent.kind is PayloadKind.RAW_DIGEST or intent.completeness is Completeness.OPAQUE:
-        operation = Operation.OPAQUE
-    chain, venue, destination, selector, primary_type, amount, fee = _MISSING[operation]
-    return (
-        principal,
-        operation,
-        chain if effect.chain_id is None else effect.chain_id,
-        venue if effect.venue is None else effect.venue,
-        destination if effect.destination is None else normal_destination(effect.destination),
-        selector if effect.selector is None else effect.selector,
-        primary_type if effect.primary_type is None else effect.primary_type,
-        amount if effect.amount is None else effect.amount,
-        fee if effect.fee_max is None else effect.fee_max,
+def _minutes(rule: Rule) -> frozenset[str | int]:
+    """Return the minutes of the week, from Monday 00:00 UTC, in which the rule permits."""
+    day_minutes = 24 * 60
+    return frozenset(
+        day * day_minutes + minute
+        for interval in rule.hours
+        for day in interval.days
+        for minute in range(interval.start, interval.end)
     )
 
 
 def operation_text(facts: Facts) -> str:
     """Return the operation of the effect, for an explanation."""
-    return shown(facts[_OPERATION])
+    return shown(facts[Place.OPERATION])
 
 
 def shown(value: str | int) -> str:

@@ -10,6 +10,7 @@ from keyvault.core.ids import EnclaveName, Epoch, KeyId, Principal, UnixMillis
 from keyvault.core.intent import Effect
 from keyvault.core.keys import KeyLine, KeyState, KeyVersion
 from keyvault.core.policy import CompiledPolicy, Policy, compile_policy
+from keyvault.core.policy_facts import Moment
 from keyvault.core.proposals import Proposals
 from keyvault.core.statements import FreezeScope
 from keyvault.core.windows import Windows
@@ -30,12 +31,14 @@ class State:
         "keys",
         "latest_at",
         "log_public_key",
+        "nonces",
         "policy",
         "policy_document",
         "policy_sha256",
         "proposals",
         "rulers",
         "rules",
+        "size",
         "windows",
     )
 
@@ -44,6 +47,8 @@ class State:
         self.enclave_id = b""
         self.log_public_key = b""
         self.import_public_key = b""
+        self.size = 0
+        """Entries of the ledger that were folded."""
         self.epoch = Epoch(0)
         self.latest_at = UnixMillis(0)
         """The latest time that any fact was decided at: for approvals the clock never goes back behind it."""
@@ -57,6 +62,8 @@ class State:
         self.policy_document = b""
         self.policy_sha256 = b""
         self.rules: CompiledPolicy = compile_policy(self.policy)
+        self.nonces: dict[KeyId, int] = {}
+        """The highest nonce that each key was stamped with."""
         self.windows = Windows()
         self.familiar = Familiar()
 
@@ -80,6 +87,11 @@ class State:
 def not_before(state: State, now: UnixMillis) -> UnixMillis:
     """Return the time that counts for approvals: a clock that was set back revives nothing that has expired."""
     return max(now, state.latest_at)
+
+
+def moment_of(state: State, now: UnixMillis) -> Moment:
+    """Return what a decision is made with now."""
+    return Moment(now=now, familiar=state.familiar, known=state.size)
 
 
 def find_key(state: State, key: KeyId, version: int | None) -> KeyVersion:

@@ -26,7 +26,8 @@ from keyvault.core.ids import (
     parse_member_name,
     parse_principal,
 )
-from keyvault.core.intent import Completeness, Effect, Payload
+from keyvault.core.intent import Completeness, Effect, Payload, Signer
+from keyvault.core.keys import KeyAlgorithm, KeyVersion
 
 STATEMENT_TYPE = "keyvault/statement/v2"
 ROTATION_SERVICE = "service:rotation"
@@ -118,6 +119,8 @@ _FORMS: Mapping[Action, Mapping[str, str]] = {
     Action.SIGN: {
         "key": _KEY,
         "key_version": _NUMBER,
+        "algorithm": r"[A-Z0-9_]{1,40}",
+        "public_key": r"none|([0-9a-f]{2}){32,65}",
         "request_id": r"[A-Za-z0-9._:-]{1,64}",
         "kind": r"[a-z-]{1,40}",
         "payload_sha256": _HASH,
@@ -307,6 +310,21 @@ def facts_sha256(effects: Iterable[Effect], signing_input: bytes, completeness: 
         "type": "keyvault/facts/v1",
     }
     return hashlib.sha256(_canonical(document)).hexdigest()
+
+
+def public_key_text(key: KeyVersion) -> str:
+    """Return how a statement names whose signature is asked for."""
+    return key.public_key.hex() or "none"
+
+
+def signer_named(statement: Statement) -> Signer:
+    """Return whose signature the statement asks for; raise Malformed if this build does not know the algorithm."""
+    try:
+        algorithm = KeyAlgorithm(statement["algorithm"])
+    except ValueError:
+        raise Malformed("statement.parameters.algorithm", "is not one that this build knows") from None
+    named = statement["public_key"]
+    return Signer(algorithm=algorithm, public_key=b"" if named == "none" else bytes.fromhex(named))
 
 
 def words_sha256(words: str) -> str:

@@ -24,7 +24,7 @@ from typing import Final
 from keyvault.core import limits
 from keyvault.core.errors import Broken, Malformed
 from keyvault.core.ids import UnixMillis
-from keyvault.core.intent import Completeness, Effect, Intent, Operation, Output, Payload
+from keyvault.core.intent import Completeness, Effect, Intent, Operation, Output, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.intents import percent
 from keyvault.intents.binance_parameters import DESTINATIONS, SIDES, operation_of
@@ -54,7 +54,7 @@ Parameters = dict[str, str]
 """Decoded values by name, in the order of the request."""
 
 
-def parse(payload: Payload) -> Intent:
+def parse(payload: Payload, signer: Signer) -> Intent:  # noqa: ARG001 (every decoder has the same form)
     """Return the intent of a request, or raise Malformed."""
     place, data = _signed_part(payload)
     parameters = _parameters(place, data)
@@ -71,7 +71,7 @@ def parse(payload: Payload) -> Intent:
     )
 
 
-def assemble(payload: Payload, signature: Signature) -> Output:
+def assemble(payload: Payload, signer: Signer, signature: Signature) -> Output:  # noqa: ARG001 (as parse)
     """Return the request with ``signature`` as its last parameter: hex of an HMAC, escaped Base64 of Ed25519."""
     value = signature.value
     if len(value) not in (_HMAC_BYTES, _ED25519_BYTES):

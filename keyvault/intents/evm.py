@@ -12,7 +12,7 @@ from typing import Final
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Completeness, Effect, Intent, Operation, Output, Payload
+from keyvault.core.intent import Completeness, Effect, Intent, Operation, Output, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.intents import rlp
 from keyvault.intents.keccak import keccak256
@@ -45,7 +45,7 @@ _OTHER_ENVELOPES: dict[int, str] = {
 }
 
 
-def parse(payload: Payload) -> Intent:
+def parse(payload: Payload, signer: Signer) -> Intent:  # noqa: ARG001 (every decoder has the same form)
     """Return the intent of an unsigned transaction, or raise Malformed."""
     data = payload.parts[0]
     items = _decode(data)
@@ -61,7 +61,7 @@ def parse(payload: Payload) -> Intent:
     )
 
 
-def assemble(payload: Payload, signature: Signature) -> Output:
+def assemble(payload: Payload, signer: Signer, signature: Signature) -> Output:  # noqa: ARG001 (as parse)
     """Return the signed transaction, ready for ``eth_sendRawTransaction``, and its hash."""
     data = payload.parts[0]
     items = _decode(data)

@@ -2,50 +2,80 @@
 
 Everything is bounded before it is looked at. A payload that is not exactly one of the known formats raises Malformed;
 nothing else escapes ``parse``.
+
+The parts of a payload by kind:
+
+evm-transaction, evm-authorization, evm-message, typed-data, solana-message, cosmos-sign-doc, raw-digest   the bytes
+hyperliquid-action   action JSON, vault address or nothing, expiry in ms or nothing, mainnet or testnet
+bitcoin-psbt         PSBT, number of the input, mainnet, testnet or regtest
+binance-rest         query, body
+binance-ws           parameters as JSON, method, account
+bybit, okx, coinbase method, path, query, body, account (coinbase without method and path: for a WebSocket)
+kraken-rest          path, body, account
+deribit-rest         method, URI, body, account
+polymarket-rest      method, path, body, account, address
+deribit-auth         data, account
+other log-ons        account; FIX: SenderCompID, TargetCompID, MsgSeqNum, account
 """
 
-from typing import assert_never
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Intent, Output, Payload, PayloadKind
-from keyvault.core.keys import Signature
+from keyvault.core.intent import Intent, Output, Payload, PayloadKind, Signer
+from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.intents import binance, evm, raw_digest, typed_data
 
 
-def parse(payload: Payload) -> Intent:
-    """Return what signing ``payload`` means; raise Malformed for everything that is not well formed."""
-    parts = 2 if payload.kind is PayloadKind.BINANCE_REST else 1
-    if len(payload.parts) != parts:
-        raise Malformed("payload", f"{payload.kind} has {parts} part(s), not {len(payload.parts)}")
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """How payloads of one kind are read, and put together with their signature."""
+
+    parts: int
+    parse: Callable[[Payload, Signer], Intent]
+    assemble: Callable[[Payload, Signer, Signature], Output]
+
+
+_FORMATS: Final[dict[PayloadKind, _Format]] = {
+    PayloadKind.EVM_TRANSACTION: _Format(1, evm.parse, evm.assemble),
+    PayloadKind.TYPED_DATA: _Format(1, typed_data.parse, typed_data.assemble),
+    PayloadKind.BINANCE_REST: _Format(2, binance.parse, binance.assemble),
+    PayloadKind.RAW_DIGEST: _Format(1, raw_digest.parse, raw_digest.assemble),
+}
+
+
+_OF_ANY_KEY = frozenset(
+    {PayloadKind.EVM_TRANSACTION, PayloadKind.TYPED_DATA, PayloadKind.BINANCE_REST, PayloadKind.RAW_DIGEST}
+)
+"""Kinds whose payloads are well formed or not, whoever signs."""
+ANYBODY = Signer(algorithm=KeyAlgorithm.SECP256K1, public_key=b"")
+"""For reading what does not depend on the signer."""
+
+
+def checked(payload: Payload) -> Payload:
+    """Return the payload if nothing is wrong with it that can be known before the signer is, or raise Malformed."""
+    if payload.kind in _OF_ANY_KEY:
+        parse(payload, ANYBODY)
+    return payload
+
+
+def parse(payload: Payload, signer: Signer) -> Intent:
+    """Return what the signature of ``signer`` under ``payload`` means; raise Malformed for what is not well formed."""
+    found = _FORMATS.get(payload.kind)
+    if found is None:
+        raise Malformed("payload", f"this build reads no {payload.kind}")
+    if len(payload.parts) != found.parts:
+        raise Malformed("payload", f"{payload.kind} has {found.parts} part(s), not {len(payload.parts)}")
     if sum(map(len, payload.parts)) > limits.PAYLOAD_BYTES_MAX:
         raise Malformed("payload", f"has more than {limits.PAYLOAD_BYTES_MAX} bytes")
-    match payload.kind:
-        case PayloadKind.EVM_TRANSACTION:
-            return evm.parse(payload)
-        case PayloadKind.TYPED_DATA:
-            return typed_data.parse(payload)
-        case PayloadKind.BINANCE_REST:
-            return binance.parse(payload)
-        case PayloadKind.RAW_DIGEST:
-            return raw_digest.parse(payload)
-        case _:
-            assert_never(payload.kind)
+    return found.parse(payload, signer)
 
 
-def assemble(payload: Payload, signature: Signature) -> Output:
+def assemble(payload: Payload, signer: Signer, signature: Signature) -> Output:
     """Return exactly what is to be sent for a payload that ``parse`` accepted, signed with one of its algorithms.
 
     Raises Broken when the signature is not of the form that the format needs: length, recovery id.
     """
-    match payload.kind:
-        case PayloadKind.EVM_TRANSACTION:
-            return evm.assemble(payload, signature)
-        case PayloadKind.TYPED_DATA:
-            return typed_data.assemble(signature)
-        case PayloadKind.BINANCE_REST:
-            return binance.assemble(payload, signature)
-        case PayloadKind.RAW_DIGEST:
-            return Output()
-        case _:
-            assert_never(payload.kind)
+    return _FORMATS[payload.kind].assemble(payload, signer, signature)

@@ -3,8 +3,8 @@
 from typing import Final
 
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Completeness, Effect, Intent, Operation, Payload
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.intent import Completeness, Effect, Intent, Operation, Output, Payload, Signer
+from keyvault.core.keys import KeyAlgorithm, Signature
 
 FIELD: Final = "raw_digest"
 
@@ -13,7 +13,7 @@ _DIGEST_BYTES = 32
 _EFFECTS = (Effect(operation=Operation.OPAQUE),)
 
 
-def parse(payload: Payload) -> Intent:
+def parse(payload: Payload, signer: Signer) -> Intent:  # noqa: ARG001 (every decoder has the same form)
     """Return the opaque intent, or raise Malformed unless there are exactly 32 bytes."""
     digest = payload.parts[0]
     if len(digest) != _DIGEST_BYTES:
@@ -25,3 +25,8 @@ def parse(payload: Payload) -> Intent:
         effects=_EFFECTS,
         completeness=Completeness.OPAQUE,
     )
+
+
+def assemble(payload: Payload, signer: Signer, signature: Signature) -> Output:  # noqa: ARG001 (as parse)
+    """Return nothing: the signature itself is all there is."""
+    return Output()

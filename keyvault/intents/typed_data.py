@@ -11,7 +11,7 @@ primary type, verifying contract and chain. The message itself is not interprete
 from typing import Final
 
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Completeness, Effect, Intent, Operation, Output, Payload
+from keyvault.core.intent import Completeness, Effect, Intent, Operation, Output, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.intents import strict_json
 from keyvault.intents.keccak import keccak256
@@ -25,7 +25,7 @@ _MEMBER_NAMES = 2
 _V = 27
 
 
-def parse(payload: Payload) -> Intent:
+def parse(payload: Payload, signer: Signer) -> Intent:  # noqa: ARG001 (every decoder has the same form)
     """Return the intent of typed data, or raise Malformed."""
     document = _document(payload.parts[0])
     primary = document["primaryType"]
@@ -44,7 +44,7 @@ def parse(payload: Payload) -> Intent:
     )
 
 
-def assemble(signature: Signature) -> Output:
+def assemble(payload: Payload, signer: Signer, signature: Signature) -> Output:  # noqa: ARG001 (as parse)
     """Return r || s || v, 65 bytes, v being 27 or 28."""
     _, _, parity = r_s_parity(signature)
     return Output(raw=signature.value + bytes((_V + parity,)))

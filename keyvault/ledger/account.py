@@ -281,7 +281,9 @@ class _Witness:
     def _check_signature(self, event: SignatureIssued, latest_at: UnixMillis) -> None:
         name, _ = split_key_name(event.request.key)
         key = find_key(self._state, name, event.key_version)
-        wrong = misjudged(self._state.rules, name, key.algorithm, event) or dated_back(event, latest_at)
+        wrong = misjudged(self._state.rules, self._state.familiar, name, key.algorithm, event) or dated_back(
+            event, latest_at
+        )
         if wrong:
             raise Unproven(wrong)
         self._verified = verify_signature(key.algorithm, key.public_key, event.signing_input, event.signature) or None

@@ -34,6 +34,7 @@ from keyvault.core.ids import (
     parse_principal,
     parse_request_id,
 )
+from keyvault.core.intent import Stamp
 from keyvault.core.statements import proposal_id_of
 from keyvault.ledger import codec_governance as governance
 from keyvault.ledger.codec_charter import decode_charter as decode_charter
@@ -44,15 +45,14 @@ from keyvault.ledger.codec_policy import policy_sha256 as policy_sha256
 from keyvault.ledger.wire import (
     COMPLETENESS,
     REASONS,
-    checked_payload,
-    effect_from_proto,
-    effect_to_proto,
-    fill_payload,
+    integer_from_wire,
+    integer_to_wire,
     parse_exact,
     sha256_of,
     signature_from_proto,
 )
-from keyvault.v1 import event_pb2
+from keyvault.ledger.wire_payload import checked_payload, effect_from_proto, effect_to_proto, fill_payload
+from keyvault.v1 import event_pb2, types_pb2
 
 _PROPOSAL_PREFIX, _BALLOT_PREFIX = b"prop\0\0\0\0", b"ball\0\0\0\0"
 _EXECUTION_PREFIX, _DESTRUCTION_PREFIX = b"exec\0\0\0\0", b"dest\0\0\0\0"
@@ -180,6 +180,14 @@ def _write_issued(message: event_pb2.SignatureIssued, event: SignatureIssued) ->
         message.signature.recovery_id = event.signature.recovery_id
     message.proposal = event.proposal
     message.charter_sha256 = event.charter_sha256
+    if event.stamp is not None:
+        message.stamp.at_ms, message.stamp.nonce = event.stamp.at, event.stamp.nonce
+    message.slot = event.slot or ""
+    message.expires_at_ms = event.expires_at or 0
+    message.shadows.extend(event.shadows)
+    if event.usd is not None:
+        message.usd = integer_to_wire(event.usd)
+    message.known = event.known
 
 
 def _write_escalated(message: event_pb2.SignatureEscalated, event: SignatureEscalated) -> None:
@@ -191,6 +199,8 @@ def _write_escalated(message: event_pb2.SignatureEscalated, event: SignatureEsca
     message.policy_sha256 = event.policy_sha256
     message.rules.extend(event.rules)
     message.statement = event.statement
+    message.expires_at_ms = event.expires_at or 0
+    message.known = event.known
 
 
 def _write_refused(message: event_pb2.SignatureRefused, event: SignatureRefused) -> None:
@@ -290,7 +300,19 @@ def _read_issued(at: UnixMillis, epoch: Epoch, message: event_pb2.SignatureIssue
         signature=signature_from_proto(message.signature),
         proposal=sha256_of("proposal", message.proposal) if message.proposal else b"",
         charter_sha256=sha256_of("charter_sha256", message.charter_sha256) if message.charter_sha256 else b"",
+        stamp=_read_stamp(message.stamp) if message.HasField("stamp") else None,
+        slot=message.slot or None,
+        expires_at=UnixMillis(message.expires_at_ms) if message.expires_at_ms else None,
+        shadows=tuple(message.shadows),
+        usd=integer_from_wire("usd", message.usd) if message.HasField("usd") else None,
+        known=message.known,
     )
+
+
+def _read_stamp(message: types_pb2.Stamp) -> Stamp:
+    if message.at_ms < 0:
+        raise Malformed("stamp.at_ms", "is negative")
+    return Stamp(at=UnixMillis(message.at_ms), nonce=message.nonce)
 
 
 def _read_escalated(at: UnixMillis, epoch: Epoch, message: event_pb2.SignatureEscalated) -> SignatureEscalated:
@@ -305,6 +327,8 @@ def _read_escalated(at: UnixMillis, epoch: Epoch, message: event_pb2.SignatureEs
         policy_sha256=sha256_of("policy_sha256", message.policy_sha256),
         rules=tuple(message.rules),
         statement=message.statement,
+        expires_at=UnixMillis(message.expires_at_ms) if message.expires_at_ms else None,
+        known=message.known,
     )
 
 

@@ -32,7 +32,7 @@ from keyvault.core.events import (
     TermStarted,
 )
 from keyvault.core.keys import KeyAlgorithm
-from keyvault.core.state import State, split_key_name
+from keyvault.core.state import State, find_key, split_key_name
 from keyvault.ledger import checkpoint
 from keyvault.ledger.checkpoint import Checkpoint
 from keyvault.ledger.codec import decode, key_of
@@ -241,9 +241,9 @@ class _Audit:
     def _check_signature(self, index: int, event: SignatureIssued) -> None:
         key, _ = split_key_name(event.request.key)
         algorithm, public_key = self._keys[key, event.key_version]
-        wrong = misjudged(self._state.rules, key, algorithm, event)
+        wrong = misjudged(self._state.rules, self._state.familiar, key, algorithm, event)
         if not wrong and self._payload_reader:
-            wrong = misread(event, self._payload_reader)
+            wrong = misread(event, find_key(self._state, key, event.key_version), self._payload_reader)
         if wrong:
             self.add(index, f"entry {index}: {wrong}")
         try:

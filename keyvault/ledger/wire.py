@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from keyvault.core import limits
 from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.errors import Malformed, Reason
-from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
+from keyvault.core.intent import Completeness, Operation, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.policy import Verdict
 from keyvault.core.statements import FreezeScope
@@ -113,100 +113,7 @@ def integer_from_wire(field: str, data: bytes) -> int:
     return int.from_bytes(data, "big")
 
 
-# Payloads -----------------------------------------------------------------------------------------------------
-
-
-def payload_from_proto(message: types_pb2.Payload) -> Payload:
-    """Return the payload, or raise Malformed: no known format, a field that this build does not know, or too long."""
-    refuse_unknown_fields(message)
-    return checked_payload(message)
-
-
-def checked_payload(message: types_pb2.Payload) -> Payload:
-    """Like ``payload_from_proto`` for a message whose unknown fields were refused already."""
-    payload = _payload(message)
-    if sum(map(len, payload.parts)) > limits.PAYLOAD_BYTES_MAX:
-        raise Malformed("payload", f"longer than {limits.PAYLOAD_BYTES_MAX} bytes")
-    return payload
-
-
-def _payload(message: types_pb2.Payload) -> Payload:
-    match message.WhichOneof("format"):
-        case "evm_transaction":
-            return Payload(kind=PayloadKind.EVM_TRANSACTION, parts=(message.evm_transaction,))
-        case "typed_data":
-            return Payload(kind=PayloadKind.TYPED_DATA, parts=(message.typed_data,))
-        case "exchange_request":
-            return _exchange_payload(message.exchange_request)
-        case "raw_digest":
-            return Payload(kind=PayloadKind.RAW_DIGEST, parts=(message.raw_digest,))
-        case None:
-            raise Malformed("payload", "has no format that this build knows")
-
-
-def _exchange_payload(request: types_pb2.ExchangeRequest) -> Payload:
-    if request.venue != types_pb2.VENUE_BINANCE:
-        raise Malformed("payload.exchange_request.venue", f"{request.venue} is not a venue that this build knows")
-    return Payload(kind=PayloadKind.BINANCE_REST, parts=(request.query.encode(), request.body.encode()))
-
-
-def fill_payload(message: types_pb2.Payload, payload: Payload) -> None:
-    """Write the payload into an empty message; raise Malformed if an exchange request is not UTF-8."""
-    match payload.kind:
-        case PayloadKind.EVM_TRANSACTION:
-            (message.evm_transaction,) = payload.parts
-        case PayloadKind.TYPED_DATA:
-            (message.typed_data,) = payload.parts
-        case PayloadKind.BINANCE_REST:
-            _fill_exchange(message.exchange_request, payload.parts)
-        case PayloadKind.RAW_DIGEST:
-            (message.raw_digest,) = payload.parts
-
-
-def _fill_exchange(request: types_pb2.ExchangeRequest, parts: tuple[bytes, ...]) -> None:
-    query, body = parts
-    request.venue = types_pb2.VENUE_BINANCE
-    try:
-        request.query = query.decode()
-        request.body = body.decode()
-    except UnicodeDecodeError:
-        raise Malformed("payload.exchange_request", "not UTF-8") from None
-
-
-# Effects and signatures -----------------------------------------------------------------------------------------
-
-
-def effect_from_proto(message: types_pb2.Effect) -> Effect:
-    """Return the effect, or raise Malformed."""
-    has = message.HasField
-    return Effect(
-        operation=OPERATIONS.word("effect.operation", message.operation),
-        chain_id=integer_from_wire("effect.chain_id", message.chain_id) if has("chain_id") else None,
-        venue=message.venue if has("venue") else None,
-        destination=message.destination if has("destination") else None,
-        selector=message.selector if has("selector") else None,
-        primary_type=message.primary_type if has("primary_type") else None,
-        amount=integer_from_wire("effect.amount", message.amount) if has("amount") else None,
-        fee_max=integer_from_wire("effect.fee_max", message.fee_max) if has("fee_max") else None,
-        symbol=message.symbol if has("symbol") else None,
-        side=message.side if has("side") else None,
-    )
-
-
-def effect_to_proto(effect: Effect) -> types_pb2.Effect:
-    """Return the message; fields that are None stay absent."""
-    return types_pb2.Effect(
-        operation=OPERATIONS.numbers[effect.operation],
-        chain_id=None if effect.chain_id is None else integer_to_wire(effect.chain_id),
-        venue=effect.venue,
-        destination=effect.destination,
-        selector=effect.selector,
-        primary_type=effect.primary_type,
-        amount=None if effect.amount is None else integer_to_wire(effect.amount),
-        fee_max=None if effect.fee_max is None else integer_to_wire(effect.fee_max),
-        symbol=effect.symbol,
-        side=effect.side,
-    )
+# Signatures ------------------------------------------------------------------------------------------------------
 
 
 def signature_from_proto(message: types_pb2.Signature) -> Signature:

@@ -8,6 +8,7 @@ from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.proposals import Ballot, Outcome, Proposal, proposal_name
 from keyvault.core.state import State, split_key_name
 from keyvault.ledger import wire
+from keyvault.ledger.wire_payload import effect_to_proto, fill_payload
 from keyvault.v1 import governance_pb2
 
 _STATES = {
@@ -80,8 +81,8 @@ def _fill_subject(message: governance_pb2.Proposal, state: State, proposal: Prop
     subject.request_id = request.request_id
     subject.principal = request.principal
     subject.key = request.key
-    wire.fill_payload(subject.payload, request.payload)
-    subject.effects.extend(map(wire.effect_to_proto, proposal.effects))
+    fill_payload(subject.payload, request.payload)
+    subject.effects.extend(map(effect_to_proto, proposal.effects))
     subject.signing_input = proposal.signing_input
     subject.completeness = wire.COMPLETENESS.numbers[proposal.completeness]
     if proposal.outcome is Outcome.OPEN:

@@ -15,20 +15,24 @@ from keyvault.core.errors import (
     NotFound,
     Overloaded,
     Reason,
+    Refused,
     Unavailable,
 )
 from keyvault.core.escalation import QUORUM_SEPARATOR
 from keyvault.core.events import SignatureEscalated, SignatureIssued, SignatureRefused, SignatureRequest
-from keyvault.core.ids import Principal, parse_request_id
-from keyvault.core.intent import Output, PayloadKind
+from keyvault.core.ids import KeyId, Principal, UnixMillis, parse_request_id
+from keyvault.core.intent import UNSTAMPED, Completeness, Intent, Payload, Signer
 from keyvault.core.keys import resource_name
 from keyvault.core.proposals import proposal_name, short
 from keyvault.core.state import State, find_key, split_key_name
-from keyvault.core.statements import decode_statement, proposal_id_of
+from keyvault.core.statements import decode_statement, proposal_id_of, signer_named
 from keyvault.engine.clock import Clock
 from keyvault.engine.enclave import Enclave
 from keyvault.engine.sequencer import Recorded, Waiter
+from keyvault.engine.stamps import Stamps
 from keyvault.ledger import wire
+from keyvault.ledger.wire_output import fill_output, fill_stamp
+from keyvault.ledger.wire_payload import checked_payload
 from keyvault.rpc.auth import Context, Door
 from keyvault.rpc.convert import key_to_proto
 from keyvault.rpc.names import parse_key_name
@@ -43,6 +47,7 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
         self._enclave = enclave
         self._door = door
         self._clock = clock
+        self._stamps = Stamps()
         self._streams: Counter[Principal] = Counter()
         self._open_streams: set[_Stream] = set()
 
@@ -99,7 +104,7 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
         wait_s = limits.SIGN_WAIT_MS_MAX / 1000
         if remaining_s is not None:
             wait_s = min(wait_s, remaining_s)
-        command = parse(request, principal, self._enclave.state)
+        command = parse(request, principal, self._enclave.state, self._stamps, self._clock.now())
         return self._enclave.request(command, self._clock.monotonic() + wait_s)
 
     def answer(self, recorded: Recorded) -> signing_pb2.SignResponse | Failure:
@@ -115,20 +120,45 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
                 raise TypeError(type(event))
 
 
-def parse(request: signing_pb2.SignRequest, principal: Principal, state: State) -> RequestSignature:
+def parse(
+    request: signing_pb2.SignRequest, principal: Principal, state: State, stamps: Stamps, now: UnixMillis
+) -> RequestSignature:
     """Return the command: names checked, payload decoded. Raises Malformed or NotFound."""
     enclave, key, version = parse_key_name("key", request.key)
     if enclave != state.enclave:
         raise NotFound(f"this server has no enclave {enclave}")
     wire.refuse_unknown_fields(request)  # whoever sets one relies on it
-    payload = wire.checked_payload(request.payload)
+    payload = checked_payload(request.payload)
     asked = SignatureRequest(
         request_id=parse_request_id(request.request_id),
         principal=principal,
         key=key if version is None else f"{key}/versions/{version}",
         payload=payload,
     )
-    return RequestSignature(request=asked, intent=intents.parse(payload))
+    signer = _signer(state, key, version, stamps, now)
+    intent = _unread(payload) if signer is None else intents.parse(payload, signer)
+    stamp = signer.stamp if signer is not None and intent.stamped else None
+    return RequestSignature(request=asked, intent=intent, stamp=stamp)
+
+
+def _signer(state: State, key: KeyId, version: int | None, stamps: Stamps, now: UnixMillis) -> Signer | None:
+    """Return who would sign, with a stamp; None if there is no such key, which the decision then says."""
+    try:
+        found = find_key(state, key, version)
+    except Refused:
+        return None
+    return Signer.of(found, stamps.next(state, key, now))
+
+
+def _unread(payload: Payload) -> Intent:
+    """Return an intent of which nothing is known: whose signature it would be decides what a payload means."""
+    return Intent(
+        kind=payload.kind,
+        algorithms=frozenset(),
+        signing_input=b"",
+        effects=(),
+        completeness=Completeness.OPAQUE,
+    )
 
 
 def _needed(state: State, event: SignatureEscalated) -> ApprovalNeeded:
@@ -139,7 +169,7 @@ def _needed(state: State, event: SignatureEscalated) -> ApprovalNeeded:
         f"proposal {short(name)} needs {quorum}; ask again with the same request id when members approved",
         proposal=proposal_name(state.enclave, name),
         quorum=quorum,
-        summary=intents.describe(intents.parse(event.request.payload)),
+        summary=intents.describe(intents.parse(event.request.payload, signer_named(decode_statement(event.statement)))),
     )
 
 
@@ -152,28 +182,11 @@ def _response(state: State, event: SignatureIssued, index: int) -> signing_pb2.S
         signing_input=event.signing_input,
         signature=wire.signature_to_proto(event.signature),
     )
-    kind = event.request.payload.kind
-    if kind is not PayloadKind.RAW_DIGEST:
-        output = intents.assemble(event.request.payload, event.signature)
-        _fill_output(response, kind, output)
+    fill_stamp(response, event.stamp)
+    signer = Signer.of(find_key(state, key_id, event.key_version), event.stamp or UNSTAMPED)
+    payload = event.request.payload
+    fill_output(response, payload.kind, intents.assemble(payload, signer, event.signature))
     return response
-
-
-def _fill_output(response: signing_pb2.SignResponse, kind: PayloadKind, output: Output) -> None:
-    match kind:
-        case PayloadKind.EVM_TRANSACTION:
-            response.transaction.raw_transaction = output.raw
-            response.transaction.transaction_hash = output.transaction_hash
-        case PayloadKind.TYPED_DATA:
-            response.typed_data.r = output.raw[:32]
-            response.typed_data.s = output.raw[32:64]
-            response.typed_data.v = output.raw[64]
-            response.typed_data.signature = output.raw
-        case PayloadKind.BINANCE_REST:
-            response.exchange_request.query = output.query
-            response.exchange_request.body = output.body
-        case PayloadKind.RAW_DIGEST:
-            pass  # the signature itself is all there is
 
 
 class _Stream:

@@ -568,6 +568,12 @@ class SignatureIssued(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
     CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    STAMP_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    SHADOWS_FIELD_NUMBER: _builtins.int
+    USD_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
     key_version: _builtins.int
     """The version that signed."""
     signing_input: _builtins.bytes
@@ -581,6 +587,16 @@ class SignatureIssued(_message.Message):
     escalate the request.
     """
     charter_sha256: _builtins.bytes
+    slot: _builtins.str
+    """What only one of several signed payloads can fill: account and nonce, outpoints, client order id. Empty: none."""
+    expires_at_ms: _builtins.int
+    """When the signature is worth nothing any more, Unix time in milliseconds; 0: never."""
+    usd: _builtins.bytes
+    """What the limits in US dollars were charged, in 10^-6 dollars, big-endian without leading zeros; absent: the price of
+    something in it was not known.
+    """
+    known: _builtins.int
+    """How many entries of the ledger the decision knew: what was signed for first later counts as never seen."""
     @_builtins.property
     def request(self) -> Global___SignatureRequest: ...
     @_builtins.property
@@ -591,6 +607,14 @@ class SignatureIssued(_message.Message):
 
     @_builtins.property
     def signature(self) -> _types_pb2.Signature: ...
+    @_builtins.property
+    def stamp(self) -> _types_pb2.Stamp:
+        """What the service added to the payload; absent if the payload takes no stamp."""
+
+    @_builtins.property
+    def shadows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the shadow rules that matched: what they would have done stands in the policy."""
+
     def __init__(
         self,
         *,
@@ -605,12 +629,20 @@ class SignatureIssued(_message.Message):
         signature: _types_pb2.Signature | None = ...,
         proposal: _builtins.bytes = ...,
         charter_sha256: _builtins.bytes = ...,
+        stamp: _types_pb2.Stamp | None = ...,
+        slot: _builtins.str = ...,
+        expires_at_ms: _builtins.int = ...,
+        shadows: _abc.Iterable[_builtins.str] | None = ...,
+        usd: _builtins.bytes | None = ...,
+        known: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "signature", b"signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usd", b"_usd", "request", b"request", "signature", b"signature", "stamp", b"stamp", "usd", b"usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "completeness", b"completeness", "effects", b"effects", "key_version", b"key_version", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "proposal", b"proposal", "request", b"request", "rules", b"rules", "signature", b"signature", "signing_input", b"signing_input"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usd", b"_usd", "charter_sha256", b"charter_sha256", "completeness", b"completeness", "effects", b"effects", "expires_at_ms", b"expires_at_ms", "key_version", b"key_version", "known", b"known", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "proposal", b"proposal", "request", b"request", "rules", b"rules", "shadows", b"shadows", "signature", b"signature", "signing_input", b"signing_input", "slot", b"slot", "stamp", b"stamp", "usd", b"usd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__usd: _TypeAlias = _typing.Literal["usd"]  # noqa: Y015
+    _WhichOneofArgType__usd: _TypeAlias = _typing.Literal["_usd", b"_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usd) -> _WhichOneofReturnType__usd | None: ...
 
 Global___SignatureIssued: _TypeAlias = SignatureIssued  # noqa: Y015
 
@@ -667,6 +699,8 @@ class SignatureEscalated(_message.Message):
     POLICY_SHA256_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     STATEMENT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
     signing_input: _builtins.bytes
     """As in SignatureIssued."""
     completeness: _types_pb2.Completeness.ValueType
@@ -674,6 +708,9 @@ class SignatureEscalated(_message.Message):
     policy_sha256: _builtins.bytes
     statement: _builtins.bytes
     """What members sign, with the hashes of payload, effects and plain words; its SHA-256 names the proposal."""
+    expires_at_ms: _builtins.int
+    """As in SignatureIssued."""
+    known: _builtins.int
     @_builtins.property
     def request(self) -> Global___SignatureRequest: ...
     @_builtins.property
@@ -693,10 +730,12 @@ class SignatureEscalated(_message.Message):
         policy_sha256: _builtins.bytes = ...,
         rules: _abc.Iterable[_builtins.str] | None = ...,
         statement: _builtins.bytes = ...,
+        expires_at_ms: _builtins.int = ...,
+        known: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completeness", b"completeness", "effects", b"effects", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "request", b"request", "rules", b"rules", "signing_input", b"signing_input", "statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completeness", b"completeness", "effects", b"effects", "expires_at_ms", b"expires_at_ms", "known", b"known", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "request", b"request", "rules", b"rules", "signing_input", b"signing_input", "statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

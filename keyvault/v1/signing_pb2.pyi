@@ -56,9 +56,11 @@ class SignResponse(_message.Message):
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
     SIGNING_INPUT_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    STAMP_FIELD_NUMBER: _builtins.int
     TRANSACTION_FIELD_NUMBER: _builtins.int
     TYPED_DATA_FIELD_NUMBER: _builtins.int
     EXCHANGE_REQUEST_FIELD_NUMBER: _builtins.int
+    SIGNED_BYTES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     key_version: _builtins.str
     """"enclaves/{enclave}/keys/{key}/versions/{version}"."""
@@ -69,11 +71,21 @@ class SignResponse(_message.Message):
     @_builtins.property
     def signature(self) -> _types_pb2.Signature: ...
     @_builtins.property
+    def stamp(self) -> _types_pb2.Stamp:
+        """What the service added to the payload; absent if the payload takes no stamp."""
+
+    @_builtins.property
     def transaction(self) -> Global___SignedTransaction: ...
     @_builtins.property
     def typed_data(self) -> Global___TypedDataSignature: ...
     @_builtins.property
     def exchange_request(self) -> Global___SignedExchangeRequest: ...
+    @_builtins.property
+    def signed_bytes(self) -> Global___SignedBytes:
+        """The signature in the form that the chain takes: for Bitcoin DER and sighash byte, for Solana and Cosmos the whole
+        transaction, for messages and authorisations 65 bytes.
+        """
+
     def __init__(
         self,
         *,
@@ -82,19 +94,44 @@ class SignResponse(_message.Message):
         ledger_index: _builtins.int = ...,
         signing_input: _builtins.bytes = ...,
         signature: _types_pb2.Signature | None = ...,
+        stamp: _types_pb2.Stamp | None = ...,
         transaction: Global___SignedTransaction | None = ...,
         typed_data: Global___TypedDataSignature | None = ...,
         exchange_request: Global___SignedExchangeRequest | None = ...,
+        signed_bytes: Global___SignedBytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["exchange_request", b"exchange_request", "output", b"output", "signature", b"signature", "transaction", b"transaction", "typed_data", b"typed_data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exchange_request", b"exchange_request", "output", b"output", "signature", b"signature", "signed_bytes", b"signed_bytes", "stamp", b"stamp", "transaction", b"transaction", "typed_data", b"typed_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchange_request", b"exchange_request", "key_version", b"key_version", "ledger_index", b"ledger_index", "output", b"output", "request_id", b"request_id", "signature", b"signature", "signing_input", b"signing_input", "transaction", b"transaction", "typed_data", b"typed_data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchange_request", b"exchange_request", "key_version", b"key_version", "ledger_index", b"ledger_index", "output", b"output", "request_id", b"request_id", "signature", b"signature", "signed_bytes", b"signed_bytes", "signing_input", b"signing_input", "stamp", b"stamp", "transaction", b"transaction", "typed_data", b"typed_data"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_output: _TypeAlias = _typing.Literal["transaction", "typed_data", "exchange_request"]  # noqa: Y015
+    _WhichOneofReturnType_output: _TypeAlias = _typing.Literal["transaction", "typed_data", "exchange_request", "signed_bytes"]  # noqa: Y015
     _WhichOneofArgType_output: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_output) -> _WhichOneofReturnType_output | None: ...
 
 Global___SignResponse: _TypeAlias = SignResponse  # noqa: Y015
+
+@_typing.final
+class SignedBytes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RAW_FIELD_NUMBER: _builtins.int
+    TRANSACTION_HASH_FIELD_NUMBER: _builtins.int
+    raw: _builtins.bytes
+    transaction_hash: _builtins.bytes
+    """Hash or signature by which the chain names the transaction, if it is whole."""
+    def __init__(
+        self,
+        *,
+        raw: _builtins.bytes = ...,
+        transaction_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["raw", b"raw", "transaction_hash", b"transaction_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedBytes: _TypeAlias = SignedBytes  # noqa: Y015
 
 @_typing.final
 class SignedTransaction(_message.Message):
@@ -157,23 +194,59 @@ class SignedExchangeRequest(_message.Message):
 
     QUERY_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """To be sent after "?"; holds the signature if the request has no body."""
     body: _builtins.str
     """To be sent as body; holds the signature if there is one."""
+    path: _builtins.str
+    """The path that was signed, where the venue's scheme has one."""
+    message: _builtins.str
+    """The whole message of a WebSocket or FIX session."""
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Header]:
+        """To be sent as headers, beside those that carry no signature (a passphrase is the caller's)."""
+
     def __init__(
         self,
         *,
         query: _builtins.str = ...,
         body: _builtins.str = ...,
+        headers: _abc.Iterable[Global___Header] | None = ...,
+        path: _builtins.str = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "headers", b"headers", "message", b"message", "path", b"path", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SignedExchangeRequest: _TypeAlias = SignedExchangeRequest  # noqa: Y015
+
+@_typing.final
+class Header(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    value: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Header: _TypeAlias = Header  # noqa: Y015
 
 @_typing.final
 class SignStreamRequest(_message.Message):

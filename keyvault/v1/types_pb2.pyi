@@ -116,14 +116,63 @@ class _VenueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Venue.ValueType
     DESCRIPTOR: _descriptor.EnumDescriptor
     VENUE_UNSPECIFIED: _Venue.ValueType  # 0
     VENUE_BINANCE: _Venue.ValueType  # 1
-    """Binance REST: the signature is over query || body, appended as the parameter "signature"."""
+    """Signature over query || body, appended as the parameter "signature". HMAC-SHA256 or Ed25519."""
+    VENUE_BYBIT: _Venue.ValueType  # 2
+    """v5: HMAC-SHA256 over timestamp, key, window and query or body."""
+    VENUE_OKX: _Venue.ValueType  # 3
+    """v5: HMAC-SHA256 over timestamp, method, path and body."""
+    VENUE_COINBASE: _Venue.ValueType  # 4
+    """Advanced Trade: JWT, ES256 (P-256) or EdDSA (Ed25519)."""
+    VENUE_KRAKEN: _Venue.ValueType  # 5
+    """Spot: HMAC-SHA512 over path and SHA-256 of nonce and body."""
+    VENUE_DERIBIT: _Venue.ValueType  # 6
+    """HMAC-SHA256 over time, nonce, method, URI and body."""
+    VENUE_POLYMARKET: _Venue.ValueType  # 7
+    """CLOB, level 2: HMAC-SHA256 over time, method, path and body."""
 
 class Venue(_Venue, metaclass=_VenueEnumTypeWrapper): ...
 
 VENUE_UNSPECIFIED: Venue.ValueType  # 0
 VENUE_BINANCE: Venue.ValueType  # 1
-"""Binance REST: the signature is over query || body, appended as the parameter "signature"."""
+"""Signature over query || body, appended as the parameter "signature". HMAC-SHA256 or Ed25519."""
+VENUE_BYBIT: Venue.ValueType  # 2
+"""v5: HMAC-SHA256 over timestamp, key, window and query or body."""
+VENUE_OKX: Venue.ValueType  # 3
+"""v5: HMAC-SHA256 over timestamp, method, path and body."""
+VENUE_COINBASE: Venue.ValueType  # 4
+"""Advanced Trade: JWT, ES256 (P-256) or EdDSA (Ed25519)."""
+VENUE_KRAKEN: Venue.ValueType  # 5
+"""Spot: HMAC-SHA512 over path and SHA-256 of nonce and body."""
+VENUE_DERIBIT: Venue.ValueType  # 6
+"""HMAC-SHA256 over time, nonce, method, URI and body."""
+VENUE_POLYMARKET: Venue.ValueType  # 7
+"""CLOB, level 2: HMAC-SHA256 over time, method, path and body."""
 Global___Venue: _TypeAlias = Venue  # noqa: Y015
+
+class _LogonProtocol:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogonProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogonProtocol.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOGON_PROTOCOL_UNSPECIFIED: _LogonProtocol.ValueType  # 0
+    LOGON_PROTOCOL_WEBSOCKET: _LogonProtocol.ValueType  # 1
+    """Binance session.logon, OKX login."""
+    LOGON_PROTOCOL_FIX: _LogonProtocol.ValueType  # 2
+    """Binance, Kraken: Logon (35=A)."""
+    LOGON_PROTOCOL_OAUTH: _LogonProtocol.ValueType  # 3
+    """Deribit public/auth with a client signature."""
+
+class LogonProtocol(_LogonProtocol, metaclass=_LogonProtocolEnumTypeWrapper): ...
+
+LOGON_PROTOCOL_UNSPECIFIED: LogonProtocol.ValueType  # 0
+LOGON_PROTOCOL_WEBSOCKET: LogonProtocol.ValueType  # 1
+"""Binance session.logon, OKX login."""
+LOGON_PROTOCOL_FIX: LogonProtocol.ValueType  # 2
+"""Binance, Kraken: Logon (35=A)."""
+LOGON_PROTOCOL_OAUTH: LogonProtocol.ValueType  # 3
+"""Deribit public/auth with a client signature."""
+Global___LogonProtocol: _TypeAlias = LogonProtocol  # noqa: Y015
 
 class _PayloadKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -136,15 +185,51 @@ class _PayloadKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PayloadKi
     PAYLOAD_KIND_TYPED_DATA: _PayloadKind.ValueType  # 2
     PAYLOAD_KIND_BINANCE_REST: _PayloadKind.ValueType  # 3
     PAYLOAD_KIND_RAW_DIGEST: _PayloadKind.ValueType  # 4
+    PAYLOAD_KIND_EVM_AUTHORIZATION: _PayloadKind.ValueType  # 5
+    PAYLOAD_KIND_EVM_MESSAGE: _PayloadKind.ValueType  # 6
+    PAYLOAD_KIND_HYPERLIQUID_ACTION: _PayloadKind.ValueType  # 7
+    PAYLOAD_KIND_SOLANA_MESSAGE: _PayloadKind.ValueType  # 8
+    PAYLOAD_KIND_BITCOIN_PSBT: _PayloadKind.ValueType  # 9
+    PAYLOAD_KIND_COSMOS_SIGN_DOC: _PayloadKind.ValueType  # 10
+    PAYLOAD_KIND_BINANCE_WS: _PayloadKind.ValueType  # 11
+    PAYLOAD_KIND_BINANCE_WS_LOGON: _PayloadKind.ValueType  # 12
+    PAYLOAD_KIND_BINANCE_FIX_LOGON: _PayloadKind.ValueType  # 13
+    PAYLOAD_KIND_BYBIT_REST: _PayloadKind.ValueType  # 14
+    PAYLOAD_KIND_OKX_REST: _PayloadKind.ValueType  # 15
+    PAYLOAD_KIND_OKX_WS_LOGON: _PayloadKind.ValueType  # 16
+    PAYLOAD_KIND_COINBASE_JWT: _PayloadKind.ValueType  # 17
+    PAYLOAD_KIND_KRAKEN_REST: _PayloadKind.ValueType  # 18
+    PAYLOAD_KIND_KRAKEN_FIX_LOGON: _PayloadKind.ValueType  # 19
+    PAYLOAD_KIND_DERIBIT_REST: _PayloadKind.ValueType  # 20
+    PAYLOAD_KIND_DERIBIT_AUTH: _PayloadKind.ValueType  # 21
+    PAYLOAD_KIND_POLYMARKET_REST: _PayloadKind.ValueType  # 22
 
 class PayloadKind(_PayloadKind, metaclass=_PayloadKindEnumTypeWrapper):
-    """Kinds of payload, one for each format above; policies name them."""
+    """Kinds of payload; policies name them."""
 
 PAYLOAD_KIND_UNSPECIFIED: PayloadKind.ValueType  # 0
 PAYLOAD_KIND_EVM_TRANSACTION: PayloadKind.ValueType  # 1
 PAYLOAD_KIND_TYPED_DATA: PayloadKind.ValueType  # 2
 PAYLOAD_KIND_BINANCE_REST: PayloadKind.ValueType  # 3
 PAYLOAD_KIND_RAW_DIGEST: PayloadKind.ValueType  # 4
+PAYLOAD_KIND_EVM_AUTHORIZATION: PayloadKind.ValueType  # 5
+PAYLOAD_KIND_EVM_MESSAGE: PayloadKind.ValueType  # 6
+PAYLOAD_KIND_HYPERLIQUID_ACTION: PayloadKind.ValueType  # 7
+PAYLOAD_KIND_SOLANA_MESSAGE: PayloadKind.ValueType  # 8
+PAYLOAD_KIND_BITCOIN_PSBT: PayloadKind.ValueType  # 9
+PAYLOAD_KIND_COSMOS_SIGN_DOC: PayloadKind.ValueType  # 10
+PAYLOAD_KIND_BINANCE_WS: PayloadKind.ValueType  # 11
+PAYLOAD_KIND_BINANCE_WS_LOGON: PayloadKind.ValueType  # 12
+PAYLOAD_KIND_BINANCE_FIX_LOGON: PayloadKind.ValueType  # 13
+PAYLOAD_KIND_BYBIT_REST: PayloadKind.ValueType  # 14
+PAYLOAD_KIND_OKX_REST: PayloadKind.ValueType  # 15
+PAYLOAD_KIND_OKX_WS_LOGON: PayloadKind.ValueType  # 16
+PAYLOAD_KIND_COINBASE_JWT: PayloadKind.ValueType  # 17
+PAYLOAD_KIND_KRAKEN_REST: PayloadKind.ValueType  # 18
+PAYLOAD_KIND_KRAKEN_FIX_LOGON: PayloadKind.ValueType  # 19
+PAYLOAD_KIND_DERIBIT_REST: PayloadKind.ValueType  # 20
+PAYLOAD_KIND_DERIBIT_AUTH: PayloadKind.ValueType  # 21
+PAYLOAD_KIND_POLYMARKET_REST: PayloadKind.ValueType  # 22
 Global___PayloadKind: _TypeAlias = PayloadKind  # noqa: Y015
 
 class _Operation:
@@ -155,46 +240,78 @@ class _OperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operation.V
     DESCRIPTOR: _descriptor.EnumDescriptor
     OPERATION_UNSPECIFIED: _Operation.ValueType  # 0
     OPERATION_TRANSFER: _Operation.ValueType  # 1
-    """Native value to an address, no calldata."""
+    """Moves an asset on a chain."""
     OPERATION_CALL: _Operation.ValueType  # 2
-    """Calldata to a contract, with or without native value."""
+    """Calls a contract or program whose meaning is not known here."""
     OPERATION_CREATE: _Operation.ValueType  # 3
     """Creation of a contract."""
     OPERATION_TYPED_DATA: _Operation.ValueType  # 4
-    """EIP-712 typed data for a verifying contract."""
+    """EIP-712 typed data whose meaning is not known here."""
     OPERATION_ORDER: _Operation.ValueType  # 5
-    """Placing or replacing an order at a venue."""
+    """Placing or replacing an order."""
     OPERATION_CANCEL: _Operation.ValueType  # 6
-    """Cancelling orders at a venue."""
+    """Cancelling orders."""
     OPERATION_WITHDRAW: _Operation.ValueType  # 7
-    """Moving assets out of a venue or between accounts."""
+    """Moving assets out of a venue or between its accounts."""
     OPERATION_REQUEST: _Operation.ValueType  # 8
-    """Any other request to a venue: queries, settings, and every set of parameters that is not known."""
+    """Reads something at a venue, or sets something that moves no assets and no orders."""
     OPERATION_OPAQUE: _Operation.ValueType  # 9
     """Nothing is known about what the signature does."""
+    OPERATION_ALLOWANCE: _Operation.ValueType  # 10
+    """Lets another account move an asset later."""
+    OPERATION_DELEGATE: _Operation.ValueType  # 11
+    """Lets code act as the account: delegatecall, EIP-7702."""
+    OPERATION_KEY_GRANT: _Operation.ValueType  # 12
+    """Lets another key sign for the account."""
+    OPERATION_ADMIN: _Operation.ValueType  # 13
+    """Changes who rules a contract or what it does."""
+    OPERATION_SETUP: _Operation.ValueType  # 14
+    """Prepares something and moves no assets beyond fees and rent."""
+    OPERATION_MESSAGE: _Operation.ValueType  # 15
+    """Signs text without known effect."""
+    OPERATION_REDUCE: _Operation.ValueType  # 16
+    """An order that can only make a position smaller."""
+    OPERATION_SESSION: _Operation.ValueType  # 17
+    """Opens a session, or signs what leaves the request itself unbound."""
 
 class Operation(_Operation, metaclass=_OperationEnumTypeWrapper):
     """What one effect of a payload does."""
 
 OPERATION_UNSPECIFIED: Operation.ValueType  # 0
 OPERATION_TRANSFER: Operation.ValueType  # 1
-"""Native value to an address, no calldata."""
+"""Moves an asset on a chain."""
 OPERATION_CALL: Operation.ValueType  # 2
-"""Calldata to a contract, with or without native value."""
+"""Calls a contract or program whose meaning is not known here."""
 OPERATION_CREATE: Operation.ValueType  # 3
 """Creation of a contract."""
 OPERATION_TYPED_DATA: Operation.ValueType  # 4
-"""EIP-712 typed data for a verifying contract."""
+"""EIP-712 typed data whose meaning is not known here."""
 OPERATION_ORDER: Operation.ValueType  # 5
-"""Placing or replacing an order at a venue."""
+"""Placing or replacing an order."""
 OPERATION_CANCEL: Operation.ValueType  # 6
-"""Cancelling orders at a venue."""
+"""Cancelling orders."""
 OPERATION_WITHDRAW: Operation.ValueType  # 7
-"""Moving assets out of a venue or between accounts."""
+"""Moving assets out of a venue or between its accounts."""
 OPERATION_REQUEST: Operation.ValueType  # 8
-"""Any other request to a venue: queries, settings, and every set of parameters that is not known."""
+"""Reads something at a venue, or sets something that moves no assets and no orders."""
 OPERATION_OPAQUE: Operation.ValueType  # 9
 """Nothing is known about what the signature does."""
+OPERATION_ALLOWANCE: Operation.ValueType  # 10
+"""Lets another account move an asset later."""
+OPERATION_DELEGATE: Operation.ValueType  # 11
+"""Lets code act as the account: delegatecall, EIP-7702."""
+OPERATION_KEY_GRANT: Operation.ValueType  # 12
+"""Lets another key sign for the account."""
+OPERATION_ADMIN: Operation.ValueType  # 13
+"""Changes who rules a contract or what it does."""
+OPERATION_SETUP: Operation.ValueType  # 14
+"""Prepares something and moves no assets beyond fees and rent."""
+OPERATION_MESSAGE: Operation.ValueType  # 15
+"""Signs text without known effect."""
+OPERATION_REDUCE: Operation.ValueType  # 16
+"""An order that can only make a position smaller."""
+OPERATION_SESSION: Operation.ValueType  # 17
+"""Opens a session, or signs what leaves the request itself unbound."""
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
 
 class _Completeness:
@@ -432,15 +549,45 @@ class Payload(_message.Message):
     TYPED_DATA_FIELD_NUMBER: _builtins.int
     EXCHANGE_REQUEST_FIELD_NUMBER: _builtins.int
     RAW_DIGEST_FIELD_NUMBER: _builtins.int
+    EVM_AUTHORIZATION_FIELD_NUMBER: _builtins.int
+    EVM_MESSAGE_FIELD_NUMBER: _builtins.int
+    HYPERLIQUID_ACTION_FIELD_NUMBER: _builtins.int
+    SOLANA_MESSAGE_FIELD_NUMBER: _builtins.int
+    BITCOIN_INPUT_FIELD_NUMBER: _builtins.int
+    COSMOS_SIGN_DOC_FIELD_NUMBER: _builtins.int
+    EXCHANGE_MESSAGE_FIELD_NUMBER: _builtins.int
+    EXCHANGE_LOGON_FIELD_NUMBER: _builtins.int
     evm_transaction: _builtins.bytes
-    """Unsigned EVM transaction: RLP list of 9 items (legacy, EIP-155) or 0x02 || RLP list (EIP-1559)."""
+    """Unsigned EVM transaction: RLP list of 9 items (legacy, EIP-155), or type byte || RLP list (EIP-2930, EIP-1559,
+    EIP-4844, EIP-7702).
+    """
     typed_data: _builtins.bytes
     """EIP-712 typed data: the JSON object {types, primaryType, domain, message}, UTF-8."""
     raw_digest: _builtins.bytes
     """32 bytes that the service cannot look into. Refused unless the policy names this key for it."""
+    evm_authorization: _builtins.bytes
+    """EIP-7702 authorisation: 0x05 || RLP list [chain_id, address, nonce]."""
+    evm_message: _builtins.bytes
+    """EIP-191 personal message: the message itself, without the prefix."""
+    solana_message: _builtins.bytes
+    """Solana: the serialised message, legacy or version 0."""
+    cosmos_sign_doc: _builtins.bytes
+    """Cosmos SIGN_MODE_DIRECT: the serialised SignDoc."""
     @_builtins.property
     def exchange_request(self) -> Global___ExchangeRequest:
         """A request to an exchange's REST API."""
+
+    @_builtins.property
+    def hyperliquid_action(self) -> Global___HyperliquidAction: ...
+    @_builtins.property
+    def bitcoin_input(self) -> Global___BitcoinInput: ...
+    @_builtins.property
+    def exchange_message(self) -> Global___ExchangeMessage:
+        """A message of an exchange's WebSocket API that is signed by itself."""
+
+    @_builtins.property
+    def exchange_logon(self) -> Global___ExchangeLogon:
+        """What opens a session at an exchange."""
 
     def __init__(
         self,
@@ -449,47 +596,212 @@ class Payload(_message.Message):
         typed_data: _builtins.bytes = ...,
         exchange_request: Global___ExchangeRequest | None = ...,
         raw_digest: _builtins.bytes = ...,
+        evm_authorization: _builtins.bytes = ...,
+        evm_message: _builtins.bytes = ...,
+        hyperliquid_action: Global___HyperliquidAction | None = ...,
+        solana_message: _builtins.bytes = ...,
+        bitcoin_input: Global___BitcoinInput | None = ...,
+        cosmos_sign_doc: _builtins.bytes = ...,
+        exchange_message: Global___ExchangeMessage | None = ...,
+        exchange_logon: Global___ExchangeLogon | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evm_transaction", b"evm_transaction", "exchange_request", b"exchange_request", "format", b"format", "raw_digest", b"raw_digest", "typed_data", b"typed_data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bitcoin_input", b"bitcoin_input", "cosmos_sign_doc", b"cosmos_sign_doc", "evm_authorization", b"evm_authorization", "evm_message", b"evm_message", "evm_transaction", b"evm_transaction", "exchange_logon", b"exchange_logon", "exchange_message", b"exchange_message", "exchange_request", b"exchange_request", "format", b"format", "hyperliquid_action", b"hyperliquid_action", "raw_digest", b"raw_digest", "solana_message", b"solana_message", "typed_data", b"typed_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evm_transaction", b"evm_transaction", "exchange_request", b"exchange_request", "format", b"format", "raw_digest", b"raw_digest", "typed_data", b"typed_data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitcoin_input", b"bitcoin_input", "cosmos_sign_doc", b"cosmos_sign_doc", "evm_authorization", b"evm_authorization", "evm_message", b"evm_message", "evm_transaction", b"evm_transaction", "exchange_logon", b"exchange_logon", "exchange_message", b"exchange_message", "exchange_request", b"exchange_request", "format", b"format", "hyperliquid_action", b"hyperliquid_action", "raw_digest", b"raw_digest", "solana_message", b"solana_message", "typed_data", b"typed_data"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_format: _TypeAlias = _typing.Literal["evm_transaction", "typed_data", "exchange_request", "raw_digest"]  # noqa: Y015
+    _WhichOneofReturnType_format: _TypeAlias = _typing.Literal["evm_transaction", "typed_data", "exchange_request", "raw_digest", "evm_authorization", "evm_message", "hyperliquid_action", "solana_message", "bitcoin_input", "cosmos_sign_doc", "exchange_message", "exchange_logon"]  # noqa: Y015
     _WhichOneofArgType_format: _TypeAlias = _typing.Literal["format", b"format"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_format) -> _WhichOneofReturnType_format | None: ...
 
 Global___Payload: _TypeAlias = Payload  # noqa: Y015
 
 @_typing.final
+class HyperliquidAction(_message.Message):
+    """An action that Hyperliquid's exchange endpoint takes; the service adds the nonce."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    VAULT_ADDRESS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_MS_FIELD_NUMBER: _builtins.int
+    TESTNET_FIELD_NUMBER: _builtins.int
+    action: _builtins.bytes
+    """The action: a JSON object, UTF-8. The order of its fields is part of what is signed."""
+    vault_address: _builtins.str
+    """Vault or sub-account that is traded for: "0x" and 40 hex digits, or empty."""
+    expires_after_ms: _builtins.int
+    """Unix time in milliseconds after which the venue refuses it; 0: never."""
+    testnet: _builtins.bool
+    def __init__(
+        self,
+        *,
+        action: _builtins.bytes = ...,
+        vault_address: _builtins.str = ...,
+        expires_after_ms: _builtins.int = ...,
+        testnet: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "expires_after_ms", b"expires_after_ms", "testnet", b"testnet", "vault_address", b"vault_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HyperliquidAction: _TypeAlias = HyperliquidAction  # noqa: Y015
+
+@_typing.final
+class BitcoinInput(_message.Message):
+    """One input of a partially signed Bitcoin transaction; each input takes a request of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSBT_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    psbt: _builtins.bytes
+    """PSBT version 0 (BIP-174) or 2 (BIP-370)."""
+    input: _builtins.int
+    """Counted from 0."""
+    network: _builtins.str
+    """"mainnet", "testnet" or "regtest": how addresses are written. The signature binds no network."""
+    def __init__(
+        self,
+        *,
+        psbt: _builtins.bytes = ...,
+        input: _builtins.int = ...,
+        network: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "network", b"network", "psbt", b"psbt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BitcoinInput: _TypeAlias = BitcoinInput  # noqa: Y015
+
+@_typing.final
 class ExchangeRequest(_message.Message):
+    """The service adds time, nonce and signature; SignResponse has what is to be sent. A field that the venue's scheme does
+    not take must be empty.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VENUE_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
     venue: Global___Venue.ValueType
     query: _builtins.str
-    """Query string as it will be sent, percent-encoded ASCII, without "?" and without "signature"."""
+    """Query string as it will be sent, percent-encoded ASCII, without "?"."""
     body: _builtins.str
-    """Body as it will be sent (application/x-www-form-urlencoded), without "signature"."""
+    """Body as it will be sent."""
+    method: _builtins.str
+    """"GET", "POST", "PUT", "DELETE". Binance and Kraken: empty."""
+    path: _builtins.str
+    """Path from "/" on, without query. Deribit: the URI with its query. Binance: empty."""
+    account: _builtins.str
+    """Id of the API key at the venue; not a secret. Binance: empty."""
+    address: _builtins.str
+    """Polymarket: the address of the account, "0x" and 40 hex digits. Others: empty."""
     def __init__(
         self,
         *,
         venue: Global___Venue.ValueType = ...,
         query: _builtins.str = ...,
         body: _builtins.str = ...,
+        method: _builtins.str = ...,
+        path: _builtins.str = ...,
+        account: _builtins.str = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "query", b"query", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "address", b"address", "body", b"body", "method", b"method", "path", b"path", "query", b"query", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExchangeRequest: _TypeAlias = ExchangeRequest  # noqa: Y015
 
 @_typing.final
+class ExchangeMessage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    venue: Global___Venue.ValueType
+    """Binance."""
+    method: _builtins.str
+    """"order.place" and the like."""
+    parameters: _builtins.str
+    """The parameters: a JSON object, UTF-8, without apiKey, timestamp and signature."""
+    account: _builtins.str
+    """Id of the API key."""
+    def __init__(
+        self,
+        *,
+        venue: Global___Venue.ValueType = ...,
+        method: _builtins.str = ...,
+        parameters: _builtins.str = ...,
+        account: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "method", b"method", "parameters", b"parameters", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeMessage: _TypeAlias = ExchangeMessage  # noqa: Y015
+
+@_typing.final
+class ExchangeLogon(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    SENDER_COMP_ID_FIELD_NUMBER: _builtins.int
+    TARGET_COMP_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    venue: Global___Venue.ValueType
+    protocol: Global___LogonProtocol.ValueType
+    account: _builtins.str
+    """Id of the API key."""
+    sender_comp_id: _builtins.str
+    """FIX only."""
+    target_comp_id: _builtins.str
+    sequence_number: _builtins.int
+    data: _builtins.str
+    """OAUTH only: what is signed beside time and nonce."""
+    def __init__(
+        self,
+        *,
+        venue: Global___Venue.ValueType = ...,
+        protocol: Global___LogonProtocol.ValueType = ...,
+        account: _builtins.str = ...,
+        sender_comp_id: _builtins.str = ...,
+        target_comp_id: _builtins.str = ...,
+        sequence_number: _builtins.int = ...,
+        data: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "data", b"data", "protocol", b"protocol", "sender_comp_id", b"sender_comp_id", "sequence_number", b"sequence_number", "target_comp_id", b"target_comp_id", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeLogon: _TypeAlias = ExchangeLogon  # noqa: Y015
+
+@_typing.final
 class Effect(_message.Message):
-    """One thing that the signature would make possible. An absent field does not apply to the operation."""
+    """One thing that the signature would make possible. An absent field does not apply to the operation, or is not known.
+    Integers are big-endian without leading zeros.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -503,24 +815,65 @@ class Effect(_message.Message):
     FEE_MAX_FIELD_NUMBER: _builtins.int
     SYMBOL_FIELD_NUMBER: _builtins.int
     SIDE_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    DECIMALS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    TYPE_HASH_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    QUOTE_QUANTITY_FIELD_NUMBER: _builtins.int
+    TIME_IN_FORCE_FIELD_NUMBER: _builtins.int
+    RECEIVED_ASSET_FIELD_NUMBER: _builtins.int
+    RECEIVED_MIN_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     operation: Global___Operation.ValueType
     chain_id: _builtins.bytes
-    """EIP-155 chain id, big-endian without leading zeros (a chain id may exceed 64 bits)."""
+    """EIP-155 chain id; it may exceed 64 bits."""
     venue: _builtins.str
-    """"binance"."""
+    """"binance", "bybit", "okx", "coinbase", "kraken", "deribit", "polymarket", "hyperliquid", "dydx", "cow"."""
     destination: _builtins.str
-    """EVM: "0x" and 40 lower-case hex digits. Venue: the address exactly as in the request."""
+    """Who gets the asset or may move it; the new key, owner or code; else the contract. EVM: "0x" and 40 lower-case hex
+    digits. Other chains: as people write addresses there. Venue: exactly as in the request.
+    """
     selector: _builtins.str
     """First four bytes of calldata, "0x" and 8 lower-case hex digits."""
     primary_type: _builtins.str
     """EIP-712 primaryType."""
     amount: _builtins.bytes
-    """Native amount in the chain's smallest unit, big-endian without leading zeros."""
+    """Of the asset, in its smallest unit."""
     fee_max: _builtins.bytes
-    """Highest fee that the bytes allow, same unit and form."""
+    """Highest fee that the bytes allow, in the chain's own coin; stands on the first effect, 0 on the others."""
     symbol: _builtins.str
-    """Trading symbol and side as in the request."""
+    """Trading symbol as in the request."""
     side: _builtins.str
+    """"BUY" or "SELL"."""
+    network: _builtins.str
+    """A chain that is not an EVM chain: "bitcoin", "solana", "cosmos:{chain id}"."""
+    asset: _builtins.str
+    """Token contract, mint, denomination, or a venue's code. Absent: the chain's own coin."""
+    decimals: _builtins.int
+    """Of the asset, only if the signed bytes bind it."""
+    source: _builtins.str
+    """Whose asset it is, where that is not simply the signer's account."""
+    contract: _builtins.str
+    """Contract or program that the bytes address: called, or verifying."""
+    type_hash: _builtins.str
+    """EIP-712 type hash of the primary type, "0x" and 64 lower-case hex digits."""
+    via: _builtins.str
+    """The calls that this one stands in, outermost first."""
+    quantity: _builtins.bytes
+    """Of an order: quantity in 10^-18 of the base asset; price and quote quantity in 10^-18 of the quote asset."""
+    price: _builtins.bytes
+    quote_quantity: _builtins.bytes
+    time_in_force: _builtins.str
+    received_asset: _builtins.str
+    """Of an exchange on a chain: what must come back for the amount, at least."""
+    received_min: _builtins.bytes
+    expires_at_ms: _builtins.int
+    """When this effect ends, Unix time in milliseconds; absent: with the payload."""
     def __init__(
         self,
         *,
@@ -534,49 +887,145 @@ class Effect(_message.Message):
         fee_max: _builtins.bytes | None = ...,
         symbol: _builtins.str | None = ...,
         side: _builtins.str | None = ...,
+        network: _builtins.str | None = ...,
+        asset: _builtins.str | None = ...,
+        decimals: _builtins.int | None = ...,
+        source: _builtins.str | None = ...,
+        contract: _builtins.str | None = ...,
+        type_hash: _builtins.str | None = ...,
+        via: _builtins.str | None = ...,
+        quantity: _builtins.bytes | None = ...,
+        price: _builtins.bytes | None = ...,
+        quote_quantity: _builtins.bytes | None = ...,
+        time_in_force: _builtins.str | None = ...,
+        received_asset: _builtins.str | None = ...,
+        received_min: _builtins.bytes | None = ...,
+        expires_at_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_chain_id", b"_chain_id", "_destination", b"_destination", "_fee_max", b"_fee_max", "_primary_type", b"_primary_type", "_selector", b"_selector", "_side", b"_side", "_symbol", b"_symbol", "_venue", b"_venue", "amount", b"amount", "chain_id", b"chain_id", "destination", b"destination", "fee_max", b"fee_max", "primary_type", b"primary_type", "selector", b"selector", "side", b"side", "symbol", b"symbol", "venue", b"venue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_asset", b"_asset", "_chain_id", b"_chain_id", "_contract", b"_contract", "_decimals", b"_decimals", "_destination", b"_destination", "_expires_at_ms", b"_expires_at_ms", "_fee_max", b"_fee_max", "_network", b"_network", "_price", b"_price", "_primary_type", b"_primary_type", "_quantity", b"_quantity", "_quote_quantity", b"_quote_quantity", "_received_asset", b"_received_asset", "_received_min", b"_received_min", "_selector", b"_selector", "_side", b"_side", "_source", b"_source", "_symbol", b"_symbol", "_time_in_force", b"_time_in_force", "_type_hash", b"_type_hash", "_venue", b"_venue", "_via", b"_via", "amount", b"amount", "asset", b"asset", "chain_id", b"chain_id", "contract", b"contract", "decimals", b"decimals", "destination", b"destination", "expires_at_ms", b"expires_at_ms", "fee_max", b"fee_max", "network", b"network", "price", b"price", "primary_type", b"primary_type", "quantity", b"quantity", "quote_quantity", b"quote_quantity", "received_asset", b"received_asset", "received_min", b"received_min", "selector", b"selector", "side", b"side", "source", b"source", "symbol", b"symbol", "time_in_force", b"time_in_force", "type_hash", b"type_hash", "venue", b"venue", "via", b"via"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_chain_id", b"_chain_id", "_destination", b"_destination", "_fee_max", b"_fee_max", "_primary_type", b"_primary_type", "_selector", b"_selector", "_side", b"_side", "_symbol", b"_symbol", "_venue", b"_venue", "amount", b"amount", "chain_id", b"chain_id", "destination", b"destination", "fee_max", b"fee_max", "operation", b"operation", "primary_type", b"primary_type", "selector", b"selector", "side", b"side", "symbol", b"symbol", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_asset", b"_asset", "_chain_id", b"_chain_id", "_contract", b"_contract", "_decimals", b"_decimals", "_destination", b"_destination", "_expires_at_ms", b"_expires_at_ms", "_fee_max", b"_fee_max", "_network", b"_network", "_price", b"_price", "_primary_type", b"_primary_type", "_quantity", b"_quantity", "_quote_quantity", b"_quote_quantity", "_received_asset", b"_received_asset", "_received_min", b"_received_min", "_selector", b"_selector", "_side", b"_side", "_source", b"_source", "_symbol", b"_symbol", "_time_in_force", b"_time_in_force", "_type_hash", b"_type_hash", "_venue", b"_venue", "_via", b"_via", "amount", b"amount", "asset", b"asset", "chain_id", b"chain_id", "contract", b"contract", "decimals", b"decimals", "destination", b"destination", "expires_at_ms", b"expires_at_ms", "fee_max", b"fee_max", "network", b"network", "operation", b"operation", "price", b"price", "primary_type", b"primary_type", "quantity", b"quantity", "quote_quantity", b"quote_quantity", "received_asset", b"received_asset", "received_min", b"received_min", "selector", b"selector", "side", b"side", "source", b"source", "symbol", b"symbol", "time_in_force", b"time_in_force", "type_hash", b"type_hash", "venue", b"venue", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
     _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
+    _WhichOneofReturnType__asset: _TypeAlias = _typing.Literal["asset"]  # noqa: Y015
+    _WhichOneofArgType__asset: _TypeAlias = _typing.Literal["_asset", b"_asset"]  # noqa: Y015
     _WhichOneofReturnType__chain_id: _TypeAlias = _typing.Literal["chain_id"]  # noqa: Y015
     _WhichOneofArgType__chain_id: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id"]  # noqa: Y015
+    _WhichOneofReturnType__contract: _TypeAlias = _typing.Literal["contract"]  # noqa: Y015
+    _WhichOneofArgType__contract: _TypeAlias = _typing.Literal["_contract", b"_contract"]  # noqa: Y015
+    _WhichOneofReturnType__decimals: _TypeAlias = _typing.Literal["decimals"]  # noqa: Y015
+    _WhichOneofArgType__decimals: _TypeAlias = _typing.Literal["_decimals", b"_decimals"]  # noqa: Y015
     _WhichOneofReturnType__destination: _TypeAlias = _typing.Literal["destination"]  # noqa: Y015
     _WhichOneofArgType__destination: _TypeAlias = _typing.Literal["_destination", b"_destination"]  # noqa: Y015
+    _WhichOneofReturnType__expires_at_ms: _TypeAlias = _typing.Literal["expires_at_ms"]  # noqa: Y015
+    _WhichOneofArgType__expires_at_ms: _TypeAlias = _typing.Literal["_expires_at_ms", b"_expires_at_ms"]  # noqa: Y015
     _WhichOneofReturnType__fee_max: _TypeAlias = _typing.Literal["fee_max"]  # noqa: Y015
     _WhichOneofArgType__fee_max: _TypeAlias = _typing.Literal["_fee_max", b"_fee_max"]  # noqa: Y015
+    _WhichOneofReturnType__network: _TypeAlias = _typing.Literal["network"]  # noqa: Y015
+    _WhichOneofArgType__network: _TypeAlias = _typing.Literal["_network", b"_network"]  # noqa: Y015
+    _WhichOneofReturnType__price: _TypeAlias = _typing.Literal["price"]  # noqa: Y015
+    _WhichOneofArgType__price: _TypeAlias = _typing.Literal["_price", b"_price"]  # noqa: Y015
     _WhichOneofReturnType__primary_type: _TypeAlias = _typing.Literal["primary_type"]  # noqa: Y015
     _WhichOneofArgType__primary_type: _TypeAlias = _typing.Literal["_primary_type", b"_primary_type"]  # noqa: Y015
+    _WhichOneofReturnType__quantity: _TypeAlias = _typing.Literal["quantity"]  # noqa: Y015
+    _WhichOneofArgType__quantity: _TypeAlias = _typing.Literal["_quantity", b"_quantity"]  # noqa: Y015
+    _WhichOneofReturnType__quote_quantity: _TypeAlias = _typing.Literal["quote_quantity"]  # noqa: Y015
+    _WhichOneofArgType__quote_quantity: _TypeAlias = _typing.Literal["_quote_quantity", b"_quote_quantity"]  # noqa: Y015
+    _WhichOneofReturnType__received_asset: _TypeAlias = _typing.Literal["received_asset"]  # noqa: Y015
+    _WhichOneofArgType__received_asset: _TypeAlias = _typing.Literal["_received_asset", b"_received_asset"]  # noqa: Y015
+    _WhichOneofReturnType__received_min: _TypeAlias = _typing.Literal["received_min"]  # noqa: Y015
+    _WhichOneofArgType__received_min: _TypeAlias = _typing.Literal["_received_min", b"_received_min"]  # noqa: Y015
     _WhichOneofReturnType__selector: _TypeAlias = _typing.Literal["selector"]  # noqa: Y015
     _WhichOneofArgType__selector: _TypeAlias = _typing.Literal["_selector", b"_selector"]  # noqa: Y015
     _WhichOneofReturnType__side: _TypeAlias = _typing.Literal["side"]  # noqa: Y015
     _WhichOneofArgType__side: _TypeAlias = _typing.Literal["_side", b"_side"]  # noqa: Y015
+    _WhichOneofReturnType__source: _TypeAlias = _typing.Literal["source"]  # noqa: Y015
+    _WhichOneofArgType__source: _TypeAlias = _typing.Literal["_source", b"_source"]  # noqa: Y015
     _WhichOneofReturnType__symbol: _TypeAlias = _typing.Literal["symbol"]  # noqa: Y015
     _WhichOneofArgType__symbol: _TypeAlias = _typing.Literal["_symbol", b"_symbol"]  # noqa: Y015
+    _WhichOneofReturnType__time_in_force: _TypeAlias = _typing.Literal["time_in_force"]  # noqa: Y015
+    _WhichOneofArgType__time_in_force: _TypeAlias = _typing.Literal["_time_in_force", b"_time_in_force"]  # noqa: Y015
+    _WhichOneofReturnType__type_hash: _TypeAlias = _typing.Literal["type_hash"]  # noqa: Y015
+    _WhichOneofArgType__type_hash: _TypeAlias = _typing.Literal["_type_hash", b"_type_hash"]  # noqa: Y015
     _WhichOneofReturnType__venue: _TypeAlias = _typing.Literal["venue"]  # noqa: Y015
     _WhichOneofArgType__venue: _TypeAlias = _typing.Literal["_venue", b"_venue"]  # noqa: Y015
+    _WhichOneofReturnType__via: _TypeAlias = _typing.Literal["via"]  # noqa: Y015
+    _WhichOneofArgType__via: _TypeAlias = _typing.Literal["_via", b"_via"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__amount) -> _WhichOneofReturnType__amount | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__asset) -> _WhichOneofReturnType__asset | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__chain_id) -> _WhichOneofReturnType__chain_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__contract) -> _WhichOneofReturnType__contract | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decimals) -> _WhichOneofReturnType__decimals | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__destination) -> _WhichOneofReturnType__destination | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_at_ms) -> _WhichOneofReturnType__expires_at_ms | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fee_max) -> _WhichOneofReturnType__fee_max | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__network) -> _WhichOneofReturnType__network | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price) -> _WhichOneofReturnType__price | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__primary_type) -> _WhichOneofReturnType__primary_type | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quantity) -> _WhichOneofReturnType__quantity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quote_quantity) -> _WhichOneofReturnType__quote_quantity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__received_asset) -> _WhichOneofReturnType__received_asset | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__received_min) -> _WhichOneofReturnType__received_min | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__selector) -> _WhichOneofReturnType__selector | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__side) -> _WhichOneofReturnType__side | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__source) -> _WhichOneofReturnType__source | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__symbol) -> _WhichOneofReturnType__symbol | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_in_force) -> _WhichOneofReturnType__time_in_force | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__type_hash) -> _WhichOneofReturnType__type_hash | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__venue) -> _WhichOneofReturnType__venue | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__via) -> _WhichOneofReturnType__via | None: ...
 
 Global___Effect: _TypeAlias = Effect  # noqa: Y015
+
+@_typing.final
+class Stamp(_message.Message):
+    """What the service added to a payload that binds a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_MS_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    at_ms: _builtins.int
+    """Unix time in milliseconds."""
+    nonce: _builtins.int
+    """Higher than that of every earlier stamp of the same key."""
+    def __init__(
+        self,
+        *,
+        at_ms: _builtins.int = ...,
+        nonce: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stamp: _TypeAlias = Stamp  # noqa: Y015
 
 @_typing.final
 class Signature(_message.Message):

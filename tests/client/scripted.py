@@ -23,7 +23,8 @@ from keyvault.core.intent import Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.proposals import proposal_name
 from keyvault.core.statements import Action, Statement, facts_sha256, payload_sha256, proposal_id_of, words_sha256
-from keyvault.ledger import wire
+from keyvault.ledger import wire, wire_payload
+from keyvault.ledger.wire_output import fill_output
 from keyvault.rpc.status import Failure, abort
 from keyvault.v1 import governance_pb2, governance_pb2_grpc, signing_pb2, signing_pb2_grpc, types_pb2
 
@@ -112,8 +113,8 @@ ALGORITHMS = {
 def answer(keys: Keys, request: signing_pb2.SignRequest) -> signing_pb2.SignResponse:
     """Return what an honest server says."""
     key = request.key.split("/")[3]
-    payload = wire.payload_from_proto(request.payload)
-    intent = intents.parse(payload)
+    payload = wire_payload.payload_from_proto(request.payload)
+    intent = intents.parse(payload, intents.ANYBODY)
     signature = keys.sign(key, intent.signing_input)
     response = signing_pb2.SignResponse(
         request_id=request.request_id,
@@ -122,18 +123,8 @@ def answer(keys: Keys, request: signing_pb2.SignRequest) -> signing_pb2.SignResp
         signing_input=intent.signing_input,
         signature=wire.signature_to_proto(signature),
     )
-    output = intents.assemble(payload, signature)
-    match payload.kind:
-        case PayloadKind.EVM_TRANSACTION:
-            response.transaction.raw_transaction = output.raw
-            response.transaction.transaction_hash = output.transaction_hash
-        case PayloadKind.TYPED_DATA:
-            response.typed_data.r, response.typed_data.s = output.raw[:32], output.raw[32:64]
-            response.typed_data.v, response.typed_data.signature = output.raw[64], output.raw
-        case PayloadKind.BINANCE_REST:
-            response.exchange_request.query, response.exchange_request.body = output.query, output.body
-        case PayloadKind.RAW_DIGEST:
-            pass
+    output = intents.assemble(payload, intents.ANYBODY, signature)
+    fill_output(response, payload.kind, output)
     return response
 
 
@@ -179,7 +170,7 @@ class ScriptedGovernance(governance_pb2_grpc.GovernanceServiceServicer):
 
 def escalated(payload: Payload, *, key: str = "eth", request_id: str = "order-1") -> governance_pb2.Proposal:
     """Return how an honest server shows a request that waits for members."""
-    intent = intents.parse(payload)
+    intent = intents.parse(payload, intents.ANYBODY)
     statement = Statement(
         action=Action.SIGN,
         enclave=EnclaveName("hot"),
@@ -187,11 +178,13 @@ def escalated(payload: Payload, *, key: str = "eth", request_id: str = "order-1"
         policy_version=1,
         requester=BOT,
         parameters=(
+            ("algorithm", "SECP256K1"),
             ("facts_sha256", facts_sha256(intent.effects, intent.signing_input, intent.completeness)),
             ("key", key),
             ("key_version", "1"),
             ("kind", payload.kind.value),
             ("payload_sha256", payload_sha256(payload)),
+            ("public_key", "none"),
             ("quorum", "1 of admins"),
             ("request_id", request_id),
             ("words_sha256", words_sha256(intents.describe(intent))),
@@ -202,8 +195,8 @@ def escalated(payload: Payload, *, key: str = "eth", request_id: str = "order-1"
     message = shown_as(statement)
     subject = message.signature_subject
     subject.request_id, subject.principal, subject.key = request_id, BOT, key
-    wire.fill_payload(subject.payload, payload)
-    subject.effects.extend(map(wire.effect_to_proto, intent.effects))
+    wire_payload.fill_payload(subject.payload, payload)
+    subject.effects.extend(map(wire_payload.effect_to_proto, intent.effects))
     subject.signing_input = intent.signing_input
     subject.completeness = wire.COMPLETENESS.numbers[intent.completeness]
     return message

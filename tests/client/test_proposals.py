@@ -166,7 +166,7 @@ async def test_honest_proposals_pass(server: ScriptedServer) -> None:
     server.governance.proposal = escalated(TRANSFER)
     del server.governance.proposal.signature_subject.effects[:]
     server.governance.proposal.signature_subject.signing_input = b"lies"
-    intent = intents.parse(TRANSFER)
+    intent = intents.parse(TRANSFER, intents.ANYBODY)
     async with server.client() as client:
         shown = await client.get_proposal(server.governance.proposal.name)
     assert shown.subject is not None

@@ -72,7 +72,7 @@ def other_key_signed(response: Response) -> None:
 def other_transaction(response: Response) -> None:
     """A whole honest answer, but over another transaction than the one that was sent."""
     payload = Payload(kind=PayloadKind.EVM_TRANSACTION, parts=(dynamic_fee(value=b"\x02"),))
-    response.signing_input = intents.parse(payload).signing_input
+    response.signing_input = intents.parse(payload, intents.ANYBODY).signing_input
 
 
 def other_raw_transaction(response: Response) -> None:

@@ -27,7 +27,7 @@ def _commands(payload: Payload) -> RequestSignature:
     asked = SignatureRequest(
         request_id=RequestId("r" * 64), principal=LONGEST, key="k" * 63 + "/versions/999999999", payload=payload
     )
-    return RequestSignature(request=asked, intent=intents.parse(payload))
+    return RequestSignature(request=asked, intent=intents.parse(payload, intents.ANYBODY))
 
 
 @given(st.integers(1, 200), st.integers(1, limits.PAYLOAD_BYTES_MAX))
@@ -73,4 +73,4 @@ def test_facts_of_an_exchange_request_are_short(name: str) -> None:
     others = "" if name == "address" else "&address=0xabc"
     query = f"{name}={long}{others}&timestamp={NOW}"
     with pytest.raises(Malformed, match=name):
-        intents.parse(Payload(kind=PayloadKind.BINANCE_REST, parts=(query.encode(), b"")))
+        intents.parse(Payload(kind=PayloadKind.BINANCE_REST, parts=(query.encode(), b"")), intents.ANYBODY)

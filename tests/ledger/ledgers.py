@@ -288,7 +288,9 @@ class Ledger:
 
     def approved_signature(self, escalation: SignatureEscalated) -> SignatureIssued:
         """Return the signature that members approved, as it could come next."""
-        command = RequestSignature(request=escalation.request, intent=intents.parse(escalation.request.payload))
+        command = RequestSignature(
+            request=escalation.request, intent=intents.parse(escalation.request.payload, intents.ANYBODY)
+        )
         decided = self._decide(command)
         assert isinstance(decided, Authorised)
         return decided.issued(self.state, self.token[escalation.request.key].sign(command.intent.signing_input))

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keyvault.core.familiar import Familiar
 from keyvault.core.events import SignatureIssued, SignatureRequest
 from keyvault.core.ids import Epoch, KeyId, Principal, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
@@ -45,7 +46,7 @@ def judged(*rules: Rule, proposal: bytes, by: str = "digests") -> str | None:
     """Return what is wrong with the signature, allowed by that rule for that proposal, under these rules."""
     event = dataclasses.replace(ISSUED, rules=(by,), proposal=proposal)
     policy = compile_policy(Policy(version=1, rules=rules, limits=()))
-    return misjudged(policy, KEY, KeyAlgorithm.SECP256K1, event)
+    return misjudged(policy, Familiar(), KEY, KeyAlgorithm.SECP256K1, event)
 
 
 def test_what_was_not_escalated_names_no_proposal() -> None:

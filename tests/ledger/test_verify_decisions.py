@@ -89,7 +89,7 @@ def _said_to_send(wei: int, *, signed: bytes | None = None) -> Ledger:
     )
     ledger.publish_policy(small)
     payload = transaction(dynamic_fee(value=(15 * 10**17).to_bytes(8)))
-    intent = intents.parse(payload)
+    intent = intents.parse(payload, intents.ANYBODY)
     good = ledger.issued("k1")
     ledger.add(
         replace(
@@ -126,7 +126,7 @@ def test_what_was_signed_is_what_the_payload_says() -> None:
 def test_the_auditor_knows_which_keys_fit_which_payload() -> None:
     """The auditor's own table says what keyvault.intents says, which an audit does not import."""
     payloads = (transaction(dynamic_fee()), typed_data(mail()), request(TIME), raw_digest(bytes(32)))
-    assert {each.kind: intents.parse(each).algorithms for each in payloads} == ALGORITHMS
+    assert {each.kind: intents.parse(each, intents.ANYBODY).algorithms for each in payloads} == ALGORITHMS
 
 
 def raw_digest(digest: bytes) -> Payload:

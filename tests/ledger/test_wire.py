@@ -13,12 +13,8 @@ from keyvault.core.events import (
 )
 from keyvault.core.intent import Payload, PayloadKind
 from keyvault.ledger.codec import decode, encode
-from keyvault.ledger.wire import (
-    fill_payload,
-    member_signature_from_proto,
-    member_signature_to_proto,
-    payload_from_proto,
-)
+from keyvault.ledger.wire import member_signature_from_proto, member_signature_to_proto
+from keyvault.ledger.wire_payload import fill_payload, payload_from_proto
 from keyvault.v1 import types_pb2
 from tests.ledger.event_strategies import PAYLOADS, SIGNATURES
 from tests.ledger.golden import (

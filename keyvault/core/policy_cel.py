@@ -1,0 +1,151 @@
+"""``when``: a predicate in CEL (cel.dev) over the facts of one effect, that can only take away.
+
+1. It stands beside the conditions of a rule and must hold as well. A fact that it names and that is not stated makes it
+   fail in an allow rule, and hold in a deny or escalate rule; so does any error.
+2. A part of CEL only, in which nothing can fail while it runs: comparisons, ``&&``, ``||``, ``!``, ``? :``, ``in`` a
+   list of literals, and startsWith, endsWith, contains, matches (RE2) and size of strings. CEL's ``||`` would hide the
+   error of one side; here there are none to hide. No arithmetic, no macros (they can be exponential), no conversions.
+3. Typed when it is published: names and types that do not fit are refused then, with their place.
+4. CEL has integers of 64 bits. An amount that does not fit is a fact that is not stated.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+
+from cel_expr_python import cel  # type: ignore[import-untyped]  # it has stubs and no py.typed
+
+from keyvault.core import limits
+from keyvault.core.errors import Malformed
+from keyvault.core.policy_facts import Facts, Missing, Place
+
+_INT, _STRING = cel.Type.INT, cel.Type.STRING
+VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
+    {
+        "principal": (Place.PRINCIPAL, _STRING),
+        "operation": (Place.OPERATION, _STRING),
+        "venue": (Place.VENUE, _STRING),
+        "destination": (Place.DESTINATION, _STRING),
+        "selector": (Place.SELECTOR, _STRING),
+        "primary_type": (Place.PRIMARY_TYPE, _STRING),
+        "symbol": (Place.SYMBOL, _STRING),
+        "side": (Place.SIDE, _STRING),
+        "asset": (Place.ASSET, _STRING),
+        "contract": (Place.CONTRACT, _STRING),
+        "type_hash": (Place.TYPE_HASH, _STRING),
+        "chain_id": (Place.CHAIN, _INT),
+        "amount": (Place.AMOUNT, _INT),
+        "fee": (Place.FEE, _INT),
+        "usd_micros": (Place.USD, _INT),
+        "price_deviation_bps": (Place.DEVIATION, _INT),
+        "validity_ms": (Place.VALIDITY, _INT),
+        "minute_of_week": (Place.HOUR, _INT),
+    }
+)
+"""What a predicate can name."""
+
+_FUNCTIONS = frozenset({"startsWith", "endsWith", "contains", "matches", "size"})
+_WORDS = frozenset({"true", "false", "in"})
+_TOKEN = re.compile(
+    r"""\s+
+    | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
+    | (?P<number>[0-9]+)
+    | (?P<text>"[^"\\\n]*"|'[^'\\\n]*')
+    | (?P<sign>==|!=|<=|>=|&&|\|\||[<>!()\[\],.?:])
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_INT_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicate:
+    """A predicate, typed and ready. ``named``: the facts that it reads."""
+
+    named: tuple[tuple[str, Place], ...]
+    expression: cel.Expression
+    unknown_holds: bool
+
+    def holds(self, facts: Facts) -> bool:
+        """Return whether it holds; what is not stated, and any error, is as the rule's reading has it."""
+        given: dict[str, object] = {}
+        for name, place in self.named:
+            value = facts[place]
+            if isinstance(value, Missing) or (isinstance(value, int) and value > _INT_MAX):
+                return self.unknown_holds
+            if isinstance(value, str) != (VARIABLES[name][1] == _STRING):
+                return self.unknown_holds  # the chain has a name and no number
+            given[name] = str(value) if isinstance(value, str) else value
+        found = self.expression.eval(data=given)
+        return found.plain_value() is True if found.type() == cel.Type.BOOL else self.unknown_holds
+
+
+@lru_cache(maxsize=limits.POLICY_RULES_MAX)
+def compile_predicate(text: str, *, unknown_holds: bool) -> Predicate:
+    """Return the predicate, or raise Malformed with what is wrong with it."""
+    names = frozenset(_names(text))
+    try:
+        expression = _environment().compile(text)
+    except RuntimeError as error:
+        raise Malformed("when", _told(str(error))) from None
+    if expression.return_type() != cel.Type.BOOL:
+        raise Malformed("when", f"is of type {expression.return_type().name().lower()}, and must be true or false")
+    named = tuple((name, VARIABLES[name][0]) for name in sorted(names))
+    return Predicate(named=named, expression=expression, unknown_holds=unknown_holds)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> cel.Env:
+    return cel.NewEnv(variables={name: kind for name, (_, kind) in VARIABLES.items()})
+
+
+def _names(text: str) -> Iterator[str]:
+    """Yield the facts that the text names; raise Malformed for what is not part of the language."""
+    if len(text) > limits.PREDICATE_CHARS_MAX:
+        raise Malformed("when", f"is longer than {limits.PREDICATE_CHARS_MAX} characters")
+    at, depth, before = 0, 0, ""
+    while at < len(text):
+        token = _TOKEN.match(text, at)
+        if token is None:
+            raise Malformed("when", f"at character {at + 1}: {text[at]!r} is not part of a predicate{_hint(text[at])}")
+        word = token.group().strip()
+        at = token.end()
+        if not word:
+            continue
+        depth += (word in ("(", "[")) - (word in (")", "]"))
+        if depth > limits.PREDICATE_DEPTH_MAX:
+            raise Malformed("when", f"is nested deeper than {limits.PREDICATE_DEPTH_MAX}")
+        if word == "[" and before != "in":
+            raise Malformed("when", f"at character {token.start() + 1}: a list may only stand behind in")
+        if token.lastgroup == "name" and word not in _WORDS:
+            _check_name(word, before)
+            if word in VARIABLES:
+                yield word
+        before = word
+
+
+def _check_name(word: str, before: str) -> None:
+    """Raise Malformed unless it is a fact, or a function behind a point."""
+    known = word in _FUNCTIONS if before == "." else word in VARIABLES
+    if not known:
+        raise Malformed("when", _unknown(word))
+
+
+def _unknown(word: str) -> str:
+    return (
+        f"{word[:80]} is not known: there is {', '.join(VARIABLES)}; and of a text"
+        f" {', '.join(f'.{name}()' for name in sorted(_FUNCTIONS))}"
+    )
+
+
+def _hint(character: str) -> str:
+    return ": there is no arithmetic" if character in "+-*/%" else ""
+
+
+def _told(error: str) -> str:
+    """Return the compiler's first sentence, without what it is wrapped in."""
+    first = error.splitlines()[0] if error else "cannot be compiled"
+    return first.removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: <input>:")[:200]

@@ -1,0 +1,251 @@
+"""What the rules are compared with, of one effect: a flat tuple, built once for each effect of a request.
+
+Facts that cost something (dollars, the history of a destination) are looked up only if a rule asks for them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+from keyvault.core.familiar import Familiar, Listed
+from keyvault.core.ids import Principal, UnixMillis
+from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
+from keyvault.core.policy_rules import ASKED_FIELDS, normal_destination
+from keyvault.core.prices import PriceBook
+
+
+class Missing(IntEnum):
+    """Why an effect has no value. Negative, so that no chain or amount is equal; ordered for ``bounds``."""
+
+    NOT_APPLICABLE = -3
+    OPAQUE = -2
+    UNKNOWN = -1
+
+
+class Place(IntEnum):
+    """Where a fact stands in the tuple."""
+
+    ASKED = 0
+    """A mask of the places that an allow rule must mention."""
+    PRINCIPAL = 1
+    OPERATION = 2
+    CHAIN = 3
+    VENUE = 4
+    DESTINATION = 5
+    SELECTOR = 6
+    PRIMARY_TYPE = 7
+    AMOUNT = 8
+    FEE = 9
+    SYMBOL = 10
+    SIDE = 11
+    ASSET = 12
+    CONTRACT = 13
+    TYPE_HASH = 14
+    USD = 15
+    DEVIATION = 16
+    """How far a limit price is from the table's, in 1/100 of a per cent, rounded up."""
+    VALIDITY = 17
+    """How long the signature will be worth something, milliseconds."""
+    AGE = 18
+    """How long ago the destination was signed for first, milliseconds; 0: never before."""
+    LOOK_ALIKE = 19
+    """1 if the destination resembles a known one and is another."""
+    HOUR = 20
+    """Minute of the week, UTC, from Monday 00:00."""
+    WHEN = 21
+
+
+WORDS: Final = {
+    place: place.name.lower().replace("_", " ") for place in Place
+} | {
+    Place.USD: "value in dollars",
+    Place.DEVIATION: "distance from the table's price",
+    Place.AGE: "age of the destination",
+    Place.LOOK_ALIKE: "look-alike",
+    Place.HOUR: "minute of the week",
+}  # fmt: skip
+
+OF_FIELD: Final = {
+    "chains": Place.CHAIN,
+    "venues": Place.VENUE,
+    "destinations": Place.DESTINATION,
+    "selectors": Place.SELECTOR,
+    "primary_types": Place.PRIMARY_TYPE,
+    "amount_max": Place.AMOUNT,
+    "fee_max": Place.FEE,
+    "symbols": Place.SYMBOL,
+    "assets": Place.ASSET,
+    "contracts": Place.CONTRACT,
+    "type_hashes": Place.TYPE_HASH,
+    "usd_max": Place.USD,
+    "validity_ms_max": Place.VALIDITY,
+}
+"""Where the fact stands that a condition asks about, of those that an operation can demand."""
+FIELDS: Final = tuple(OF_FIELD)
+
+Facts: TypeAlias = tuple[str | int, ...]
+
+_MINUTE_MS = 60_000
+_WEEK_MINUTES = 7 * 24 * 60
+_EPOCH_MINUTES = 3 * 24 * 60
+"""The Unix epoch was a Thursday."""
+_KNOWN_TYPED = 1 << Place.CONTRACT | 1 << Place.TYPE_HASH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When a decision is made, and what was signed for before: in the first ``known`` entries of the ledger."""
+
+    now: UnixMillis
+    familiar: Familiar
+    known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which of the facts that cost something any rule asks for."""
+
+    usd: bool
+    deviation: bool
+    history: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aids:
+    """What a policy brings to a decision: prices that are not stale, and the destinations that it names."""
+
+    prices: PriceBook
+    listed: Listed
+    wanted: Wanted
+
+
+def _mask_of(operation: Operation) -> int:
+    mask = 0
+    for field in ASKED_FIELDS[operation]:
+        mask |= 1 << OF_FIELD[field]
+    return mask
+
+
+_ASKED = {operation: _mask_of(operation) for operation in Operation}
+
+
+def facts_of(principal: Principal, intent: Intent, effect: Effect, moment: Moment, aids: Aids) -> Facts:
+    """Return what the rules are compared with; the order is that of ``Place``."""
+    operation = effect.operation
+    if intent.kind is PayloadKind.RAW_DIGEST or intent.completeness is Completeness.OPAQUE:
+        operation = Operation.OPAQUE
+    if operation is Operation.OPAQUE:
+        return _opaque(principal, effect, moment)
+    asked = _asked(operation, effect)
+    age = alike = int(Missing.NOT_APPLICABLE)
+    if aids.wanted.history and effect.destination is not None:
+        name = normal_destination(effect.destination)
+        age = moment.familiar.age_ms(name, moment.known, moment.now)
+        alike = int(moment.familiar.is_look_alike(name, moment.known, aids.listed))
+    return (
+        asked,
+        principal,
+        operation,
+        _chain(effect, asked),
+        _or_missing(effect.venue, asked, Place.VENUE),
+        _normal(effect.destination, asked, Place.DESTINATION),
+        _or_missing(effect.selector, asked, Place.SELECTOR),
+        _or_missing(effect.primary_type, asked, Place.PRIMARY_TYPE),
+        _or_missing(effect.amount, asked, Place.AMOUNT),
+        _or_missing(effect.fee_max, asked, Place.FEE),
+        _or_missing(effect.symbol, asked, Place.SYMBOL),
+        _side(effect),
+        _normal(effect.asset, asked, Place.ASSET),
+        _normal(effect.contract, asked, Place.CONTRACT),
+        _or_missing(effect.type_hash, asked, Place.TYPE_HASH),
+        _priced(aids.prices.usd_of, effect) if aids.wanted.usd else Missing.UNKNOWN,
+        _priced(aids.prices.deviation_bps, effect) if aids.wanted.deviation else Missing.UNKNOWN,
+        _validity(intent, effect, moment.now),
+        age,
+        alike,
+        (moment.now // _MINUTE_MS + _EPOCH_MINUTES) % _WEEK_MINUTES,
+    )
+
+
+def _asked(operation: Operation, effect: Effect) -> int:
+    """Return the places that an allow rule must mention for this effect; see ASKED_FIELDS."""
+    asked = _ASKED[operation] & ~_of_other_place(effect)
+    if effect.asset is None:
+        asked &= ~(1 << Place.ASSET)
+    if effect.fee_max is None and (effect.type_hash is not None or effect.venue is not None):
+        asked &= ~(1 << Place.FEE)  # what is not sent to a chain by its signer pays no fee
+    if operation is Operation.ADMIN and effect.selector is None:
+        asked &= ~(1 << Place.SELECTOR)
+    if operation in _ORDERS:
+        asked = _asked_of_order(asked, effect)
+    if effect.type_hash is not None and operation is not Operation.TYPED_DATA:
+        asked |= _KNOWN_TYPED
+        if operation is Operation.ALLOWANCE:
+            asked |= 1 << Place.VALIDITY
+    return asked
+
+
+def _of_other_place(effect: Effect) -> int:
+    """Return the place that the effect is not at: a chain or a venue, if it states the other."""
+    if effect.venue is None:
+        return 1 << Place.VENUE
+    return 1 << Place.CHAIN if effect.chain_id is None and effect.network is None else 0
+
+
+_ORDERS = frozenset({Operation.ORDER, Operation.REDUCE})
+
+
+def _asked_of_order(asked: int, effect: Effect) -> int:
+    """An order names a symbol, or the assets that it exchanges."""
+    if effect.symbol is None and effect.asset is not None:
+        return asked & ~(1 << Place.SYMBOL)
+    return asked & ~(1 << Place.ASSET | 1 << Place.AMOUNT)
+
+
+def _opaque(principal: Principal, effect: Effect, moment: Moment) -> Facts:
+    """Law 7: nothing is stated, but for the venue that was addressed."""
+    missing: list[str | int] = [Missing.OPAQUE] * Place.WHEN
+    missing[Place.ASKED] = 0
+    missing[Place.PRINCIPAL] = principal
+    missing[Place.OPERATION] = Operation.OPAQUE
+    missing[Place.HOUR] = (moment.now // _MINUTE_MS + _EPOCH_MINUTES) % _WEEK_MINUTES
+    if effect.venue is not None:
+        missing[Place.VENUE] = effect.venue
+        missing[Place.ASKED] = 1 << Place.VENUE
+    return tuple(missing)
+
+
+def _or_missing(value: str | int | None, asked: int, place: Place) -> str | int:
+    if value is not None:
+        return value
+    return Missing.UNKNOWN if asked >> place & 1 else Missing.NOT_APPLICABLE
+
+
+def _normal(value: str | None, asked: int, place: Place) -> str | int:
+    return _or_missing(None, asked, place) if value is None else normal_destination(value)
+
+
+def _chain(effect: Effect, asked: int) -> str | int:
+    return _or_missing(effect.chain_id if effect.network is None else effect.network, asked, Place.CHAIN)
+
+
+def _side(effect: Effect) -> str | int:
+    if effect.side is not None:
+        return effect.side
+    return Missing.UNKNOWN if effect.operation in _ORDERS else Missing.NOT_APPLICABLE
+
+
+_WITHOUT_VALUE = frozenset({Operation.CANCEL, Operation.REQUEST, Operation.MESSAGE, Operation.SETUP, Operation.SESSION})
+
+
+def _priced(measure: Callable[[Effect], int | None], effect: Effect) -> int:
+    if effect.operation in _WITHOUT_VALUE:
+        return Missing.NOT_APPLICABLE
+    found = measure(effect)
+    return Missing.UNKNOWN if found is None else found
+
+
+def _validity(intent: Intent, effect: Effect, now: UnixMillis) -> int:
+    end = intent.expires_at if effect.expires_at is None else effect.expires_at
+    return Missing.UNKNOWN if end is None else max(0, end - now)

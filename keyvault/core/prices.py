@@ -1,0 +1,105 @@
+"""What things are worth, by the table that stands in the policy. Exact integers; unknown is None, never 0.
+
+A price source is whatever can make a ``PriceBook``; today that is the policy's own signed table.
+
+Dollars are rounded up, so that many small amounts are never free.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keyvault.core.ids import UnixMillis
+from keyvault.core.intent import Effect, Operation
+from keyvault.core.policy_rules import NATIVE, Asset, Chain, Prices, normal_destination
+
+ATTO = 10**18
+_BPS = 10_000
+_ORDERS = frozenset({Operation.ORDER, Operation.REDUCE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceBook:
+    """Prices by what payloads call things. ``until``: from then on they are stale, and ``at`` gives an empty book."""
+
+    by_place: Mapping[tuple[Chain, str], Asset]
+    markets: Mapping[tuple[str, str], tuple[Asset, Asset]]
+    until: int
+
+    def at(self, now: UnixMillis) -> "PriceBook":
+        """Return the book if its prices are not stale."""
+        return self if now < self.until else EMPTY_BOOK
+
+    def usd_of(self, effect: Effect) -> int | None:
+        """Return what the effect can move at most, in 10**-6 dollars; None if that is not known."""
+        if effect.operation in _ORDERS and effect.asset is None:
+            return self._of_order(effect)
+        if effect.operation is Operation.WITHDRAW and effect.venue is not None:
+            return self._of_withdrawal(effect)
+        return self._of_amount(effect)
+
+    def deviation_bps(self, effect: Effect) -> int | None:
+        """Return how far the limit price is from the table's, in 1/100 of a per cent of it; None if one is unknown."""
+        pair = self._pair(effect)
+        if pair is None or effect.price is None:
+            return None
+        base, quote = pair
+        if not base.usd or not quote.usd:
+            return None
+        offered, fair = effect.price * quote.usd, base.usd * ATTO
+        return _up(abs(offered - fair) * _BPS, fair)
+
+    def _pair(self, effect: Effect) -> tuple[Asset, Asset] | None:
+        if effect.venue is None or effect.symbol is None:
+            return None
+        return self.markets.get((effect.venue, effect.symbol))
+
+    def _of_order(self, effect: Effect) -> int | None:
+        pair = self._pair(effect)
+        if pair is None:
+            return None
+        base, quote = pair
+        values = []
+        if effect.quantity is not None:
+            values.append(_up(effect.quantity * base.usd, ATTO))
+            if effect.price is not None:
+                values.append(_up(effect.quantity * effect.price * quote.usd, ATTO * ATTO))
+        if effect.quote_quantity is not None:
+            values.append(_up(effect.quote_quantity * quote.usd, ATTO))
+        return max(values, default=None)
+
+    def _of_withdrawal(self, effect: Effect) -> int | None:
+        name = effect.asset or effect.symbol
+        if name is None or effect.venue is None or effect.quantity is None:
+            return None
+        asset = self.by_place.get((effect.venue, name))
+        return None if asset is None else _up(effect.quantity * asset.usd, ATTO)
+
+    def _of_amount(self, effect: Effect) -> int | None:
+        if effect.amount is None:
+            return None
+        chain = effect.chain_id if effect.network is None else effect.network
+        place = effect.venue if chain is None else chain
+        if place is None:
+            return None
+        name = NATIVE if effect.asset is None else normal_destination(effect.asset)
+        asset = self.by_place.get((place, name))
+        if asset is None:
+            return 0 if effect.amount == 0 and effect.asset is None else None
+        return _up(effect.amount * asset.usd, 10**asset.decimals)
+
+
+EMPTY_BOOK = PriceBook(by_place={}, markets={}, until=0)
+"""Knows no price."""
+
+
+def price_book(prices: Prices) -> PriceBook:
+    """Return the policy's table, ready to be asked."""
+    by_name = {asset.name: asset for asset in prices.assets}
+    by_place = {(place, normal_destination(name)): asset for asset in prices.assets for place, name in asset.places}
+    known = (each for each in prices.markets if each.base in by_name and each.quote in by_name)
+    markets = {(each.venue, each.symbol): (by_name[each.base], by_name[each.quote]) for each in known}
+    return PriceBook(by_place=by_place, markets=markets, until=prices.as_of + prices.age_ms_max)
+
+
+def _up(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
