@@ -25,7 +25,8 @@ from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Intent
 from keyvault.core.keys import KeyVersion, Signature
 from keyvault.core.policy import ANY, Permission
-from keyvault.core.policy_lint import VENUES, lint
+from keyvault.core.policy_kinds import VENUES
+from keyvault.core.policy_lint import lint
 from keyvault.core.proposals import Proposal, check_executable, check_open
 from keyvault.core.state import (
     State,

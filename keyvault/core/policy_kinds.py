@@ -1,0 +1,161 @@
+"""What each kind of payload can do, and which conditions can ask something of it: what lints reason with."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from keyvault.core.intent import Operation, PayloadKind
+from keyvault.core.policy_rules import ASKED_FIELDS
+
+_ORDERS = frozenset({Operation.ORDER, Operation.REDUCE, Operation.CANCEL})
+_REST = _ORDERS | {Operation.WITHDRAW, Operation.REQUEST, Operation.SETUP, Operation.KEY_GRANT, Operation.OPAQUE}
+_POWERS = frozenset({Operation.DELEGATE, Operation.KEY_GRANT, Operation.ADMIN, Operation.OPAQUE})
+_LOGON = frozenset({Operation.SESSION})
+
+KIND_OPERATIONS: Final[Mapping[PayloadKind, frozenset[Operation]]] = MappingProxyType(
+    {
+        PayloadKind.EVM_TRANSACTION: _POWERS
+        | {
+            Operation.TRANSFER,
+            Operation.ALLOWANCE,
+            Operation.CALL,
+            Operation.CREATE,
+            Operation.SETUP,
+            Operation.CANCEL,
+        },
+        PayloadKind.EVM_AUTHORIZATION: frozenset({Operation.DELEGATE}),
+        PayloadKind.EVM_MESSAGE: frozenset({Operation.MESSAGE, Operation.SESSION, Operation.OPAQUE}),
+        PayloadKind.TYPED_DATA: _POWERS
+        | _ORDERS
+        | {
+            Operation.TYPED_DATA,
+            Operation.TRANSFER,
+            Operation.ALLOWANCE,
+            Operation.CALL,
+            Operation.CREATE,
+            Operation.SESSION,
+            Operation.SETUP,
+            Operation.WITHDRAW,
+        },
+        PayloadKind.HYPERLIQUID_ACTION: _ORDERS
+        | {
+            Operation.SETUP,
+            Operation.WITHDRAW,
+            Operation.TRANSFER,
+            Operation.KEY_GRANT,
+            Operation.ALLOWANCE,
+            Operation.ADMIN,
+            Operation.OPAQUE,
+        },
+        PayloadKind.SOLANA_MESSAGE: _POWERS
+        | {Operation.TRANSFER, Operation.ALLOWANCE, Operation.SETUP, Operation.MESSAGE},
+        PayloadKind.BITCOIN_PSBT: frozenset({Operation.TRANSFER, Operation.MESSAGE, Operation.OPAQUE}),
+        PayloadKind.COSMOS_SIGN_DOC: _ORDERS
+        | _POWERS
+        | {Operation.TRANSFER, Operation.ALLOWANCE, Operation.WITHDRAW, Operation.SETUP, Operation.MESSAGE},
+        PayloadKind.BINANCE_REST: _REST,
+        PayloadKind.BINANCE_WS: _REST,
+        PayloadKind.BINANCE_WS_LOGON: _LOGON,
+        PayloadKind.BINANCE_FIX_LOGON: _LOGON,
+        PayloadKind.BYBIT_REST: _REST,
+        PayloadKind.OKX_REST: _REST,
+        PayloadKind.OKX_WS_LOGON: _LOGON,
+        PayloadKind.COINBASE_JWT: frozenset({Operation.SESSION, Operation.REQUEST}),
+        PayloadKind.KRAKEN_REST: _REST,
+        PayloadKind.KRAKEN_FIX_LOGON: _LOGON,
+        PayloadKind.DERIBIT_REST: _REST,
+        PayloadKind.DERIBIT_AUTH: _LOGON,
+        PayloadKind.POLYMARKET_REST: _REST,
+        PayloadKind.RAW_DIGEST: frozenset({Operation.OPAQUE}),
+    }
+)
+"""What payloads of each kind can be."""
+
+CHAIN_KINDS: Final = frozenset(
+    {
+        PayloadKind.EVM_TRANSACTION,
+        PayloadKind.EVM_AUTHORIZATION,
+        PayloadKind.SOLANA_MESSAGE,
+        PayloadKind.BITCOIN_PSBT,
+    }
+)
+"""Their effects are on a chain, and at no venue."""
+
+MIXED_KINDS: Final = frozenset({PayloadKind.TYPED_DATA, PayloadKind.COSMOS_SIGN_DOC, PayloadKind.EVM_MESSAGE})
+"""Their effects are on a chain, at a venue, or both."""
+
+VENUE_KINDS: Final = frozenset(PayloadKind) - CHAIN_KINDS - MIXED_KINDS - {PayloadKind.RAW_DIGEST}
+"""Their effects are at a venue, and on no chain."""
+
+VENUES: Final = frozenset(
+    {"binance", "bybit", "okx", "coinbase", "kraken", "deribit", "polymarket", "hyperliquid", "dydx", "cow"}
+)
+"""The venues that decoders name."""
+
+_OF_CHAINS = frozenset({"chains", "fee_max"})
+_VALUED = frozenset(
+    {
+        Operation.TRANSFER,
+        Operation.ALLOWANCE,
+        Operation.CALL,
+        Operation.CREATE,
+        Operation.ORDER,
+        Operation.REDUCE,
+        Operation.WITHDRAW,
+    }
+)
+_MORE: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
+    {
+        Operation.TRANSFER: frozenset({"contracts", "type_hashes", "primary_types", "selectors", "venues"}),
+        Operation.ALLOWANCE: frozenset({"contracts", "type_hashes", "primary_types", "selectors", "venues"}),
+        Operation.CALL: frozenset({"contracts", "type_hashes", "primary_types"}),
+        Operation.CREATE: frozenset({"contracts", "type_hashes", "primary_types"}),
+        Operation.DELEGATE: frozenset({"contracts", "selectors", "type_hashes", "primary_types"}),
+        Operation.KEY_GRANT: frozenset({"contracts", "selectors", "assets", "type_hashes", "primary_types"}),
+        Operation.ADMIN: frozenset({"assets", "type_hashes", "primary_types"}),
+        Operation.SETUP: frozenset({"contracts", "destinations", "assets", "symbols", "selectors"}),
+        Operation.TYPED_DATA: frozenset({"contracts", "type_hashes"}),
+        Operation.ORDER: frozenset(
+            {"sides", "price_band_bps", "contracts", "destinations", "type_hashes", "primary_types"}
+        ),
+        Operation.REDUCE: frozenset({"sides", "price_band_bps"}),
+        Operation.CANCEL: frozenset({"symbols", "contracts", "selectors", "type_hashes", "primary_types"}),
+        Operation.WITHDRAW: frozenset({"symbols", "amount_max", "contracts", "type_hashes", "primary_types"}),
+        Operation.SESSION: frozenset({"destinations", "contracts", "type_hashes", "primary_types", "chains"}),
+        Operation.REQUEST: frozenset({"symbols"}),
+        Operation.MESSAGE: frozenset({"chains", "contracts"}),
+    }
+)
+
+
+def asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
+    """Return the conditions that an allow rule must state for this operation in a payload of this kind."""
+    if operation is Operation.OPAQUE:
+        return frozenset({"venues"}) if kind in VENUE_KINDS else frozenset()
+    fields = ASKED_FIELDS[operation] - {"assets"}
+    if kind in VENUE_KINDS:
+        return fields - _OF_CHAINS - {"amount_max"}
+    if kind in CHAIN_KINDS:
+        return fields - {"venues", "symbols"}
+    if operation is Operation.TYPED_DATA:
+        return fields
+    if kind is PayloadKind.TYPED_DATA and operation is Operation.ALLOWANCE:
+        return (fields | {"contracts", "type_hashes", "validity_ms_max"}) - {"fee_max"}
+    return fields - {"chains", "venues", "symbols", "fee_max"}
+
+
+def known(kind: PayloadKind, operation: Operation) -> frozenset[str]:
+    """Return the conditions that can hold for this operation: those that are asked, and those that may be stated."""
+    if operation is Operation.OPAQUE:
+        return asked(kind, operation)
+    fields = ASKED_FIELDS[operation] | _MORE.get(operation, frozenset()) | {"validity_ms_max"}
+    if operation in _VALUED:
+        fields |= {"usd_max", "amount_max"}
+    if "destinations" in fields:
+        fields |= {"first_seen_ms", "look_alike"}
+    if kind in VENUE_KINDS:
+        fields -= {"chains", "fee_max", "selectors", "primary_types", "type_hashes", "contracts"}
+        return fields if operation is not Operation.ORDER else fields - {"amount_max"}
+    if kind in CHAIN_KINDS:
+        fields -= {"venues", "symbols", "primary_types", "type_hashes"}
+    return fields
