@@ -11,7 +11,7 @@ from keyvault.cli.output import emit, json_option, table
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import ChosenMember, Command, Target, approval_options, member_options, target_options
 from keyvault.cli.told import emit_proposal
-from keyvault.core.policy_lint import VENUES
+from keyvault.core.policy_kinds import VENUES
 from keyvault.core.statements import FreezeScope
 
 

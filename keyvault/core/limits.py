@@ -315,6 +315,14 @@ REFUSALS_BURST_MAX = 1_000
 """Refusals of one principal that are recorded at once."""
 DESCRIPTORS_WANTED = 65_536
 """The server raises its soft limit of open files to this, as far as the hard limit lets it."""
+POLICY_LISTS_MAX = 64
+"""Lists, and tags, of a policy."""
+POLICY_ASSETS_MAX = 1_000
+"""Assets with a price in a policy."""
+POLICY_MARKETS_MAX = 4_000
+"""Markets in a policy: some hundreds at each of ten venues."""
+FIRST_SEEN_MS_MAX = 90 * 86_400_000
+"""Longest time that a destination can count as new: 90 days."""
 HISTORY_LAG_MAX = 16_384
 """Entries that a decision may not have known when it was committed: all that can be under way, and room."""
 PREDICATE_CHARS_MAX = 1_000

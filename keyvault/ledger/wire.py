@@ -16,6 +16,7 @@ from keyvault.core.errors import Malformed, Reason
 from keyvault.core.intent import Completeness, Operation, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.policy import Verdict
+from keyvault.core.policy_rules import Per
 from keyvault.core.statements import FreezeScope
 from keyvault.v1 import policy_pb2, types_pb2
 
@@ -63,6 +64,7 @@ REASONS = EnumTable(Reason, types_pb2.Reason, "REASON_")
 VOICES = EnumTable(Voice, types_pb2.Voice, "VOICE_")
 FREEZE_SCOPES = EnumTable(FreezeScope, types_pb2.FreezeScope, "FREEZE_SCOPE_")
 VERDICTS = EnumTable(Verdict, policy_pb2.Verdict, "VERDICT_")
+PERS = EnumTable(Per, policy_pb2.Per, "PER_")
 
 
 def parse_exact(kind: type[M], body: bytes) -> M:

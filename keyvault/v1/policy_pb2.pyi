@@ -41,6 +41,34 @@ VERDICT_ESCALATE: Verdict.ValueType  # 3
 """Restricts as a deny rule is read: what it matches needs its quorum. Permits as an allow rule is read."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
+class _Per:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Per.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PER_UNSPECIFIED: _Per.ValueType  # 0
+    PER_KEY: _Per.ValueType  # 1
+    PER_PRINCIPAL: _Per.ValueType  # 2
+    PER_VENUE: _Per.ValueType  # 3
+    PER_DESTINATION: _Per.ValueType  # 4
+    PER_ASSET: _Per.ValueType  # 5
+    PER_TAG: _Per.ValueType  # 6
+    PER_ALL: _Per.ValueType  # 7
+
+class Per(_Per, metaclass=_PerEnumTypeWrapper):
+    """Whose windows a limit counts apart."""
+
+PER_UNSPECIFIED: Per.ValueType  # 0
+PER_KEY: Per.ValueType  # 1
+PER_PRINCIPAL: Per.ValueType  # 2
+PER_VENUE: Per.ValueType  # 3
+PER_DESTINATION: Per.ValueType  # 4
+PER_ASSET: Per.ValueType  # 5
+PER_TAG: Per.ValueType  # 6
+PER_ALL: Per.ValueType  # 7
+Global___Per: _TypeAlias = Per  # noqa: Y015
+
 @_typing.final
 class Policy(_message.Message):
     """Rules have no order. A matching deny refuses; else every effect needs a rule that permits it; else refused. Every
@@ -52,26 +80,194 @@ class Policy(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    LISTS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1 at genesis; each published policy is exactly one more."""
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rule]: ...
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]: ...
+    @_builtins.property
+    def lists(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedList]:
+        """Destinations by name: "@name" in rules and limits."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedList]:
+        """Keys by name, for limits that many keys share."""
+
+    @_builtins.property
+    def prices(self) -> Global___Prices:
+        """What things are worth. Absent: no price is known."""
+
     def __init__(
         self,
         *,
         version: _builtins.int = ...,
         rules: _abc.Iterable[Global___Rule] | None = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
+        lists: _abc.Iterable[Global___NamedList] | None = ...,
+        tags: _abc.Iterable[Global___NamedList] | None = ...,
+        prices: Global___Prices | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prices", b"prices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "rules", b"rules", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "lists", b"lists", "prices", b"prices", "rules", b"rules", "tags", b"tags", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
+class NamedList(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamedList: _TypeAlias = NamedList  # noqa: Y015
+
+@_typing.final
+class Prices(_message.Message):
+    """A static table, signed by whoever publishes the policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSETS_FIELD_NUMBER: _builtins.int
+    MARKETS_FIELD_NUMBER: _builtins.int
+    AS_OF_MS_FIELD_NUMBER: _builtins.int
+    AGE_MAX_MS_FIELD_NUMBER: _builtins.int
+    as_of_ms: _builtins.int
+    """Unix time in milliseconds."""
+    age_max_ms: _builtins.int
+    """Older than this, no price is known."""
+    @_builtins.property
+    def assets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Asset]: ...
+    @_builtins.property
+    def markets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Market]: ...
+    def __init__(
+        self,
+        *,
+        assets: _abc.Iterable[Global___Asset] | None = ...,
+        markets: _abc.Iterable[Global___Market] | None = ...,
+        as_of_ms: _builtins.int = ...,
+        age_max_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_max_ms", b"age_max_ms", "as_of_ms", b"as_of_ms", "assets", b"assets", "markets", b"markets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Prices: _TypeAlias = Prices  # noqa: Y015
+
+@_typing.final
+class Asset(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    USD_FIELD_NUMBER: _builtins.int
+    DECIMALS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    usd: _builtins.int
+    """Of one whole unit, in 10^-6 dollars."""
+    decimals: _builtins.int
+    """A whole unit has 10^decimals smallest units."""
+    @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssetPlace]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        usd: _builtins.int = ...,
+        decimals: _builtins.int = ...,
+        places: _abc.Iterable[Global___AssetPlace] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decimals", b"decimals", "name", b"name", "places", b"places", "usd", b"usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Asset: _TypeAlias = Asset  # noqa: Y015
+
+@_typing.final
+class AssetPlace(_message.Message):
+    """How payloads name an asset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.bytes
+    """Big-endian without leading zeros."""
+    name: _builtins.str
+    """Another network, or a venue."""
+    asset: _builtins.str
+    """Contract, mint, denomination, a venue's code, or "native"."""
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.bytes = ...,
+        name: _builtins.str = ...,
+        asset: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "name", b"name", "place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "chain_id", b"chain_id", "name", b"name", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_place: _TypeAlias = _typing.Literal["chain_id", "name"]  # noqa: Y015
+    _WhichOneofArgType_place: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_place) -> _WhichOneofReturnType_place | None: ...
+
+Global___AssetPlace: _TypeAlias = AssetPlace  # noqa: Y015
+
+@_typing.final
+class Market(_message.Message):
+    """What a symbol at a venue exchanges, by the names of the assets above."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    symbol: _builtins.str
+    base: _builtins.str
+    quote: _builtins.str
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        base: _builtins.str = ...,
+        quote: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "quote", b"quote", "symbol", b"symbol", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Market: _TypeAlias = Market  # noqa: Y015
 
 @_typing.final
 class StringCondition(_message.Message):
@@ -99,29 +295,68 @@ class StringCondition(_message.Message):
 Global___StringCondition: _TypeAlias = StringCondition  # noqa: Y015
 
 @_typing.final
-class IntegerCondition(_message.Message):
+class ChainCondition(_message.Message):
+    """A condition on chains. `any` and the others exclude each other."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ANY_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    NETWORKS_FIELD_NUMBER: _builtins.int
     any: _builtins.bool
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Big-endian without leading zeros."""
+        """EIP-155 chain ids, big-endian without leading zeros."""
+
+    @_builtins.property
+    def networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"bitcoin", "solana", "cosmos:{chain id}"."""
 
     def __init__(
         self,
         *,
         any: _builtins.bool = ...,
         values: _abc.Iterable[_builtins.bytes] | None = ...,
+        networks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any", b"any", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any", b"any", "networks", b"networks", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___IntegerCondition: _TypeAlias = IntegerCondition  # noqa: Y015
+Global___ChainCondition: _TypeAlias = ChainCondition  # noqa: Y015
+
+@_typing.final
+class Interval(_message.Message):
+    """A time of the week, UTC."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Minutes of the day, from the first to before the second."""
+    end: _builtins.int
+    @_builtins.property
+    def days(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """0 is Monday."""
+
+    def __init__(
+        self,
+        *,
+        days: _abc.Iterable[_builtins.int] | None = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Interval: _TypeAlias = Interval  # noqa: Y015
 
 @_typing.final
 class AmountCondition(_message.Message):
@@ -173,6 +408,20 @@ class Rule(_message.Message):
     FEE_FIELD_NUMBER: _builtins.int
     QUORUM_FIELD_NUMBER: _builtins.int
     AMOUNT_ABOVE_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    SIDES_FIELD_NUMBER: _builtins.int
+    ASSETS_FIELD_NUMBER: _builtins.int
+    CONTRACTS_FIELD_NUMBER: _builtins.int
+    TYPE_HASHES_FIELD_NUMBER: _builtins.int
+    USD_FIELD_NUMBER: _builtins.int
+    USD_ABOVE_FIELD_NUMBER: _builtins.int
+    PRICE_BAND_BPS_FIELD_NUMBER: _builtins.int
+    VALIDITY_MS_FIELD_NUMBER: _builtins.int
+    FIRST_SEEN_MS_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKE_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     verdict: Global___Verdict.ValueType
     quorum: _builtins.str
@@ -181,6 +430,16 @@ class Rule(_message.Message):
     """The native amount must be strictly more than this. Big-endian without leading zeros; zero is the empty string.
     Not in allow rules.
     """
+    usd_above: _builtins.bytes
+    """Not in allow rules."""
+    first_seen_ms: _builtins.int
+    """The destination was signed for first less than this ago, or never. Not in allow rules."""
+    look_alike: _builtins.bool
+    """The destination resembles a known one and is another. Not in allow rules."""
+    when: _builtins.str
+    """CEL over the facts of one effect; must hold as well."""
+    shadow: _builtins.bool
+    """Decides nothing; that it matched is recorded."""
     @_builtins.property
     def keys(self) -> Global___StringCondition: ...
     @_builtins.property
@@ -190,7 +449,7 @@ class Rule(_message.Message):
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Operation.ValueType]: ...
     @_builtins.property
-    def chains(self) -> Global___IntegerCondition: ...
+    def chains(self) -> Global___ChainCondition: ...
     @_builtins.property
     def venues(self) -> Global___StringCondition: ...
     @_builtins.property
@@ -203,6 +462,36 @@ class Rule(_message.Message):
     def amount(self) -> Global___AmountCondition: ...
     @_builtins.property
     def fee(self) -> Global___AmountCondition: ...
+    @_builtins.property
+    def symbols(self) -> Global___StringCondition: ...
+    @_builtins.property
+    def sides(self) -> Global___StringCondition:
+        """"BUY", "SELL"."""
+
+    @_builtins.property
+    def assets(self) -> Global___StringCondition:
+        """Contracts, mints, denominations, venues' codes, "native". Absent in an allow rule: the chain's own coin."""
+
+    @_builtins.property
+    def contracts(self) -> Global___StringCondition: ...
+    @_builtins.property
+    def type_hashes(self) -> Global___StringCondition: ...
+    @_builtins.property
+    def usd(self) -> Global___AmountCondition:
+        """In 10^-6 dollars."""
+
+    @_builtins.property
+    def price_band_bps(self) -> Global___AmountCondition:
+        """How far a limit price may be from the table's, in 1/100 of a per cent."""
+
+    @_builtins.property
+    def validity_ms(self) -> Global___AmountCondition:
+        """How long the signature may be worth something, milliseconds."""
+
+    @_builtins.property
+    def hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Interval]:
+        """In allow rules only."""
+
     def __init__(
         self,
         *,
@@ -212,7 +501,7 @@ class Rule(_message.Message):
         principals: Global___StringCondition | None = ...,
         kinds: _abc.Iterable[_types_pb2.PayloadKind.ValueType] | None = ...,
         operations: _abc.Iterable[_types_pb2.Operation.ValueType] | None = ...,
-        chains: Global___IntegerCondition | None = ...,
+        chains: Global___ChainCondition | None = ...,
         venues: Global___StringCondition | None = ...,
         destinations: Global___StringCondition | None = ...,
         selectors: Global___StringCondition | None = ...,
@@ -221,20 +510,45 @@ class Rule(_message.Message):
         fee: Global___AmountCondition | None = ...,
         quorum: _builtins.str = ...,
         amount_above: _builtins.bytes | None = ...,
+        symbols: Global___StringCondition | None = ...,
+        sides: Global___StringCondition | None = ...,
+        assets: Global___StringCondition | None = ...,
+        contracts: Global___StringCondition | None = ...,
+        type_hashes: Global___StringCondition | None = ...,
+        usd: Global___AmountCondition | None = ...,
+        usd_above: _builtins.bytes | None = ...,
+        price_band_bps: Global___AmountCondition | None = ...,
+        validity_ms: Global___AmountCondition | None = ...,
+        first_seen_ms: _builtins.int | None = ...,
+        look_alike: _builtins.bool = ...,
+        hours: _abc.Iterable[Global___Interval] | None = ...,
+        when: _builtins.str = ...,
+        shadow: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_above", b"_amount_above", "amount", b"amount", "amount_above", b"amount_above", "chains", b"chains", "destinations", b"destinations", "fee", b"fee", "keys", b"keys", "primary_types", b"primary_types", "principals", b"principals", "selectors", b"selectors", "venues", b"venues"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_above", b"_amount_above", "_first_seen_ms", b"_first_seen_ms", "_usd_above", b"_usd_above", "amount", b"amount", "amount_above", b"amount_above", "assets", b"assets", "chains", b"chains", "contracts", b"contracts", "destinations", b"destinations", "fee", b"fee", "first_seen_ms", b"first_seen_ms", "keys", b"keys", "price_band_bps", b"price_band_bps", "primary_types", b"primary_types", "principals", b"principals", "selectors", b"selectors", "sides", b"sides", "symbols", b"symbols", "type_hashes", b"type_hashes", "usd", b"usd", "usd_above", b"usd_above", "validity_ms", b"validity_ms", "venues", b"venues"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_above", b"_amount_above", "amount", b"amount", "amount_above", b"amount_above", "chains", b"chains", "destinations", b"destinations", "fee", b"fee", "id", b"id", "keys", b"keys", "kinds", b"kinds", "operations", b"operations", "primary_types", b"primary_types", "principals", b"principals", "quorum", b"quorum", "selectors", b"selectors", "venues", b"venues", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_above", b"_amount_above", "_first_seen_ms", b"_first_seen_ms", "_usd_above", b"_usd_above", "amount", b"amount", "amount_above", b"amount_above", "assets", b"assets", "chains", b"chains", "contracts", b"contracts", "destinations", b"destinations", "fee", b"fee", "first_seen_ms", b"first_seen_ms", "hours", b"hours", "id", b"id", "keys", b"keys", "kinds", b"kinds", "look_alike", b"look_alike", "operations", b"operations", "price_band_bps", b"price_band_bps", "primary_types", b"primary_types", "principals", b"principals", "quorum", b"quorum", "selectors", b"selectors", "shadow", b"shadow", "sides", b"sides", "symbols", b"symbols", "type_hashes", b"type_hashes", "usd", b"usd", "usd_above", b"usd_above", "validity_ms", b"validity_ms", "venues", b"venues", "verdict", b"verdict", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__amount_above: _TypeAlias = _typing.Literal["amount_above"]  # noqa: Y015
     _WhichOneofArgType__amount_above: _TypeAlias = _typing.Literal["_amount_above", b"_amount_above"]  # noqa: Y015
+    _WhichOneofReturnType__first_seen_ms: _TypeAlias = _typing.Literal["first_seen_ms"]  # noqa: Y015
+    _WhichOneofArgType__first_seen_ms: _TypeAlias = _typing.Literal["_first_seen_ms", b"_first_seen_ms"]  # noqa: Y015
+    _WhichOneofReturnType__usd_above: _TypeAlias = _typing.Literal["usd_above"]  # noqa: Y015
+    _WhichOneofArgType__usd_above: _TypeAlias = _typing.Literal["_usd_above", b"_usd_above"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_above) -> _WhichOneofReturnType__amount_above | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_seen_ms) -> _WhichOneofReturnType__first_seen_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usd_above) -> _WhichOneofReturnType__usd_above | None: ...
 
 Global___Rule: _TypeAlias = Rule  # noqa: Y015
 
 @_typing.final
 class Limit(_message.Message):
-    """At most so many signatures, or so much native value (amount and highest fee), in any window of time."""
+    """At most so many signatures, so much of an asset, or so many dollars, in any window of time. Absent conditions are about
+    everything.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -244,17 +558,47 @@ class Limit(_message.Message):
     MAX_COUNT_FIELD_NUMBER: _builtins.int
     MAX_AMOUNT_FIELD_NUMBER: _builtins.int
     CHAIN_ID_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    MAX_USD_FIELD_NUMBER: _builtins.int
+    PRINCIPALS_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    CHAINS_FIELD_NUMBER: _builtins.int
+    VENUES_FIELD_NUMBER: _builtins.int
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     window_ms: _builtins.int
     """Length of the sliding window, milliseconds."""
     max_count: _builtins.int
     max_amount: _builtins.bytes
-    """Goes with chain_id."""
+    """Goes with chain_id, network or venue. Of the chain's own coin highest fees count as well."""
     chain_id: _builtins.bytes
+    per: Global___Per.ValueType
+    network: _builtins.str
+    venue: _builtins.str
+    asset: _builtins.str
+    """Absent: the chain's own coin."""
+    max_usd: _builtins.bytes
+    """In 10^-6 dollars."""
     @_builtins.property
-    def keys(self) -> Global___StringCondition:
-        """Each key has a window of its own."""
+    def keys(self) -> Global___StringCondition: ...
+    @_builtins.property
+    def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Operation.ValueType]: ...
+    @_builtins.property
+    def chains(self) -> Global___ChainCondition: ...
+    @_builtins.property
+    def venues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"@name" is a list."""
 
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -264,10 +608,21 @@ class Limit(_message.Message):
         max_count: _builtins.int | None = ...,
         max_amount: _builtins.bytes | None = ...,
         chain_id: _builtins.bytes | None = ...,
+        per: Global___Per.ValueType = ...,
+        network: _builtins.str = ...,
+        venue: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        max_usd: _builtins.bytes | None = ...,
+        principals: _abc.Iterable[_builtins.str] | None = ...,
+        operations: _abc.Iterable[_types_pb2.Operation.ValueType] | None = ...,
+        chains: Global___ChainCondition | None = ...,
+        venues: _abc.Iterable[_builtins.str] | None = ...,
+        destinations: _abc.Iterable[_builtins.str] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_max_amount", b"_max_amount", "_max_count", b"_max_count", "chain_id", b"chain_id", "keys", b"keys", "max_amount", b"max_amount", "max_count", b"max_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_max_amount", b"_max_amount", "_max_count", b"_max_count", "_max_usd", b"_max_usd", "chain_id", b"chain_id", "chains", b"chains", "keys", b"keys", "max_amount", b"max_amount", "max_count", b"max_count", "max_usd", b"max_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_max_amount", b"_max_amount", "_max_count", b"_max_count", "chain_id", b"chain_id", "id", b"id", "keys", b"keys", "max_amount", b"max_amount", "max_count", b"max_count", "window_ms", b"window_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_max_amount", b"_max_amount", "_max_count", b"_max_count", "_max_usd", b"_max_usd", "asset", b"asset", "chain_id", b"chain_id", "chains", b"chains", "destinations", b"destinations", "id", b"id", "keys", b"keys", "max_amount", b"max_amount", "max_count", b"max_count", "max_usd", b"max_usd", "network", b"network", "operations", b"operations", "per", b"per", "principals", b"principals", "tags", b"tags", "venue", b"venue", "venues", b"venues", "window_ms", b"window_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chain_id: _TypeAlias = _typing.Literal["chain_id"]  # noqa: Y015
     _WhichOneofArgType__chain_id: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id"]  # noqa: Y015
@@ -275,11 +630,15 @@ class Limit(_message.Message):
     _WhichOneofArgType__max_amount: _TypeAlias = _typing.Literal["_max_amount", b"_max_amount"]  # noqa: Y015
     _WhichOneofReturnType__max_count: _TypeAlias = _typing.Literal["max_count"]  # noqa: Y015
     _WhichOneofArgType__max_count: _TypeAlias = _typing.Literal["_max_count", b"_max_count"]  # noqa: Y015
+    _WhichOneofReturnType__max_usd: _TypeAlias = _typing.Literal["max_usd"]  # noqa: Y015
+    _WhichOneofArgType__max_usd: _TypeAlias = _typing.Literal["_max_usd", b"_max_usd"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__chain_id) -> _WhichOneofReturnType__chain_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_amount) -> _WhichOneofReturnType__max_amount | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_count) -> _WhichOneofReturnType__max_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_usd) -> _WhichOneofReturnType__max_usd | None: ...
 
 Global___Limit: _TypeAlias = Limit  # noqa: Y015
