@@ -7,8 +7,11 @@
 2. Every deny rule of the old policy is within a deny rule of the new one, as deny rules are read.
 3. Every escalate rule of the old policy is within an escalate rule of the new one with the same quorum text, or
    within a deny rule, as deny rules are read.
-4. Every count and every amount that the old policy limits is limited by the new one, over the same window and chain,
-   for the same keys or more, to the same number or less.
+4. Every count and every amount that the old policy limits is limited by the new one, over the same window, of the same
+   things, for the same keys or more, to the same number or less.
+5. The prices are the same: another price can be a yes where there was a no.
+
+``when`` implies only itself. Shadow rules decide nothing and are not looked at.
 
 A new policy without any rule that permits gives nothing, whatever else it leaves out: the emergency stop.
 
@@ -22,7 +25,7 @@ from dataclasses import dataclass, replace
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import GroupName
 from keyvault.core.policy_match import Matcher, allow_matcher, can_permit, deny_matcher, scope
-from keyvault.core.policy_rules import ANY, Anything, Limit, Policy, Rule, Verdict, verdict_of
+from keyvault.core.policy_rules import ANY, LIST_MARK, Anything, Limit, Per, Policy, Rule, Verdict, verdict_of
 from keyvault.core.quorum import group_names, parse_quorum
 
 
@@ -39,7 +42,10 @@ def is_tightening(old: Policy, new: Policy) -> bool:
         and _are_covered(after.permitting_escalate, before.allow + before.permitting_escalate)
         and _are_covered(before.deny, after.deny)
         and _are_asked(before.escalate, after)
-        and all(_is_limited(limit, new.limits) for limit in old.limits)
+        and all(
+            _is_limited(_resolved(limit, old), [_resolved(each, new) for each in new.limits]) for limit in old.limits
+        )
+        and old.prices == new.prices
     )
 
 
@@ -78,7 +84,14 @@ class _Part:
             and self.kinds <= other.kinds
             and self._sets_imply(other.matcher)
             and self._amounts_imply(other.matcher)
+            and self._says_as_much(other.matcher)
         )
+
+    def _says_as_much(self, other: Matcher) -> bool:
+        """Return whether this leaves out all that the other leaves out, and its predicate is the other's or more."""
+        if other.unsaid & ~self.matcher.unsaid:
+            return False
+        return other.predicate is None or (self.matcher.predicate is not None and self.rule.when == other.rule.when)
 
     def _sets_imply(self, other: Matcher) -> bool:
         for place, values in other.sets:
@@ -111,7 +124,7 @@ class _Parts:
     @classmethod
     def of(cls, policy: Policy) -> "_Parts":
         allow, deny, escalate = (
-            [_nameless(rule) for rule in policy.rules if verdict_of(rule) is verdict]
+            [_nameless(rule, policy) for rule in policy.rules if verdict_of(rule) is verdict and not rule.shadow]
             for verdict in (Verdict.ALLOW, Verdict.DENY, Verdict.ESCALATE)
         )
         return cls(
@@ -124,8 +137,16 @@ class _Parts:
         )
 
 
-def _nameless(rule: Rule) -> Rule:
-    return replace(rule, id="")
+def _nameless(rule: Rule, policy: Policy) -> Rule:
+    """Return the rule without its name, and with what its lists hold: two policies can mean other lists by one name."""
+    if not isinstance(rule.destinations, frozenset):
+        return replace(rule, id="")
+    return replace(rule, id="", destinations=_written_out(rule.destinations, policy))
+
+
+def _written_out(values: frozenset[str], policy: Policy) -> frozenset[str]:
+    listed = (policy.lists.get(each[1:], frozenset()) if each.startswith(LIST_MARK) else {each} for each in values)
+    return frozenset[str]().union(*listed)
 
 
 def _are_covered(parts: tuple[_Part, ...], others: tuple[_Part, ...]) -> bool:
@@ -153,16 +174,52 @@ def _are_keys_within(keys: frozenset[str] | Anything, other: frozenset[str] | An
 # Limits ---------------------------------------------------------------------------------------------------------
 
 
-def _is_limited(limit: Limit, others: tuple[Limit, ...]) -> bool:
+def _resolved(limit: Limit, policy: Policy) -> tuple[Limit, tuple[frozenset[str], ...]]:
+    """Return the limit with what its lists hold, and the keys of its tags."""
+    tags = tuple(sorted((policy.tags.get(tag, frozenset()) for tag in limit.tags or policy.tags), key=sorted))
+    if limit.destinations is not None:
+        limit = replace(limit, destinations=_written_out(limit.destinations, policy))
+    return limit, (tags if limit.tags is not None or limit.per is Per.TAG else ())
+
+
+_Resolved = tuple[Limit, tuple[frozenset[str], ...]]
+
+
+def _are_limited(limits: list[_Resolved], others: list[_Resolved]) -> bool:
+    return all(_is_limited(each, others) for each in limits)
+
+
+def _is_limited(resolved: _Resolved, others: list[_Resolved]) -> bool:
     """Return whether the others hold all that the limit holds."""
+    limit, tags = resolved
     alike = [
-        other for other in others if other.window_ms == limit.window_ms and _are_keys_within(limit.keys, other.keys)
+        other
+        for other, other_tags in others
+        if _about(other) == _about(limit) and tags == other_tags and _are_keys_within(limit.keys, other.keys)
     ]
-    counted = limit.count_max is None or any(_is_at_most(other.count_max, limit.count_max) for other in alike)
-    return counted and (
-        limit.amount_max is None
-        or any(other.chain_id == limit.chain_id and _is_at_most(other.amount_max, limit.amount_max) for other in alike)
+    return (
+        (limit.count_max is None or any(_is_at_most(other.count_max, limit.count_max) for other in alike))
+        and (limit.usd_max is None or any(_is_at_most(other.usd_max, limit.usd_max) for other in alike))
+        and (limit.amount_max is None or any(_is_less_of(other, limit) for other in alike))
     )
+
+
+def _is_less_of(other: Limit, limit: Limit) -> bool:
+    same = (other.chain_id, other.network, other.venue, other.asset) == (
+        limit.chain_id,
+        limit.network,
+        limit.venue,
+        limit.asset,
+    )
+    return same and limit.amount_max is not None and _is_at_most(other.amount_max, limit.amount_max)
+
+
+def _about(limit: Limit) -> Limit:
+    """Return what the limit is about, without its keys and its numbers; of the chain only where there is an amount."""
+    return replace(
+        limit, id="", keys=ANY, count_max=None, amount_max=None, usd_max=None, tags=None, chain_id=None, network=None,
+        venue=None, asset=None,
+    )  # fmt: skip
 
 
 def _is_at_most(cap: int | None, most: int) -> bool:

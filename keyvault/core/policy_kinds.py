@@ -154,8 +154,9 @@ def known(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     if "destinations" in fields:
         fields |= {"first_seen_ms", "look_alike"}
     if kind in VENUE_KINDS:
-        fields -= {"chains", "fee_max", "selectors", "primary_types", "type_hashes", "contracts"}
-        return fields if operation is not Operation.ORDER else fields - {"amount_max"}
+        return fields - {
+            "chains", "fee_max", "amount_max", "selectors", "primary_types", "type_hashes", "contracts"
+        }  # fmt: skip
     if kind in CHAIN_KINDS:
         fields -= {"venues", "symbols", "primary_types", "type_hashes"}
     return fields

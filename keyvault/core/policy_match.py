@@ -109,7 +109,7 @@ class Matcher:
 
     def _miss(self, place: Place, facts: Facts) -> str:
         word, value = WORDS[place], facts[place]
-        if self.unsaid & facts[Place.ASKED] >> place & 1 and self._says_nothing(place):  # type: ignore[operator]  # a mask
+        if (self.unsaid & facts[Place.ASKED]) >> place & 1:  # type: ignore[operator]  # this place holds a mask
             return f"the rule does not mention the {word}"
         if place is Place.WHEN:
             return "its when does not hold"
@@ -118,9 +118,6 @@ class Matcher:
         if isinstance(value, Missing):
             return f"{word} is unknown"
         return self._told(place, word, value)
-
-    def _says_nothing(self, place: Place) -> bool:
-        return bool(self.unsaid >> place & 1)
 
     def _told(self, place: Place, word: str, value: str | int) -> str:
         floor = next((floor for at, floor, _ in self.floors if at == place), None)

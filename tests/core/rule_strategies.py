@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from keyvault.core.ids import KeyId, Principal
+from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.policy import ANY, ASKED_FIELDS, Anything, Limit, Policy, Rule, Verdict
+from keyvault.core.policy_rules import Asset, Market, Prices
 
 KEYS = [KeyId("eth-hot"), KeyId("eth-cold")]
 PRINCIPALS = [Principal("spiffe://demo/bot/maker"), Principal("spiffe://demo/bot/taker")]
@@ -17,20 +18,47 @@ DESTINATIONS = ["0x" + "ab" * 20, "0x" + "cd" * 20]
 SELECTORS = ["0xa9059cbb", "0x095ea7b3"]
 PRIMARY_TYPES = ["Order", "Permit"]
 AMOUNTS = [0, 1, 2, 3]
+SYMBOLS = ["BTCUSDT", "DOGEUSDT"]
+TOKENS = ["0x" + "70" * 20, "0x" + "71" * 20]
+TYPE_HASHES = ["0x" + "aa" * 32]
+STATED = {
+    Operation.ADMIN: ("contracts",),
+    Operation.ALLOWANCE: ("type_hashes", "contracts"),
+    Operation.TRANSFER: ("contracts",),
+}
+"""What an operation may state besides what it asks."""
+WHENS = ["", "", "", "amount <= 1", "destination.endsWith('cd') || chain_id == 5", "usd_micros < 3000000"]
+PRICES = Prices(
+    assets=(
+        Asset(
+            name="ETH", usd=1_000_000, decimals=0, places=frozenset({(1, "native"), ("binance", "BTC"), (1, TOKENS[0])})
+        ),
+        Asset(name="USD", usd=1_000_000, decimals=0, places=frozenset({("binance", "USDT")})),
+    ),
+    markets=(Market(venue="binance", symbol="BTCUSDT", base="ETH", quote="USD"),),
+    as_of=0,
+    age_ms_max=2**60,
+)
 QUORUMS = ["1 of risk", "2 of risk", "1 of risk and 1 of treasury"]
 
 OPERATIONS = {
-    PayloadKind.EVM_TRANSACTION: [Operation.TRANSFER, Operation.CALL, Operation.CREATE],
-    PayloadKind.TYPED_DATA: [Operation.TYPED_DATA],
-    PayloadKind.BINANCE_REST: [Operation.ORDER, Operation.WITHDRAW, Operation.OPAQUE],
+    PayloadKind.EVM_TRANSACTION: [Operation.TRANSFER, Operation.CALL, Operation.CREATE, Operation.ADMIN],
+    PayloadKind.TYPED_DATA: [Operation.TYPED_DATA, Operation.ALLOWANCE],
+    PayloadKind.BINANCE_REST: [Operation.ORDER, Operation.REDUCE, Operation.WITHDRAW, Operation.OPAQUE],
     PayloadKind.RAW_DIGEST: [Operation.OPAQUE],
 }
+KINDS = list(OPERATIONS)
+ALL_OPERATIONS = sorted({each for some in OPERATIONS.values() for each in some})
 FACTS: dict[str, tuple[str, Sequence[str | int]]] = {
     "chains": ("chain_id", CHAINS),
     "venues": ("venue", VENUES),
     "destinations": ("destination", DESTINATIONS),
     "selectors": ("selector", SELECTORS),
     "primary_types": ("primary_type", PRIMARY_TYPES),
+    "symbols": ("symbol", SYMBOLS),
+    "assets": ("asset", TOKENS),
+    "contracts": ("contract", TOKENS),
+    "type_hashes": ("type_hash", TYPE_HASHES),
     "amount_max": ("amount", AMOUNTS),
     "fee_max": ("fee_max", AMOUNTS),
 }
@@ -45,14 +73,22 @@ ABOVE = st.sampled_from([None, None, 0, 1, 2])
 CONDITIONS = {
     "keys": condition(KEYS),
     "principals": condition(PRINCIPALS),
-    "kinds": st.frozensets(st.sampled_from(PayloadKind), max_size=3),
+    "kinds": st.frozensets(st.sampled_from(KINDS), max_size=3),
     "operations": st.sampled_from([frozenset[Operation](), frozenset(Operation)])
-    | st.frozensets(st.sampled_from(Operation), max_size=3),
+    | st.frozensets(st.sampled_from(ALL_OPERATIONS), max_size=3),
     "chains": condition(CHAINS),
     "venues": condition(VENUES),
     "destinations": condition(DESTINATIONS),
     "selectors": condition(SELECTORS),
     "primary_types": condition(PRIMARY_TYPES),
+    "symbols": condition(SYMBOLS),
+    "assets": condition([*TOKENS, "native"]),
+    "contracts": condition(TOKENS),
+    "type_hashes": condition(TYPE_HASHES),
+    "usd_max": st.sampled_from([None, ANY, ANY, 1_000_000, 2_000_000]),
+    "validity_ms_max": st.sampled_from([None, ANY, ANY, 5]),
+    "when": st.sampled_from(WHENS),
+    "shadow": st.sampled_from([False, False, False, True]),
     "amount_max": CAPS,
     "fee_max": CAPS,
 }
@@ -83,6 +119,12 @@ EVERYTHING = Rule(
     destinations=ANY,
     selectors=ANY,
     primary_types=ANY,
+    symbols=ANY,
+    assets=ANY,
+    contracts=ANY,
+    type_hashes=ANY,
+    usd_max=ANY,
+    validity_ms_max=ANY,
     amount_max=ANY,
     fee_max=ANY,
 )
@@ -118,7 +160,7 @@ LIMITS = st.builds(
 
 
 def policy_of(rules: list[Rule], limited: list[Limit] | None = None) -> Policy:
-    return Policy(version=1, rules=tuple(rules), limits=tuple(limited or ()))
+    return Policy(version=1, rules=tuple(rules), limits=tuple(limited or ()), prices=PRICES)
 
 
 @st.composite
@@ -126,20 +168,28 @@ def effects(draw: st.DrawFn, kind: PayloadKind) -> Effect:
     """Return an effect of the kind whose fields are stated, or now and then left out."""
     operation = draw(st.sampled_from(OPERATIONS[kind]))
     stated = {
-        FACTS[field][0]: draw(st.none() | st.sampled_from(FACTS[field][1])) for field in sorted(ASKED_FIELDS[operation])
+        FACTS[field][0]: draw(st.none() | st.sampled_from(FACTS[field][1]))
+        for field in sorted({*ASKED_FIELDS[operation], *STATED.get(operation, ())} & FACTS.keys())
     }
+    if operation in (Operation.ORDER, Operation.REDUCE):
+        stated["quantity"] = draw(st.none() | st.sampled_from([10**18, 2 * 10**18]))
+    if kind is PayloadKind.BINANCE_REST:  # no chain, and so nothing of what only chains have
+        stated.update(dict.fromkeys(("chain_id", "fee_max", "asset"), None))
+    else:
+        stated["venue"] = None
     return Effect(operation=operation, **stated)  # type: ignore[arg-type]  # names of fields
 
 
 @st.composite
 def intents(draw: st.DrawFn) -> Intent:
-    kind = draw(st.sampled_from(PayloadKind))
+    kind = draw(st.sampled_from(KINDS))
     return Intent(
         kind=kind,
         algorithms=frozenset(),
         signing_input=bytes(32),
         effects=tuple(draw(st.lists(effects(kind), min_size=1, max_size=2))),
         completeness=draw(st.sampled_from([Completeness.FULL, Completeness.PARTIAL, Completeness.OPAQUE])),
+        expires_at=draw(st.none() | st.sampled_from([UnixMillis(4), UnixMillis(6)])),
     )
 
 

@@ -49,6 +49,12 @@ EVERYTHING = Rule(
     destinations=ANY,
     selectors=ANY,
     primary_types=ANY,
+    symbols=ANY,
+    assets=ANY,
+    contracts=ANY,
+    type_hashes=ANY,
+    usd_max=ANY,
+    validity_ms_max=ANY,
     amount_max=ANY,
     fee_max=ANY,
 )
@@ -210,6 +216,7 @@ def test_conditions_that_do_not_apply_may_be_absent() -> None:
         principals=ANY,
         kinds=frozenset({PayloadKind.BINANCE_REST}),
         venues=frozenset({"binance"}),
+        symbols=frozenset({"BTCUSDT"}),
     )
     assert allowed(trade, ORDER, PayloadKind.BINANCE_REST)
     assert not allowed(dataclasses.replace(trade, chains=frozenset({1})), ORDER, PayloadKind.BINANCE_REST)

@@ -18,7 +18,7 @@ BOT = Principal("spiffe://demo/bot/maker")
 HOME = "0x" + "ab" * 20
 AWAY = "0x" + "cd" * 20
 TRANSFER = Effect(operation=Operation.TRANSFER, chain_id=1, destination=HOME, amount=100, fee_max=10)
-ORDER = Effect(operation=Operation.ORDER, venue="binance")
+ORDER = Effect(operation=Operation.ORDER, venue="binance", symbol="BTCUSDT")
 OPAQUE = Effect(operation=Operation.OPAQUE)
 
 ANYTHING = dataclasses.replace(EVERYTHING, keys=frozenset({KEY}))
