@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from keyvault.cli.policy_text import parse_whole
+from keyvault.cli.policy_units import parse_whole
 from keyvault.cli.yaml_nodes import Bounds, Problems, Table, compose, meant, pairs, scalar, table, unique
 from keyvault.client.credentials import read_small
 from keyvault.client.public_key import kind_of, parse_public_key, ssh_blob

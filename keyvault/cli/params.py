@@ -17,7 +17,7 @@ class Wei(click.ParamType[int]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the amount in wei, or fail with what is wrong."""
-        from keyvault.cli.policy_text import parse_amount  # noqa: PLC0415  brings the policy's words along
+        from keyvault.cli.policy_units import parse_amount  # noqa: PLC0415  brings the policy's words along
 
         try:
             return value if isinstance(value, int) else parse_amount(str(value).strip())

@@ -1,60 +1,103 @@
-"""Policies as people write them: YAML to ``core.policy.Policy`` and back.
+"""Policies as people write them: YAML to ``core.policy.Policy`` and back. All problems are reported at once."""
 
-The file is read as a tree of nodes with their places, never as Python objects: YAML's own ideas of what a number, a
-date or a truth value is do not matter, the field decides. Refused: anchors, aliases, tags, more than one document,
-unknown and duplicate fields, floats. All problems are reported at once, each with its line and column.
-"""
-
-import difflib
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeVar
 
 import yaml
 
+from keyvault.cli.policy_prices_file import read_prices
 from keyvault.cli.policy_text import format_policy as format_policy
-from keyvault.cli.policy_text import parse_amount, parse_whole, parse_window
+from keyvault.cli.policy_units import (
+    parse_amount,
+    parse_band,
+    parse_dollars,
+    parse_hours,
+    parse_span,
+    parse_whole,
+    parse_window,
+)
+from keyvault.cli.yaml_nodes import Bounds, Problems, Table, compose, meant, pairs, scalar, table
 from keyvault.core import ids, limits
 from keyvault.core.errors import KeyvaultError, Malformed
-from keyvault.core.intent import Operation, PayloadKind
+from keyvault.core.intent import AUTHORITY, Authority, Operation, PayloadKind
 from keyvault.core.policy import ANY, Anything, Limit, Policy, Rule, Verdict
 from keyvault.core.policy_lint import (
     AMOUNT_MAX,
+    FIELD_WORDS,
+    check_chain,
     check_destination,
+    check_name,
     check_primary_type,
     check_selector,
+    check_side,
+    check_type_hash,
     check_venue,
     lint,
 )
+from keyvault.core.policy_rules import LIST_MARK, Chain, Interval, Per
 from keyvault.core.quorum import parse_quorum, quorum_text
 from keyvault.intents.address import parse_address
 
 T = TypeVar("T", bound=Hashable)
 
-_POLICY_FIELDS = ("version", "rules", "limits")
+_BOUNDS = Bounds(what="policy", bytes_max=limits.POLICY_FILE_BYTES_MAX, depth_max=limits.POLICY_FILE_DEPTH_MAX)
+_POLICY_FIELDS = ("version", "lists", "tags", "prices", "rules", "limits")
 _RULE_FIELDS = (
     "id",
     "verdict",
     "quorum",
+    "shadow",
     "keys",
     "principals",
     "kinds",
     "operations",
+    "authorities",
     "chains",
+    "venues",
     "destinations",
+    "contracts",
     "selectors",
     "primary_types",
-    "venues",
+    "type_hashes",
+    "symbols",
+    "sides",
+    "assets",
     "above",
     "amount",
     "fee",
+    "usd_above",
+    "usd",
+    "price_band",
+    "validity",
+    "first_seen",
+    "look_alike",
+    "hours",
+    "when",
 )
-_LIMIT_FIELDS = ("id", "keys", "window", "count", "amount", "chain")
+_LIMIT_FIELDS = (
+    "id",
+    "keys",
+    "per",
+    "principals",
+    "operations",
+    "authorities",
+    "chains",
+    "venues",
+    "destinations",
+    "tags",
+    "window",
+    "count",
+    "usd",
+    "amount",
+    "chain",
+    "venue",
+    "asset",
+)
 _FILE_FIELDS = {
-    "amount_max": "amount",
-    "fee_max": "fee",
-    "amount_above": "above",
+    **FIELD_WORDS,
+    "price_band_bps": "price_band",
     "window_ms": "window",
     "count_max": "count",
     "chain_id": "chain",
@@ -76,283 +119,211 @@ class PolicyFileError(KeyvaultError):
 
 def parse_policy(text: str, *, name: str) -> Policy:
     """Return the policy, free of lint findings; or raise PolicyFileError with every problem. ``name`` is the file's."""
-    problems = _Problems(name)
-    node = _compose(text, problems)
-    if node is None:
-        raise problems.error()
-    policy = _policy(node, problems)
-    if problems.found:
-        raise problems.error()
+    problems = Problems(name)
+    node = compose(text, problems, _BOUNDS)
+    policy = None if node is None else _policy(node, problems)
+    if policy is None or problems.found:
+        raise PolicyFileError(problems.lines())
     return policy
 
 
-class _Problems:
-    """What was found so far."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.found: list[tuple[int, int, str]] = []
-
-    def add(self, mark: yaml.Mark | None, sentence: str) -> None:
-        """Note a problem at a node, or at the start of the file."""
-        place = (0, 0) if mark is None else (mark.line, mark.column)
-        self.add_at(*place, sentence)
-
-    def add_at(self, line: int, column: int, sentence: str) -> None:
-        """Note a problem at a place counted from 0."""
-        self.found.append((line + 1, column + 1, sentence))
-
-    def error(self) -> PolicyFileError:
-        """Return everything found, in the order of the file."""
-        lines = [f"{self.name}:{line}:{column}: {text}" for line, column, text in sorted(set(self.found))]
-        more = len(lines) - limits.POLICY_PROBLEMS_MAX
-        if more > 0:
-            lines[limits.POLICY_PROBLEMS_MAX :] = [f"{self.name}: {more} more problems"]
-        return PolicyFileError(tuple(lines))
-
-
-# YAML -----------------------------------------------------------------------------------------------------------
-
-
-class _TooDeep(yaml.MarkedYAMLError):
-    """Nesting that no policy has."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Composes nodes and notes what a policy file must not have."""
-
-    def __init__(self, text: str, problems: _Problems) -> None:
-        super().__init__(text)
-        self.problems = problems
-        self.depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it out
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            self.problems.add(event.start_mark, "anchors and aliases are not permitted: write it out")
-        elif event.tag is not None:
-            self.problems.add(event.start_mark, f"tags are not permitted: leave {event.tag[:80]} out")
-        self.depth += 1
-        if self.depth > limits.POLICY_FILE_DEPTH_MAX:
-            raise _TooDeep(None, None, "nested deeper than any policy", event.start_mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
-def _compose(text: str, problems: _Problems) -> yaml.Node | None:
-    """Return the root; None after noting why there is none."""
-    if len(text.encode("utf-8", "surrogatepass")) > limits.POLICY_FILE_BYTES_MAX:
-        problems.add(None, f"longer than {limits.POLICY_FILE_BYTES_MAX} bytes")
-        return None
-    try:
-        loader = _Loader(text, problems)
-        node = loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        problems.add(error.problem_mark or error.context_mark, f"not YAML: {error.problem or error.context}")
-        return None
-    except yaml.reader.ReaderError as error:
-        line, column = text.count("\n", 0, error.position), error.position - text.rfind("\n", 0, error.position) - 1
-        problems.add_at(line, column, f"the character U+{ord(text[error.position]):04X} is not permitted")
-        return None
-    if node is None:
-        problems.add(None, "the file is empty: it needs version, rules and limits")
-    return None if problems.found else node
-
-
-# Nodes ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Table:
-    """The fields of one mapping that are known, each once."""
-
-    start: yaml.Mark
-    values: Mapping[str, yaml.Node]
-    problems: _Problems
-
-    def mark(self, field: str) -> yaml.Mark:
-        """Return the place of a field; of the table, if the field is absent."""
-        node = self.values.get(field)
-        return self.start if node is None else node.start_mark
-
-    def read(self, field: str, parse: Callable[[str], T], *, needed: str | None = None) -> T | None:
-        """Return one value; None if it is absent or, after noting why, wrong."""
-        node = self.values.get(field)
-        if node is None:
-            if needed is not None:
-                self.problems.add(self.start, f"{field} is missing: add {needed}")
-            return None
-        return _scalar(field, node, parse, self.problems)
-
-    def condition(self, field: str, parse: Callable[[str], T]) -> frozenset[T] | Anything | None:
-        """Return the values of a list, or ANY."""
-        node = self.values.get(field)
-        if node is None:
-            return None
-        if isinstance(node, yaml.ScalarNode) and node.value == ANY.value:
-            return ANY
-        return self._listed(field, node, parse, "a list like [a, b], or any")
-
-    def words(self, field: str, parse: Callable[[str], T]) -> frozenset[T]:
-        """Return the values of a list, nothing if it is absent."""
-        node = self.values.get(field)
-        return frozenset() if node is None else self._listed(field, node, parse, "a list like [a, b]")
-
-    def _listed(self, field: str, node: yaml.Node, parse: Callable[[str], T], form: str) -> frozenset[T]:
-        if not isinstance(node, yaml.SequenceNode):
-            self.problems.add(node.start_mark, f"{field} must be {form}")
-            return frozenset()
-        if not node.value:
-            self.problems.add(node.start_mark, f"{field} is empty and would never hold: leave it out, or name values")
-        values: set[T] = set()
-        for item in node.value:
-            value = _scalar(field, item, parse, self.problems, listed=True)
-            if value is not None and value in values:
-                self.problems.add(item.start_mark, f"{field}: {item.value[:80]} stands twice")
-            elif value is not None:
-                values.add(value)
-        return frozenset(values)
-
-
-def _scalar(
-    field: str, node: yaml.Node, parse: Callable[[str], T], problems: _Problems, *, listed: bool = False
-) -> T | None:
-    if not isinstance(node, yaml.ScalarNode):
-        problems.add(node.start_mark, f"{field} must be a single value, not a list or a table")
-        return None
-    if node.value == "":
-        problems.add(node.start_mark, f"{field} has no value")
-        return None
-    if listed and node.value == ANY.value:
-        problems.add(node.start_mark, f"{field}: write any without brackets, {field}: any")
-        return None
-    try:
-        return parse(node.value)
-    except Malformed as malformed:
-        problems.add(node.start_mark, f"{field}: {malformed.problem}")
-        return None
-
-
-def _table(what: str, node: yaml.Node, known: tuple[str, ...], problems: _Problems) -> _Table:
-    values: dict[str, yaml.Node] = {}
-    if not isinstance(node, yaml.MappingNode):
-        problems.add(node.start_mark, f"{what} must be a table of {', '.join(known)}")
-    else:
-        for key, value in node.value:
-            field = key.value if isinstance(key, yaml.ScalarNode) else None
-            if field not in known:
-                problems.add(key.start_mark, f"unknown field {str(field)[:80]!r} in {what}{_meant(str(field), known)}")
-            elif field in values:
-                problems.add(key.start_mark, f"{field} stands twice in {what}")
-            else:
-                values[field] = value
-    return _Table(start=node.start_mark, values=values, problems=problems)
-
-
-def _meant(word: str, known: tuple[str, ...]) -> str:
-    """Return what was probably meant, or what there is."""
-    close = difflib.get_close_matches(word[:80], known, n=1)
-    return f": did you mean {close[0]}?" if close else f": there is {', '.join(known)}"
-
-
-# Policy ---------------------------------------------------------------------------------------------------------
-
-
-def _policy(node: yaml.Node, problems: _Problems) -> Policy:
+def _policy(node: yaml.Node, problems: Problems) -> Policy:
     """Return what could be read; problems tell the rest. Rules with a problem are left out, so lint sees whole ones."""
-    table = _table("a policy", node, _POLICY_FIELDS, problems)
-    version = table.read("version", _number(1, 2**32 - 1), needed="version: 1, or one more than the present policy has")
-    rules = _items(table, "rules", _rule)
-    capped = _items(table, "limits", _limit)
+    top = table("a policy", node, _POLICY_FIELDS, problems)
+    version = top.read("version", _number(1, 2**32 - 1), needed="version: 1, or one more than the present policy has")
+    lists = _named(top, "lists", _destination)
+    rules = _items(top, "rules", _rule)
+    capped = _items(top, "limits", _limit)
     policy = Policy(
         version=version or 1,
         rules=tuple(rule for rule, _ in rules),
         limits=tuple(limit for limit, _ in capped),
+        lists=lists,
+        tags=_named(top, "tags", ids.parse_key_id),
+        prices=read_prices(top.values.get("prices"), problems),
     )
-    tables = {"policy": [table], "rules": [each for _, each in rules], "limits": [each for _, each in capped]}
+    tables = {"policy": [top], "rules": [each for _, each in rules], "limits": [each for _, each in capped]}
     for finding in lint(policy):
         field = _FILE_FIELDS.get(finding.field, finding.field)
-        place = tables[finding.section][finding.index].mark(field)
-        problems.add(place, f"{field}: {finding.problem}")
+        found = tables[finding.section][finding.index]
+        at = found.values.get(field)
+        problems.add(found.start if at is None else at.start_mark, f"{field}: {finding.problem}")
     return policy
 
 
-def _items(
-    table: _Table, field: str, read: Callable[[yaml.Node, _Problems], tuple[T, _Table]]
-) -> list[tuple[T, _Table]]:
-    node = table.values.get(field)
+def _named(top: Table, field: str, parse: Callable[[str], str]) -> Mapping[str, frozenset[str]]:
+    """Return lists by their names."""
+    node = top.values.get(field)
+    found: dict[str, frozenset[str]] = {}
+    if node is not None:
+        for name, values in pairs(field, node, top.problems, "a table of lists, each with a name"):
+            known = scalar("name", name, ids.parse_key_id, top.problems)
+            listed = _listed(f"{field}.{name.value[:80]}", values, parse, top.problems, "a list like [a, b]")
+            if known is not None:
+                found[known] = listed
+    return MappingProxyType(found)
+
+
+def _items(top: Table, field: str, read: Callable[[yaml.Node, Problems], tuple[T, Table]]) -> list[tuple[T, Table]]:
+    node = top.values.get(field)
     if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
         return []
     if not isinstance(node, yaml.SequenceNode):
-        table.problems.add(node.start_mark, f"{field} must be a list: start each with a dash")
+        top.problems.add(node.start_mark, f"{field} must be a list: start each with a dash")
         return []
     items = []
     for each in node.value:
-        before = len(table.problems.found)
-        item = read(each, table.problems)
-        if len(table.problems.found) == before:
+        before = len(top.problems.found)
+        item = read(each, top.problems)
+        if len(top.problems.found) == before:
             items.append(item)
     return items
 
 
-def _rule(node: yaml.Node, problems: _Problems) -> tuple[Rule, _Table]:
-    table = _table("a rule", node, _RULE_FIELDS, problems)
+def _rule(node: yaml.Node, problems: Problems) -> tuple[Rule, Table]:
+    fields = table("a rule", node, _RULE_FIELDS, problems)
     rule = Rule(
-        id=table.read("id", ids.parse_key_id, needed="id: name-of-the-rule") or "",
-        verdict=table.read("verdict", _word("verdict", Verdict), needed="verdict: allow, deny or escalate")
+        id=fields.read("id", ids.parse_key_id, needed="id: name-of-the-rule") or "",
+        verdict=fields.read("verdict", _word("verdict", Verdict), needed="verdict: allow, deny or escalate")
         or Verdict.DENY,
-        quorum=table.read("quorum", _quorum) or "",
-        keys=table.condition("keys", ids.parse_key_id),
-        principals=table.condition("principals", ids.parse_principal),
-        kinds=table.words("kinds", _word("kind", PayloadKind)),
-        operations=table.words("operations", _word("operation", Operation)),
-        chains=table.condition("chains", _number(1, AMOUNT_MAX)),
-        venues=table.condition("venues", check_venue),
-        destinations=table.condition("destinations", _destination),
-        selectors=table.condition("selectors", check_selector),
-        primary_types=table.condition("primary_types", check_primary_type),
-        amount_above=table.read("above", parse_amount),
-        amount_max=table.read("amount", _cap),
-        fee_max=table.read("fee", _cap),
+        quorum=fields.read("quorum", _quorum) or "",
+        shadow=fields.read("shadow", _truth) or False,
+        keys=_condition(fields, "keys", ids.parse_key_id),
+        principals=_condition(fields, "principals", ids.parse_principal),
+        kinds=_words(fields, "kinds", _word("kind", PayloadKind)),
+        operations=_operations(fields),
+        chains=_condition(fields, "chains", _chain),
+        venues=_condition(fields, "venues", check_venue),
+        destinations=_condition(fields, "destinations", _destination),
+        contracts=_condition(fields, "contracts", _destination),
+        selectors=_condition(fields, "selectors", check_selector),
+        primary_types=_condition(fields, "primary_types", check_primary_type),
+        type_hashes=_condition(fields, "type_hashes", check_type_hash),
+        symbols=_condition(fields, "symbols", check_name),
+        sides=_condition(fields, "sides", check_side),
+        assets=_condition(fields, "assets", _destination),
+        amount_above=fields.read("above", parse_amount),
+        amount_max=fields.read("amount", _or_any(parse_amount)),
+        fee_max=fields.read("fee", _or_any(parse_amount)),
+        usd_above=fields.read("usd_above", parse_dollars),
+        usd_max=fields.read("usd", _or_any(parse_dollars)),
+        price_band_bps=fields.read("price_band", _or_any(parse_band)),
+        validity_ms_max=fields.read("validity", _or_any(parse_span)),
+        first_seen_ms=fields.read("first_seen", parse_span),
+        look_alike=fields.read("look_alike", _truth) or False,
+        hours=_hours(fields),
+        when=fields.read("when", str) or "",
     )
-    return rule, table
+    return rule, fields
 
 
-def _limit(node: yaml.Node, problems: _Problems) -> tuple[Limit, _Table]:
-    table = _table("a limit", node, _LIMIT_FIELDS, problems)
-    keys = table.condition("keys", ids.parse_key_id)
+def _limit(node: yaml.Node, problems: Problems) -> tuple[Limit, Table]:
+    fields = table("a limit", node, _LIMIT_FIELDS, problems)
+    keys = _condition(fields, "keys", ids.parse_key_id)
     if keys is None:
-        problems.add(table.start, "keys is missing: add keys: [name], or keys: any")
+        problems.add(fields.start, "keys is missing: add keys: [name], or keys: any")
+    chain = fields.read("chain", _chain)
     limit = Limit(
-        id=table.read("id", ids.parse_key_id, needed="id: name-of-the-limit") or "",
+        id=fields.read("id", ids.parse_key_id, needed="id: name-of-the-limit") or "",
         keys=frozenset() if keys is None else keys,
-        window_ms=table.read("window", parse_window, needed="window: 24h") or 0,
-        count_max=table.read("count", _number(0, 2**63 - 1)),
-        amount_max=table.read("amount", parse_amount),
-        chain_id=table.read("chain", _number(1, AMOUNT_MAX)),
+        window_ms=fields.read("window", parse_window, needed="window: 24h") or 0,
+        count_max=fields.read("count", _number(0, 2**63 - 1)),
+        amount_max=fields.read("amount", parse_amount),
+        usd_max=fields.read("usd", parse_dollars),
+        chain_id=chain if isinstance(chain, int) else None,
+        network=chain if isinstance(chain, str) else None,
+        venue=fields.read("venue", check_venue),
+        asset=fields.read("asset", _destination),
+        per=fields.read("per", _word("per", Per)) or Per.KEY,
+        principals=_words(fields, "principals", ids.parse_principal) or None,
+        operations=_operations(fields),
+        chains=_words(fields, "chains", _chain) or None,
+        venues=_words(fields, "venues", check_venue) or None,
+        destinations=_words(fields, "destinations", _destination) or None,
+        tags=_words(fields, "tags", ids.parse_key_id) or None,
     )
-    return limit, table
+    return limit, fields
+
+
+def _operations(fields: Table) -> frozenset[Operation]:
+    """Return the operations that are named, and those of the authority classes that are."""
+    named = _words(fields, "operations", _word("operation", Operation))
+    classes = _words(fields, "authorities", _word("authority class", Authority))
+    return named | {operation for operation, authority in AUTHORITY.items() if authority in classes}
+
+
+def _hours(fields: Table) -> tuple[Interval, ...]:
+    found = _words(fields, "hours", parse_hours)
+    return tuple(sorted(found, key=lambda each: (sorted(each.days), each.start)))
+
+
+# Values -----------------------------------------------------------------------------------------------------------
+
+
+def _condition(fields: Table, field: str, parse: Callable[[str], T]) -> frozenset[T] | Anything | None:
+    """Return the values of a list, or ANY; None if it is absent."""
+    node = fields.values.get(field)
+    if node is None:
+        return None
+    if isinstance(node, yaml.ScalarNode) and node.value == ANY.value:
+        return ANY
+    return _listed(field, node, parse, fields.problems, "a list like [a, b], or any")
+
+
+def _words(fields: Table, field: str, parse: Callable[[str], T]) -> frozenset[T]:
+    """Return the values of a list, nothing if it is absent."""
+    node = fields.values.get(field)
+    return frozenset() if node is None else _listed(field, node, parse, fields.problems, "a list like [a, b]")
+
+
+def _listed(field: str, node: yaml.Node, parse: Callable[[str], T], problems: Problems, form: str) -> frozenset[T]:
+    if not isinstance(node, yaml.SequenceNode):
+        problems.add(node.start_mark, f"{field} must be {form}")
+        return frozenset()
+    if not node.value:
+        problems.add(node.start_mark, f"{field} is empty and would never hold: leave it out, or name values")
+    values: set[T] = set()
+    for item in node.value:
+        if isinstance(item, yaml.ScalarNode) and item.value == ANY.value:
+            problems.add(item.start_mark, f"{field}: write any without brackets, {field}: any")
+            continue
+        value = scalar(field, item, parse, problems)
+        if value is not None and value in values:
+            problems.add(item.start_mark, f"{field}: {item.value[:80]} stands twice")
+        elif value is not None:
+            values.add(value)
+    return frozenset(values)
 
 
 def _number(least: int, most: int) -> Callable[[str], int]:
     return lambda text: parse_whole(text, least=least, most=most)
 
 
-_E = TypeVar("_E", Verdict, PayloadKind, Operation)
+_E = TypeVar("_E", Verdict, PayloadKind, Operation, Authority, Per)
 
 
 def _word(what: str, words: type[_E]) -> Callable[[str], _E]:
     def parse(text: str) -> _E:
         if text not in list(words):
-            raise Malformed(what, f"unknown {what} {text[:80]!r}{_meant(text, tuple(words))}")
+            raise Malformed(what, f"unknown {what} {text[:80]!r}{meant(text, tuple(words))}")
         return words(text)
 
     return parse
 
 
-def _cap(text: str) -> int | Anything:
-    return ANY if text == ANY.value else parse_amount(text)
+def _or_any(parse: Callable[[str], int]) -> Callable[[str], int | Anything]:
+    return lambda text: ANY if text == ANY.value else parse(text)
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise Malformed("truth", f"{text[:80]!r} is neither true nor false")
+    return text == "true"
+
+
+def _chain(text: str) -> Chain:
+    """Return an EIP-155 chain id, or the name of another network."""
+    return check_chain(parse_whole(text, least=1, most=AMOUNT_MAX) if text[:1].isdigit() else text)
 
 
 def _quorum(text: str) -> str:
@@ -362,6 +333,8 @@ def _quorum(text: str) -> str:
 
 def _destination(text: str) -> str:
     """Return the address in normal form; an EVM address in mixed case must have its EIP-55 checksum."""
+    if text.startswith(LIST_MARK):
+        return LIST_MARK + ids.parse_key_id(text[len(LIST_MARK) :])
     if _SHORT_HEX.fullmatch(text):
         raise Malformed("destinations", f"{text} is not an EVM address: 0x and 40 hex digits")
     if _EVM_ADDRESS.match(text):

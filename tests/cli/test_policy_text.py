@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault.cli.policy_text import format_amount, parse_amount, parse_window
+from keyvault.cli.policy_units import format_amount, parse_amount, parse_window
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.policy_lint import AMOUNT_MAX
