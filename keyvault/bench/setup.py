@@ -10,7 +10,7 @@ from keyvault.client import AsyncClient, MemberKey
 from keyvault.core.events import KeyCreated
 from keyvault.core.ids import KeyId
 from keyvault.core.intent import Operation, PayloadKind
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import HMAC_ALGORITHMS
 from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
 from keyvault.core.proposals import Outcome
 from keyvault.ledger import codec
@@ -86,7 +86,7 @@ async def set_up(desk: Desk, served: Served) -> Mapping[Kind, bytes]:
     asker, *others = desk.members()
     async with AsyncClient(f"127.0.0.1:{served.port}", desk.credentials("admin", "alice"), enclave=ENCLAVE) as client:
         for kind in Kind:
-            if ALGORITHMS[kind] is KeyAlgorithm.HMAC_SHA256:
+            if ALGORITHMS[kind] in HMAC_ALGORITHMS:
                 secret = secrets.token_bytes(_HMAC_SECRET_BYTES)
                 await client.import_hmac_key(key_of(kind), secret, signer=asker, approvers=others)
             else:

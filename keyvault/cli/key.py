@@ -3,16 +3,14 @@
 Disabling is the exception: it only stops, so one member does it alone, at once.
 """
 
-import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import click
 
-from keyvault.cli.exits import UsageProblem
 from keyvault.cli.key_shown import due_text, identity, is_due, key_document, key_text
 from keyvault.cli.output import emit, json_option, say, table
 from keyvault.cli.params import Days
+from keyvault.cli.secret_option import secret_option
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import (
     ChosenMember,
@@ -28,21 +26,17 @@ from keyvault.cli.told import next_step, told
 from keyvault.client import AsyncClient, Proposal
 from keyvault.client.results import Key
 from keyvault.core import limits
-from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm, KeyState
 from keyvault.core.proposals import Outcome
-from keyvault.secretfile import read_secret_file
 
 _GENERATED = ("secp256k1", "p256", "ed25519")
+_IMPORTED = {"hmac-sha256": KeyAlgorithm.HMAC_SHA256, "hmac-sha512": KeyAlgorithm.HMAC_SHA512}
 _READERS = ("auditor", "approver", "admin")
 _VERSION = click.option("--version", type=click.IntRange(min=1), help="Which version. [the primary]")
 _CRYPTOPERIOD = click.option(
     "--cryptoperiod", type=Days(), default=0, metavar="DAYS", help="Due for rotation after so long, as in 365d. [never]"
 )
 _PRE_ACTIVE = click.option("--pre-active", is_flag=True, help="It signs nothing before `key enable`.")
-_HELD_IN = "File with mode 0600 that holds the secret, or - for stdin. One line end at its end is not part of it."
-_SECRET_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
-_IS_HEX = click.option("--hex", "is_hex", is_flag=True, help="The secret stands there as hex digits.")
 
 Ask = Callable[[AsyncClient], Awaitable[Proposal]]
 
@@ -107,22 +101,27 @@ def create(
 
 
 @command.command(name="import")
-@click.option("--secret-file", type=_SECRET_FILE, required=True, help=_HELD_IN)
-@_IS_HEX
+@click.option(
+    "--algorithm",
+    type=click.Choice(tuple(_IMPORTED)),
+    default="hmac-sha256",
+    help="What the venue takes; Kraken: hmac-sha512. [hmac-sha256]",
+)
+@secret_option(required=True)
 @_CRYPTOPERIOD
 @_PRE_ACTIVE
 @_change_options
 def import_key(
     key: str,
-    secret_file: Path,
-    is_hex: bool,
+    algorithm: str,
+    secret: bytes,
     cryptoperiod: int,
     pre_active: bool,
     target: Target,
     member: ChosenMember,
     approvers: tuple[ChosenMember, ...],
 ) -> None:
-    """Import an HMAC-SHA256 secret, such as an exchange's API secret, as KEY.
+    """Import an HMAC secret, such as an exchange's API secret, as KEY.
 
     The secret is wrapped here for the token's import key: the server never sees it. It is never taken from an argument,
     where other users of the machine could read it.
@@ -130,8 +129,8 @@ def import_key(
     \b
     Example:
       keyvault key import binance-1 --secret-file ./binance.secret --deployment ./desk --member alice
+      keyvault key import kraken-1 --algorithm hmac-sha512 --base64 --secret-file ./kraken.secret --member alice
     """  # noqa: D301  as above
-    secret = _secret(secret_file, is_hex=is_hex)
     asker, others = signer(member), tuple(map(signer, approvers))
     _change(
         target,
@@ -140,6 +139,7 @@ def import_key(
             secret,
             signer=asker,
             approvers=others,
+            algorithm=_IMPORTED[algorithm],
             initial=_initial(pre_active),
             cryptoperiod_days=cryptoperiod,
         ),
@@ -147,14 +147,12 @@ def import_key(
 
 
 @command.command()
-@click.option("--secret-file", type=_SECRET_FILE, help=f"For a key that was imported. {_HELD_IN}")
-@_IS_HEX
+@secret_option(required=False)
 @_PRE_ACTIVE
 @_change_options
 def rotate(
     key: str,
-    secret_file: Path | None,
-    is_hex: bool,
+    secret: bytes | None,
     pre_active: bool,
     target: Target,
     member: ChosenMember,
@@ -166,7 +164,6 @@ def rotate(
     Example:
       keyvault key rotate eth-mm-1 --deployment ./desk --member alice
     """  # noqa: D301  as above
-    secret = None if secret_file is None else _secret(secret_file, is_hex=is_hex)
     asker, others = signer(member), tuple(map(signer, approvers))
     initial = _initial(pre_active)
     _change(
@@ -344,19 +341,3 @@ def _rows(keys: tuple[Key, ...]) -> list[tuple[str, ...]]:
         )
         for key in keys
     ]
-
-
-def _secret(path: Path, *, is_hex: bool) -> bytes:
-    """Return the secret; errors never quote it."""
-    data = sys.stdin.buffer.read(limits.SECRET_FILE_BYTES_MAX + 1) if str(path) == "-" else read_secret_file(path)
-    if len(data) > limits.SECRET_FILE_BYTES_MAX:
-        raise UsageProblem(f"the secret is longer than {limits.SECRET_FILE_BYTES_MAX} bytes")
-    secret = data.removesuffix(b"\n").removesuffix(b"\r")
-    if is_hex:
-        try:
-            secret = bytes.fromhex(secret.decode("ascii").removeprefix("0x"))
-        except ValueError:
-            raise Malformed("secret", "is not hex digits, although --hex says so") from None
-    if not secret:
-        raise Malformed("secret", "is empty")
-    return secret

@@ -84,14 +84,18 @@ class Changes(Governance):
         *,
         signer: MemberSigner,
         approvers: Sequence[MemberSigner] = (),
+        algorithm: KeyAlgorithm = KeyAlgorithm.HMAC_SHA256,
         initial: KeyState = KeyState.ACTIVE,
         cryptoperiod_days: int = 0,
     ) -> Proposal:
-        """Wrap an HMAC-SHA256 secret here, so that only the token can open it, and make it a key there."""
-        wrapped = _wrapped(await self.proven_enclave(), secret)
+        """Wrap an HMAC secret here, so that only the token can open it, and make it a key there.
+
+        ``secret`` is what the HMAC is made with: a venue that shows it as Base64 or hex means the bytes.
+        """
+        wrapped = _wrapped(await self.proven_enclave(), secret, algorithm)
         parameters = {
             "key": self._key_name(key).key,
-            "algorithm": KeyAlgorithm.HMAC_SHA256.value,
+            "algorithm": algorithm.value,
             "initial": initial.value,
             "cryptoperiod_days": str(cryptoperiod_days),
             "rotation": "warn",
@@ -115,11 +119,11 @@ class Changes(Governance):
         ``secret`` goes with a key that was imported.
         """
         name = self._key_name(key)
-        newest = max(found.version for found in await self.list_keys(name.key))
-        wrapped = b"" if secret is None else _wrapped(await self.proven_enclave(), secret)
+        newest = max(await self.list_keys(name.key), key=lambda found: found.version)
+        wrapped = b"" if secret is None else _wrapped(await self.proven_enclave(), secret, newest.algorithm)
         parameters = {
             "key": name.key,
-            "version": str(newest + 1),
+            "version": str(newest.version + 1),
             "initial": initial.value,
             "wrapped_sha256": hashlib.sha256(wrapped).hexdigest() if wrapped else "",
         }
@@ -240,8 +244,8 @@ class Changes(Governance):
         return {"key": found.key, "version": str(found.version)}
 
 
-def _wrapped(enclave: EnclaveInfo, secret: bytes) -> bytes:
+def _wrapped(enclave: EnclaveInfo, secret: bytes, algorithm: KeyAlgorithm) -> bytes:
     try:
-        return wrap_secret(enclave.import_public_key, secret)
+        return wrap_secret(enclave.import_public_key, secret, algorithm)
     except Malformed as error:
         raise invalid(error) from None

@@ -13,7 +13,7 @@ from keyvault.client.results import Key
 from keyvault.client.verify import ExpectedKey, expected_of
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, UnixMillis
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import HMAC_ALGORITHMS
 from keyvault.ledger import wire
 from keyvault.v1 import types_pb2
 
@@ -72,7 +72,7 @@ class KeyBook:
 
 def described_key(key: Key) -> ExpectedKey:
     """Return what to expect of this key, or raise Malformed if its public key is not one of its algorithm."""
-    if key.algorithm is KeyAlgorithm.HMAC_SHA256:
+    if key.algorithm in HMAC_ALGORITHMS:
         if key.public_key:
             raise Malformed("key.public_key", "an HMAC key has none")
         return ExpectedKey(algorithm=key.algorithm, public_key=b"")

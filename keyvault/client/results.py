@@ -30,7 +30,7 @@ class Signed:
     """A verified signature.
 
     ``key_version`` is ``enclaves/{enclave}/keys/{key}/versions/{version}``. ``signature`` is r||s (64 bytes, low s),
-    Ed25519 (64 bytes) or HMAC (32 bytes); ``recovery_id`` stands for secp256k1 only.
+    Ed25519 (64 bytes) or HMAC (32 or 64 bytes); ``recovery_id`` stands for secp256k1 only.
     """
 
     request_id: str
@@ -190,7 +190,7 @@ class Key:
                 loaded = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), self.public_key)
             case KeyAlgorithm.ED25519:
                 loaded = ed25519.Ed25519PublicKey.from_public_bytes(self.public_key)
-            case KeyAlgorithm.HMAC_SHA256:
+            case KeyAlgorithm.HMAC_SHA256 | KeyAlgorithm.HMAC_SHA512:
                 return ""
         return loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 

@@ -57,6 +57,7 @@ PUBLIC_KEY_BYTES = {
     KeyAlgorithm.P256: 65,
     KeyAlgorithm.ED25519: 32,
     KeyAlgorithm.HMAC_SHA256: 0,
+    KeyAlgorithm.HMAC_SHA512: 0,
 }
 _DAY_MS = 86_400_000
 

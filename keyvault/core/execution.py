@@ -21,7 +21,7 @@ from keyvault.core.events import (
     PolicyPublished,
 )
 from keyvault.core.ids import KeyId, UnixMillis
-from keyvault.core.keys import TRANSITIONS, KeyAlgorithm, KeyLine, KeyProvenance, KeyState
+from keyvault.core.keys import HMAC_ALGORITHMS, TRANSITIONS, KeyAlgorithm, KeyLine, KeyProvenance, KeyState
 from keyvault.core.policy import Policy, Verdict
 from keyvault.core.proposals import Proposal, check_executable
 from keyvault.core.quorum import parse_quorum
@@ -113,7 +113,7 @@ def _next_version(state: State, proposal: Proposal, at: UnixMillis) -> KeyToMake
 def _to_make(state: State, proposal: Proposal, at: UnixMillis, *, version: int, algorithm: KeyAlgorithm) -> KeyToMake:
     if sum(_in_token(line) for line in state.keys.values()) >= limits.KEYS_MAX:
         raise _mismatch(f"the enclave has {limits.KEYS_MAX} key versions in its token, which is the most it can have")
-    imported = algorithm is KeyAlgorithm.HMAC_SHA256
+    imported = algorithm in HMAC_ALGORITHMS
     fact = KeyCreated(
         at=at,
         epoch=state.epoch,

@@ -18,6 +18,10 @@ class KeyAlgorithm(StrEnum):
     HMAC_SHA512 = "HMAC_SHA512"
 
 
+HMAC_ALGORITHMS = frozenset({KeyAlgorithm.HMAC_SHA256, KeyAlgorithm.HMAC_SHA512})
+"""Secrets shared with a venue: imported, never generated; they have no public key."""
+
+
 class KeyState(StrEnum):
     """Whether a version of a key signs."""
 

@@ -98,13 +98,12 @@ STREAM_MESSAGE_BYTES_MAX = 1024 * 1024
 EXPLANATION_CHARS_MAX = 500
 """Text of a refusal in the ledger."""
 WRAPPED_SECRET_BYTES_MIN = 424
-"""An imported secret: RSA-OAEP of an AES key (RSA-3072: 384 bytes), and AES-KWP of HMAC_SECRET_BYTES_MIN (40)."""
-WRAPPED_SECRET_BYTES_MAX = 584
-"""An imported secret: RSA-OAEP of an AES key (RSA-4096: 512 bytes), and AES-KWP of HMAC_SECRET_BYTES_MAX (72)."""
-HMAC_SECRET_BYTES_MIN = 32
-"""HMAC-SHA256 secret inside a token: SoftHSM refuses a key shorter than the hash; clients pad with zeros (RFC 2104)."""
-HMAC_SECRET_BYTES_MAX = 64
-"""HMAC-SHA256 secret inside a token: the hash's block; a longer one is its SHA-256 (RFC 2104)."""
+"""An imported secret: RSA-OAEP of an AES key (RSA-3072: 384 bytes), and AES-KWP of the shortest, 32 bytes (40)."""
+WRAPPED_SECRET_BYTES_MAX = 648
+"""An imported secret: RSA-OAEP of an AES key (RSA-4096: 512 bytes), and AES-KWP of the longest, 128 bytes (136).
+
+Of a secret in a token ``keyvault.core.wrap.secret_bounds`` has the bounds, which follow from the hash.
+"""
 TOKEN_OBJECT_ID_BYTES_MAX = 64
 """CKA_ID of a token object."""
 TOKEN_FRAME_BYTES_MAX = 1024 * 1024

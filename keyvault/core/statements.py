@@ -99,7 +99,7 @@ _FORMS: Mapping[Action, Mapping[str, str]] = {
     },
     Action.KEY_IMPORT: {
         "key": _KEY,
-        "algorithm": "HMAC_SHA256",
+        "algorithm": "HMAC_SHA256|HMAC_SHA512",
         "initial": _INITIAL,
         "cryptoperiod_days": _DAYS,
         "rotation": "warn",

@@ -18,52 +18,71 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keyvault.core.errors import Malformed
-from keyvault.core.limits import HMAC_SECRET_BYTES_MAX, HMAC_SECRET_BYTES_MIN
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
 
 _RSA_BITS_MIN = 3072
 """128 bits of security (NIST SP 800-57 part 1, table 2)."""
 _AES_BITS = 256
 _KWP_BLOCK_BYTES = 8
 """AES-KWP pads to a multiple of 8 bytes and puts 8 before (RFC 5649, section 4.1)."""
+HASHES = {KeyAlgorithm.HMAC_SHA256: hashlib.sha256, KeyAlgorithm.HMAC_SHA512: hashlib.sha512}
+"""What each HMAC is made with."""
 
 
-def wrap_secret(import_public_key_der: bytes, secret: bytes) -> bytes:
-    """Return the blob of an HMAC-SHA256 secret for the import key (SubjectPublicKeyInfo, DER).
+def wrap_secret(import_public_key_der: bytes, secret: bytes, algorithm: KeyAlgorithm) -> bytes:
+    """Return the blob of an HMAC secret for the import key (SubjectPublicKeyInfo, DER).
 
-    AES key and blob are new each time. Raises Malformed for a key that is not RSA of at least 3072 bits, or an empty
-    secret.
+    AES key and blob are new each time. Raises Malformed for a key that is not RSA of at least 3072 bits, an empty
+    secret, or an algorithm that is no HMAC.
     """
     import_key = _import_key(import_public_key_der)
-    padded = hmac_key(secret)
+    padded = hmac_key(secret, algorithm)
     # The library's random generator, as in the padding below: what one key wraps is one secret, whatever the caller.
     transport_key = AESGCM.generate_key(_AES_BITS)
     return import_key.encrypt(transport_key, _oaep()) + aes_key_wrap_with_padding(transport_key, padded)
 
 
-def split_blob(wrapped: bytes, modulus_bytes: int) -> tuple[bytes, bytes]:
-    """Return the two parts of a blob for an RSA key of this size. Raises Malformed unless both have their length."""
+def split_blob(wrapped: bytes, modulus_bytes: int, algorithm: KeyAlgorithm) -> tuple[bytes, bytes]:
+    """Return the two parts of a blob for an RSA key of this size. Raises Malformed unless both have their length.
+
+    So a secret that was hashed or padded for the shorter HMAC is not taken for one of the longer, whose HMACs it would
+    not give.
+    """
     for_transport_key, for_secret = wrapped[:modulus_bytes], wrapped[modulus_bytes:]
-    shortest, longest = HMAC_SECRET_BYTES_MIN + _KWP_BLOCK_BYTES, HMAC_SECRET_BYTES_MAX + _KWP_BLOCK_BYTES
+    shortest, longest = (size + _KWP_BLOCK_BYTES for size in secret_bounds(algorithm))
     if not shortest <= len(for_secret) <= longest or len(for_secret) % _KWP_BLOCK_BYTES:
         raise Malformed(
             "wrapped_secret",
             f"has {len(wrapped)} bytes; expected: {modulus_bytes} of RSA-OAEP for this import key, then {shortest} to "
-            f"{longest} of AES-KWP (a multiple of {_KWP_BLOCK_BYTES})",
+            f"{longest} of AES-KWP (a multiple of {_KWP_BLOCK_BYTES}), as an {algorithm} secret has",
         )
     return for_transport_key, for_secret
 
 
-def hmac_key(secret: bytes) -> bytes:
-    """Return 32 to 64 bytes that give the same HMAC-SHA256 as ``secret`` for every message (RFC 2104, section 2).
+def hmac_key(secret: bytes, algorithm: KeyAlgorithm) -> bytes:
+    """Return what gives the same HMAC as ``secret`` for every message (RFC 2104, section 2), within ``secret_bounds``.
 
-    HMAC itself pads a short key with zeros to the block of 64 bytes, and hashes one that is longer.
-    Raises Malformed for an empty secret.
+    HMAC itself pads a short key with zeros to the hash's block, and hashes one that is longer.
+    Raises Malformed for an empty secret, or an algorithm that is no HMAC.
     """
+    shortest, longest = secret_bounds(algorithm)
     if not secret:
         raise Malformed("secret", "is empty; an HMAC secret needs at least one byte")
-    if len(secret) > HMAC_SECRET_BYTES_MAX:
-        return hashlib.sha256(secret).digest()
-    return secret.ljust(HMAC_SECRET_BYTES_MIN, b"\0")
+    if len(secret) > longest:
+        return HASHES[algorithm](secret).digest()
+    return secret.ljust(shortest, b"\0")
+
+
+def secret_bounds(algorithm: KeyAlgorithm) -> tuple[int, int]:
+    """Return the fewest and most bytes of a secret in a token: the hash's length, and its block.
+
+    32 and 64 for SHA-256, 64 and 128 for SHA-512: SoftHSM refuses a key that is shorter than the hash, and of one above
+    the block HMAC takes the hash. Raises Malformed for an algorithm that is no HMAC.
+    """
+    if algorithm not in HMAC_ALGORITHMS:
+        raise Malformed("algorithm", f"{algorithm} keys are generated; only HMAC secrets are wrapped")
+    made = HASHES[algorithm]()
+    return made.digest_size, made.block_size
 
 
 def _import_key(der: bytes) -> rsa.RSAPublicKey:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from google.protobuf.message import DecodeError
 
-from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.keys import HMAC_ALGORITHMS, Signature
 from keyvault.core.limits import TOKEN_START_MS, VERIFY_HERE_MAX
 from keyvault.hsm import wire
 from keyvault.hsm.base import SignItem
@@ -69,13 +69,12 @@ class Checker:
 
     async def check(self, signed: Sequence[Signed]) -> list[Verdict]:
         """Return a verdict per signature, in order. Raises CheckerFailed."""
-        asymmetric = [one for one in signed if one[0].algorithm is not KeyAlgorithm.HMAC_SHA256]
+        asymmetric = [one for one in signed if one[0].algorithm not in HMAC_ALGORITHMS]
         if len(asymmetric) <= VERIFY_HERE_MAX:
             return [_verified_here(item, raw) for item, raw in signed]
         verdicts = iter(await self._ask(asymmetric))
         return [
-            _verified_here(item, raw) if item.algorithm is KeyAlgorithm.HMAC_SHA256 else next(verdicts)
-            for item, raw in signed
+            _verified_here(item, raw) if item.algorithm in HMAC_ALGORITHMS else next(verdicts) for item, raw in signed
         ]
 
     def close(self) -> None:

@@ -171,9 +171,14 @@ def generate(object_id: bytes, algorithm: KeyAlgorithm) -> ObjectJob:
     return ObjectJob(worker_pb2.WorkerRequest(generate=pair), "made")
 
 
-def unwrap(object_id: bytes, import_object_id: bytes, wrapped: bytes) -> ObjectJob:
-    """Return the job that makes a secret from a blob for the import key."""
-    blob = worker_pb2.UnwrapObject(object_id=object_id, import_object_id=import_object_id, wrapped=wrapped)
+def unwrap(object_id: bytes, import_object_id: bytes, algorithm: KeyAlgorithm, wrapped: bytes) -> ObjectJob:
+    """Return the job that makes a secret for this HMAC from a blob for the import key."""
+    blob = worker_pb2.UnwrapObject(
+        object_id=object_id,
+        import_object_id=import_object_id,
+        algorithm=wire.algorithm_to_wire(algorithm),
+        wrapped=wrapped,
+    )
     return ObjectJob(worker_pb2.WorkerRequest(unwrap=blob), "made")
 
 

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
 from keyvault.core.limits import TOKEN_CLOSE_MS, WRAPPED_SECRET_BYTES_MAX, WRAPPED_SECRET_BYTES_MIN
 from keyvault.hsm import jobs
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID, TokenFault
@@ -90,14 +90,14 @@ class TokenSupervisor:
     async def unwrap(self, object_id: bytes, algorithm: KeyAlgorithm, wrapped: bytes) -> None:
         """See ``keyvault.hsm.base.Token``. Doing it twice with the same secret is doing it once."""
         self._check_supported(algorithm)
-        if algorithm is not KeyAlgorithm.HMAC_SHA256:
+        if algorithm not in HMAC_ALGORITHMS:
             raise TokenFault("NOT_IMPORTED", f"{algorithm} keys are generated, only HMAC secrets are imported")
         if not WRAPPED_SECRET_BYTES_MIN <= len(wrapped) <= WRAPPED_SECRET_BYTES_MAX:
             bounds = f"{WRAPPED_SECRET_BYTES_MIN} to {WRAPPED_SECRET_BYTES_MAX} bytes"
             raise TokenFault("WRAPPED_SIZE", f"a wrapped secret has {bounds}, not {len(wrapped)}")
         async with self._making:
             lane = await self._maker()
-            await lane.change(jobs.unwrap(object_id, IMPORT_KEY_OBJECT_ID, wrapped))
+            await lane.change(jobs.unwrap(object_id, IMPORT_KEY_OBJECT_ID, algorithm, wrapped))
 
     async def destroy(self, object_id: bytes, algorithm: KeyAlgorithm) -> None:
         """See ``keyvault.hsm.base.Token``. Every lane that is up searches anew and forgets its handle."""

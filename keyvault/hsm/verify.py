@@ -24,12 +24,14 @@ SIGNATURE_BYTES = {
     KeyAlgorithm.P256: 64,
     KeyAlgorithm.ED25519: 64,
     KeyAlgorithm.HMAC_SHA256: 32,
+    KeyAlgorithm.HMAC_SHA512: 64,
 }
 PUBLIC_KEY_BYTES = {
     KeyAlgorithm.SECP256K1: 65,
     KeyAlgorithm.P256: 65,
     KeyAlgorithm.ED25519: 32,
     KeyAlgorithm.HMAC_SHA256: 0,
+    KeyAlgorithm.HMAC_SHA512: 0,
 }
 _RECOVERY_IDS = (0, 1)
 """2 and 3 mean that R.x was above the group order: one signature in 2^127. Refused rather than explained."""
@@ -52,7 +54,7 @@ def verified(item: SignItem, raw: bytes) -> Signature:
                 return _p256(item, raw)
             case KeyAlgorithm.ED25519:
                 return _ed25519(item, raw)
-            case KeyAlgorithm.HMAC_SHA256:
+            case KeyAlgorithm.HMAC_SHA256 | KeyAlgorithm.HMAC_SHA512:
                 return Signature(value=raw)
     except (InvalidSignature, ValueError) as error:
         raise WrongSignature(f"does not verify under the {item.algorithm} key") from error

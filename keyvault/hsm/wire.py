@@ -8,8 +8,8 @@ from keyvault.v1 import types_pb2
 TRIAL_DIGEST = bytes(range(32))
 """What a self-test signs with a key that lives for this one signature."""
 TRIAL_OBJECT_ID = b"keyvault-trial"
-TRIAL_HMAC_SECRET = bytes(range(32, 64))
-"""Everybody knows it: the self-test's HMAC has a known answer."""
+TRIAL_HMAC_SECRET = bytes(range(32, 96))
+"""Everybody knows it: the self-test's HMACs have known answers. 64 bytes: every HMAC takes it as it is."""
 
 _TO_WIRE = {algorithm: types_pb2.KeyAlgorithm.Value(f"KEY_ALGORITHM_{algorithm.value}") for algorithm in KeyAlgorithm}
 _FROM_WIRE = {number: algorithm for algorithm, number in _TO_WIRE.items()}

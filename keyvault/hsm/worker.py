@@ -12,7 +12,6 @@ It refuses to: write logs, keep a PIN after the login, retry a login, answer wit
 """
 
 import argparse
-import hashlib
 import hmac
 import os
 import socket
@@ -24,7 +23,8 @@ from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
+from keyvault.core.wrap import HASHES
 from keyvault.hsm import frames, wire
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import Remedy, TokenError
@@ -74,18 +74,26 @@ def self_test(token: Token, session: Session) -> worker_pb2.Capabilities:
             input=wire.TRIAL_DIGEST,
             signature=signature,
         )
-    found.imports_secrets = session.trial_import(
-        wire.TRIAL_OBJECT_ID, IMPORT_KEY_OBJECT_ID, wire.TRIAL_HMAC_SECRET, wire.TRIAL_DIGEST
-    )
+    found.imports_secrets = _imports(session, [wire.algorithm_from_wire(trial.algorithm) for trial in found.trials])
     return found
 
 
+def _imports(session: Session, able: Sequence[KeyAlgorithm]) -> bool:
+    """Return whether a trial import gave the HMAC that it must give; one HMAC that the token has is enough."""
+    secret, message = wire.TRIAL_HMAC_SECRET, wire.TRIAL_DIGEST
+    return any(
+        session.trial_import(wire.TRIAL_OBJECT_ID, IMPORT_KEY_OBJECT_ID, algorithm, secret, message)
+        for algorithm in able
+        if algorithm in HMAC_ALGORITHMS
+    )
+
+
 def _trial(session: Session, algorithm: KeyAlgorithm) -> tuple[bytes, bytes]:
-    if algorithm is not KeyAlgorithm.HMAC_SHA256:
+    if algorithm not in HMAC_ALGORITHMS:
         return session.trial_pair(wire.TRIAL_OBJECT_ID, algorithm, wire.TRIAL_DIGEST)
-    answer = session.trial_hmac(wire.TRIAL_OBJECT_ID, wire.TRIAL_HMAC_SECRET, wire.TRIAL_DIGEST)
-    if answer != hmac.digest(wire.TRIAL_HMAC_SECRET, wire.TRIAL_DIGEST, hashlib.sha256):
-        raise TokenError("WRONG_SIGNATURE", "the token's HMAC is not HMAC-SHA256", Remedy.KEEP)
+    answer = session.trial_hmac(wire.TRIAL_OBJECT_ID, algorithm, wire.TRIAL_HMAC_SECRET, wire.TRIAL_DIGEST)
+    if answer != hmac.digest(wire.TRIAL_HMAC_SECRET, wire.TRIAL_DIGEST, HASHES[algorithm]):
+        raise TokenError("WRONG_SIGNATURE", f"the token's HMAC is not {algorithm}", Remedy.KEEP)
     return b"", answer
 
 
@@ -132,7 +140,9 @@ def _change(session: Session, request: worker_pb2.WorkerRequest) -> worker_pb2.W
     if kind == "generate":
         public_key = session.generate(request.generate.object_id, wire.algorithm_from_wire(request.generate.algorithm))
     else:
-        session.unwrap(request.unwrap.object_id, request.unwrap.import_object_id, request.unwrap.wrapped)
+        blob = request.unwrap
+        algorithm = wire.algorithm_from_wire(blob.algorithm)
+        session.unwrap(blob.object_id, blob.import_object_id, algorithm, blob.wrapped)
     return worker_pb2.WorkerResponse(made=worker_pb2.ObjectMade(public_key=public_key))
 
 

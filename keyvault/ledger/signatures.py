@@ -17,6 +17,7 @@ from keyvault.ledger.errors import Unproven
 SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 SCALAR_BYTES = 32
+SHA256_BYTES, SHA512_BYTES = 32, 64
 _PREHASHED = ec.ECDSA(Prehashed(hashes.SHA256()))
 
 
@@ -30,7 +31,10 @@ def verify_signature(algorithm: KeyAlgorithm, public_key: bytes, signing_input: 
         case KeyAlgorithm.ED25519:
             _verify_ed25519(public_key, signing_input, signature)
         case KeyAlgorithm.HMAC_SHA256:
-            _check_form(signature, value_bytes=SCALAR_BYTES, recoverable=False)
+            _check_form(signature, value_bytes=SHA256_BYTES, recoverable=False)
+            return False
+        case KeyAlgorithm.HMAC_SHA512:
+            _check_form(signature, value_bytes=SHA512_BYTES, recoverable=False)
             return False
     return True
 

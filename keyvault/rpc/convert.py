@@ -37,6 +37,6 @@ def public_key_pem(algorithm: KeyAlgorithm, public_key: bytes) -> str:
             loaded = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public_key)
         case KeyAlgorithm.ED25519:
             loaded = ed25519.Ed25519PublicKey.from_public_bytes(public_key)
-        case KeyAlgorithm.HMAC_SHA256:
+        case KeyAlgorithm.HMAC_SHA256 | KeyAlgorithm.HMAC_SHA512:
             return ""
     return loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")

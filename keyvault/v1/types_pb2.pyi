@@ -36,6 +36,8 @@ class _KeyAlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyAlgor
     """Ed25519 (RFC 8032), pure; 64 bytes."""
     KEY_ALGORITHM_HMAC_SHA256: _KeyAlgorithm.ValueType  # 4
     """HMAC with SHA-256 (RFC 2104); 32 bytes. The secret is imported, it has no public key."""
+    KEY_ALGORITHM_HMAC_SHA512: _KeyAlgorithm.ValueType  # 5
+    """HMAC with SHA-512 (RFC 2104); 64 bytes. The secret is imported, it has no public key."""
 
 class KeyAlgorithm(_KeyAlgorithm, metaclass=_KeyAlgorithmEnumTypeWrapper):
     """What a private key can do. The name says curve or hash, and signature scheme."""
@@ -49,6 +51,8 @@ KEY_ALGORITHM_ED25519: KeyAlgorithm.ValueType  # 3
 """Ed25519 (RFC 8032), pure; 64 bytes."""
 KEY_ALGORITHM_HMAC_SHA256: KeyAlgorithm.ValueType  # 4
 """HMAC with SHA-256 (RFC 2104); 32 bytes. The secret is imported, it has no public key."""
+KEY_ALGORITHM_HMAC_SHA512: KeyAlgorithm.ValueType  # 5
+"""HMAC with SHA-512 (RFC 2104); 64 bytes. The secret is imported, it has no public key."""
 Global___KeyAlgorithm: _TypeAlias = KeyAlgorithm  # noqa: Y015
 
 class _KeyState:
@@ -1034,7 +1038,7 @@ class Signature(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     RECOVERY_ID_FIELD_NUMBER: _builtins.int
     value: _builtins.bytes
-    """r||s (64 bytes, big-endian, low s), Ed25519 (64 bytes) or HMAC (32 bytes)."""
+    """r||s (64 bytes, big-endian, low s), Ed25519 (64 bytes) or HMAC (32 bytes with SHA-256, 64 with SHA-512)."""
     recovery_id: _builtins.int
     """0 or 1: parity of R.y; secp256k1 only."""
     def __init__(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from keyvault.v1 import types_pb2 as keyvault_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18keyvault/v1/worker.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"\xcf\x01\n\rWorkerRequest\x12&\n\x04sign\x18\x01 \x01(\x0b\x32\x16.keyvault.v1.SignBatchH\x00\x12/\n\x08generate\x18\x02 \x01(\x0b\x32\x1b.keyvault.v1.GenerateObjectH\x00\x12+\n\x06unwrap\x18\x03 \x01(\x0b\x32\x19.keyvault.v1.UnwrapObjectH\x00\x12-\n\x07\x64\x65stroy\x18\x04 \x01(\x0b\x32\x1a.keyvault.v1.DestroyObjectH\x00\x42\t\n\x07request\"\x94\x02\n\x0eWorkerResponse\x12*\n\x06signed\x18\x01 \x01(\x0b\x32\x18.keyvault.v1.SignedBatchH\x00\x12\'\n\x04made\x18\x02 \x01(\x0b\x32\x17.keyvault.v1.ObjectMadeH\x00\x12\x31\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x19.keyvault.v1.CapabilitiesH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.keyvault.v1.WorkerErrorH\x00\x12\x31\n\tdestroyed\x18\x06 \x01(\x0b\x32\x1c.keyvault.v1.ObjectDestroyedH\x00\x12\x10\n\x08retiring\x18\x05 \x01(\x08\x42\n\n\x08response\"A\n\x0bWorkerError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\x12\x0f\n\x07latched\x18\x03 \x01(\x08\"Z\n\x08SignItem\x12\x11\n\tobject_id\x18\x01 \x01(\x0c\x12,\n\talgorithm\x18\x02 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12\r\n\x05input\x18\x03 \x01(\x0c\"1\n\tSignBatch\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.keyvault.v1.SignItem\"\x85\x01\n\x0bSignedBatch\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.keyvault.v1.SignedBatch.Result\x1a\x44\n\x06Result\x12\x11\n\tsignature\x18\x01 \x01(\x0c\x12\'\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.keyvault.v1.WorkerError\"Q\n\x0eGenerateObject\x12\x11\n\tobject_id\x18\x01 \x01(\x0c\x12,\n\talgorithm\x18\x02 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\"L\n\x0cUnwrapObject\x12\x11\n\tobject_id\x18\x01 \x01(\x0c\x12\x18\n\x10import_object_id\x18\x02 \x01(\x0c\x12\x0f\n\x07wrapped\x18\x03 \x01(\x0c\" \n\nObjectMade\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"P\n\rDestroyObject\x12\x11\n\tobject_id\x18\x01 \x01(\x0c\x12,\n\talgorithm\x18\x02 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\"\x11\n\x0fObjectDestroyed\"\x81\x02\n\x0c\x43\x61pabilities\x12/\n\x06trials\x18\x01 \x03(\x0b\x32\x1f.keyvault.v1.Capabilities.Trial\x12\x13\n\x0btoken_label\x18\x02 \x01(\t\x12\x14\n\x0ctoken_serial\x18\x03 \x01(\t\x12\x0f\n\x07library\x18\x04 \x01(\t\x12\x17\n\x0fimports_secrets\x18\x05 \x01(\x08\x1ak\n\x05Trial\x12,\n\talgorithm\x18\x01 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\r\n\x05input\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\xa5\x01\n\nCheckBatch\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.keyvault.v1.CheckBatch.Item\x1aj\n\x04Item\x12,\n\talgorithm\x18\x01 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\r\n\x05input\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x93\x01\n\x0c\x43heckedBatch\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .keyvault.v1.CheckedBatch.Result\x1aP\n\x06Result\x12\r\n\x05value\x18\x01 \x01(\x0c\x12\x18\n\x0brecovery_id\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05wrong\x18\x03 \x01(\tB\x0e\n\x0c_recovery_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18keyvault/v1/worker.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"\xcf\x01\n\rWorkerRequest\x12&\n\x04sign\x18\x01 \x01(\x0b\x32\x16.keyvault.v1.SignBatchH\x00\x12/\n\x08generate\x18\x02 \x01(\x0b\x32\x1b.keyvault.v1.GenerateObjectH\x00\x12+\n\x06unwrap\x18\x03 \x01(\x0b\x32\x19.keyvault.v1.UnwrapObjectH\x00\x12-\n\x07\x64\x65stroy\x18\x04 \x01(\x0b\x32\x1a.keyvault.v1.DestroyObjectH\x00\x42\t\n\x07request\"\x94\x02\n\x0eWorkerResponse\x12*\n\x06signed\x18\x01 \x01(\x0b\x32\x18.keyvault.v1.SignedBatchH\x00\x12\'\n\x04made\x18\x02 \x01(\x0b\x32\x17.keyvault.v1.ObjectMadeH\x00\x12\x31\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x19.keyvault.v1.CapabilitiesH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.keyvault.v1.WorkerErrorH\x00\x12\x31\n\tdestroyed\x18\x06 \x01(\x0b\x32\x1c.keyvault.v1.ObjectDestroyedH\x00\x12\x10\n\x08retiring\x18\x05 \x01(\x08\x42\n\n\x08response\"A\n\x0bWorkerError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\x12\x0f\n\x07latched\x18\x03 \x01(\x08\"Z\n\x08SignItem\x12\x11\n\tobject_id\x18\x01 \x01(\x0c\x12,\n\talgorithm\x18\x02 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12\r\n\x05input\x18\x03 \x01(\x0c\"1\n\tSignBatch\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.keyvault.v1.SignItem\"\x85\x01\n\x0bSignedBatch\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.keyvault.v1.SignedBatch.Result\x1a\x44\n\x06Result\x12\x11\n\tsignature\x18\x01 \x01(\x0c\x12\'\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.keyvault.v1.WorkerError\"Q\n\x0eGenerateObject\x12\x11\n\tobject_id\x18\x01 \x01(\x0c\x12,\n\talgorithm\x18\x02 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\"z\n\x0cUnwrapObject\x12\x11\n\tobject_id\x18\x01 \x01(\x0c\x12\x18\n\x10import_object_id\x18\x02 \x01(\x0c\x12\x0f\n\x07wrapped\x18\x03 \x01(\x0c\x12,\n\talgorithm\x18\x04 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\" \n\nObjectMade\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"P\n\rDestroyObject\x12\x11\n\tobject_id\x18\x01 \x01(\x0c\x12,\n\talgorithm\x18\x02 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\"\x11\n\x0fObjectDestroyed\"\x81\x02\n\x0c\x43\x61pabilities\x12/\n\x06trials\x18\x01 \x03(\x0b\x32\x1f.keyvault.v1.Capabilities.Trial\x12\x13\n\x0btoken_label\x18\x02 \x01(\t\x12\x14\n\x0ctoken_serial\x18\x03 \x01(\t\x12\x0f\n\x07library\x18\x04 \x01(\t\x12\x17\n\x0fimports_secrets\x18\x05 \x01(\x08\x1ak\n\x05Trial\x12,\n\talgorithm\x18\x01 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\r\n\x05input\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\xa5\x01\n\nCheckBatch\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.keyvault.v1.CheckBatch.Item\x1aj\n\x04Item\x12,\n\talgorithm\x18\x01 \x01(\x0e\x32\x19.keyvault.v1.KeyAlgorithm\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\r\n\x05input\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x93\x01\n\x0c\x43heckedBatch\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .keyvault.v1.CheckedBatch.Result\x1aP\n\x06Result\x12\r\n\x05value\x18\x01 \x01(\x0c\x12\x18\n\x0brecovery_id\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05wrong\x18\x03 \x01(\tB\x0e\n\x0c_recovery_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,23 +49,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEOBJECT']._serialized_start=901
   _globals['_GENERATEOBJECT']._serialized_end=982
   _globals['_UNWRAPOBJECT']._serialized_start=984
-  _globals['_UNWRAPOBJECT']._serialized_end=1060
-  _globals['_OBJECTMADE']._serialized_start=1062
-  _globals['_OBJECTMADE']._serialized_end=1094
-  _globals['_DESTROYOBJECT']._serialized_start=1096
-  _globals['_DESTROYOBJECT']._serialized_end=1176
-  _globals['_OBJECTDESTROYED']._serialized_start=1178
-  _globals['_OBJECTDESTROYED']._serialized_end=1195
-  _globals['_CAPABILITIES']._serialized_start=1198
-  _globals['_CAPABILITIES']._serialized_end=1455
-  _globals['_CAPABILITIES_TRIAL']._serialized_start=1348
-  _globals['_CAPABILITIES_TRIAL']._serialized_end=1455
-  _globals['_CHECKBATCH']._serialized_start=1458
-  _globals['_CHECKBATCH']._serialized_end=1623
-  _globals['_CHECKBATCH_ITEM']._serialized_start=1517
-  _globals['_CHECKBATCH_ITEM']._serialized_end=1623
-  _globals['_CHECKEDBATCH']._serialized_start=1626
-  _globals['_CHECKEDBATCH']._serialized_end=1773
-  _globals['_CHECKEDBATCH_RESULT']._serialized_start=1693
-  _globals['_CHECKEDBATCH_RESULT']._serialized_end=1773
+  _globals['_UNWRAPOBJECT']._serialized_end=1106
+  _globals['_OBJECTMADE']._serialized_start=1108
+  _globals['_OBJECTMADE']._serialized_end=1140
+  _globals['_DESTROYOBJECT']._serialized_start=1142
+  _globals['_DESTROYOBJECT']._serialized_end=1222
+  _globals['_OBJECTDESTROYED']._serialized_start=1224
+  _globals['_OBJECTDESTROYED']._serialized_end=1241
+  _globals['_CAPABILITIES']._serialized_start=1244
+  _globals['_CAPABILITIES']._serialized_end=1501
+  _globals['_CAPABILITIES_TRIAL']._serialized_start=1394
+  _globals['_CAPABILITIES_TRIAL']._serialized_end=1501
+  _globals['_CHECKBATCH']._serialized_start=1504
+  _globals['_CHECKBATCH']._serialized_end=1669
+  _globals['_CHECKBATCH_ITEM']._serialized_start=1563
+  _globals['_CHECKBATCH_ITEM']._serialized_end=1669
+  _globals['_CHECKEDBATCH']._serialized_start=1672
+  _globals['_CHECKEDBATCH']._serialized_end=1819
+  _globals['_CHECKEDBATCH_RESULT']._serialized_start=1739
+  _globals['_CHECKEDBATCH_RESULT']._serialized_end=1819
 # @@protoc_insertion_point(module_scope)

@@ -246,19 +246,23 @@ class UnwrapObject(_message.Message):
     OBJECT_ID_FIELD_NUMBER: _builtins.int
     IMPORT_OBJECT_ID_FIELD_NUMBER: _builtins.int
     WRAPPED_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
     object_id: _builtins.bytes
     import_object_id: _builtins.bytes
     wrapped: _builtins.bytes
+    algorithm: _types_pb2.KeyAlgorithm.ValueType
+    """Which HMAC it is for: says how long it may be, and what it is proven with."""
     def __init__(
         self,
         *,
         object_id: _builtins.bytes = ...,
         import_object_id: _builtins.bytes = ...,
         wrapped: _builtins.bytes = ...,
+        algorithm: _types_pb2.KeyAlgorithm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_object_id", b"import_object_id", "object_id", b"object_id", "wrapped", b"wrapped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "import_object_id", b"import_object_id", "object_id", b"object_id", "wrapped", b"wrapped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

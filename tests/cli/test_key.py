@@ -1,3 +1,4 @@
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -146,9 +147,37 @@ def test_a_secret_is_imported_from_a_safe_file_only(keyvault: Run, desk: Deploym
     assert SECRET.encode() not in desk.ledger.read_bytes()
 
 
+def test_a_secret_for_hmac_sha512_is_imported_and_rotated(keyvault: Run) -> None:
+    """Kraken's secrets stand there as Base64 of 64 bytes; a longer one is hashed as its own HMAC does."""
+    secret = base64.b64encode(bytes(range(64))).decode()
+    options = ("--secret-file", "-", "--base64", *BOB, "--json")
+    imported = keyvault("key", "import", "kraken-1", "--algorithm", "hmac-sha512", *options, stdin=secret + "\n")
+    document = carried_out(imported)["key"]
+    assert (document["algorithm"], document["provenance"]) == ("HMAC_SHA512", "IMPORTED")
+    longer = base64.b64encode(bytes(200)).decode()
+    rotated = carried_out(keyvault("key", "rotate", "kraken-1", *options, stdin=longer))["key"]
+    assert (rotated["version"], rotated["algorithm"]) == (2, "HMAC_SHA512")
+
+
+@pytest.mark.parametrize("algorithm", ["hmac-sha256", "hmac-sha512"])
+def test_no_secret_is_created(keyvault: Run, algorithm: str) -> None:
+    """A secret that only the token knows is of no use to a venue: `key create` does not know the word."""
+    result = keyvault("key", "create", "venue-3", "--algorithm", algorithm)
+    assert result.exit_code == 2
+    assert "'secp256k1', 'p256', 'ed25519'" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("stdin", "options", "says"),
-    [("", (), "is empty"), ("xyz", ("--hex",), "is not hex"), ("a" * 20_000, (), "is longer than")],
+    [
+        ("", (), "is empty"),
+        ("", ("--base64",), "is empty"),
+        ("xyz", ("--hex",), "is not hex"),
+        ("YWJj!", ("--base64",), "is not base64"),
+        ("YWJjZA", ("--base64",), "is not base64"),
+        ("YWJjZH==", ("--base64",), "is not base64"),
+        ("a" * 20_000, (), "is longer than"),
+    ],
 )
 def test_a_secret_that_is_none_is_refused_unquoted(
     keyvault: Run, stdin: str, options: tuple[str, ...], says: str

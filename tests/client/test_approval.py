@@ -158,6 +158,33 @@ async def test_imported_secret_is_rotated(server: RealServer) -> None:
             await bot.sign_binance("hmac/versions/1", query=query)
 
 
+async def test_secret_for_hmac_sha512(server: RealServer) -> None:
+    """Import and rotation wrap for the key's own HMAC; such a key signs nothing that is for the other one."""
+    async with server.client(server.admin) as admin, server.client(server.bot) as bot:
+        say = {"signer": server.member, "approvers": server.others}
+        made = await admin.import_hmac_key("hmac", bytes(range(100)), algorithm=KeyAlgorithm.HMAC_SHA512, **say)  # type: ignore[arg-type]  # mixed values
+        done = await admin.rotate_key("hmac", secret=bytes(range(200)), **say)  # type: ignore[arg-type]  # mixed values
+        assert (made.outcome, done.outcome) == (Outcome.EXECUTED, Outcome.EXECUTED)
+        keys = await admin.list_keys("hmac")
+        assert [(key.algorithm, key.state, key.public_key, key.public_key_pem) for key in keys] == [
+            (KeyAlgorithm.HMAC_SHA512, KeyState.ROTATED, b"", ""),
+            (KeyAlgorithm.HMAC_SHA512, KeyState.ACTIVE, b"", ""),
+        ]
+        with pytest.raises(sdk.PreconditionFailed) as refused:
+            await bot.sign_binance("hmac", query=QUERY.format(done.created_at))
+        assert refused.value.reason == "ALGORITHM_MISMATCH"
+
+
+async def test_only_secrets_are_imported(server: RealServer) -> None:
+    """A key that is generated is neither imported nor rotated to a secret: it is refused before anything is sent."""
+    async with server.client(server.admin) as admin:
+        say = {"signer": server.member, "approvers": server.others}
+        with pytest.raises(sdk.InvalidRequest):
+            await admin.import_hmac_key("k", b"s", algorithm=KeyAlgorithm.P256, **say)  # type: ignore[arg-type]  # mixed values
+        with pytest.raises(sdk.InvalidRequest):
+            await admin.rotate_key("eth", secret=b"s", **say)  # type: ignore[arg-type]  # mixed values
+
+
 def test_blocking_client(token: CreatedToken, tmp_path: Path) -> None:
     """Code without an event loop asks, watches, approves, and waits for its signature."""
 

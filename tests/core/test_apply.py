@@ -21,7 +21,7 @@ from keyvault.core.events import (
 )
 from keyvault.core.ids import Epoch, KeyId, Principal
 from keyvault.core.intent import Effect, Operation
-from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm, KeyProvenance, KeyState
 from keyvault.core.policy import ANY, Limit
 from keyvault.core.proposals import Outcome
 from keyvault.core.state import State
@@ -306,12 +306,13 @@ def test_a_policy_must_be_the_next_version_and_the_bytes_that_were_signed() -> N
     assert isinstance(published, PolicyPublished)
 
 
-def test_an_imported_secret_must_be_the_one_that_was_signed_for() -> None:
-    """The statement names the hash of the wrapped blob; another blob, or none, is refused."""
+@pytest.mark.parametrize("algorithm", sorted(HMAC_ALGORITHMS))
+def test_an_imported_secret_must_be_the_one_that_was_signed_for(algorithm: KeyAlgorithm) -> None:
+    """The statement names the hash of the wrapped blob; another blob, or none, is refused; so the key is made of it."""
     world = _world()
     parameters = {
         "key": "venue",
-        "algorithm": "HMAC_SHA256",
+        "algorithm": algorithm.value,
         "initial": "ACTIVE",
         "cryptoperiod_days": "0",
         "rotation": "warn",
@@ -324,6 +325,9 @@ def test_an_imported_secret_must_be_the_one_that_was_signed_for() -> None:
     proposal = world.ask_for(world.said(Action.KEY_IMPORT, parameters), wrapped_secret=WRAPPED)
     assert proposal.wrapped_secret == WRAPPED
     assert is_open(proposal)
+    made = world.approve_only(proposal, "bob")
+    assert isinstance(made, KeyCreated)
+    assert (made.algorithm, made.provenance) == (algorithm, KeyProvenance.IMPORTED)
 
 
 def test_what_has_no_use_for_an_attachment_takes_none() -> None:
@@ -343,8 +347,9 @@ def test_what_has_no_use_for_an_attachment_takes_none() -> None:
 def test_asymmetric_keys_are_never_imported_and_secrets_never_generated() -> None:
     """Creating an HMAC key or importing a curve key is malformed."""
     world = _world()
-    with pytest.raises(Malformed, match="algorithm"):
-        world.propose(Action.KEY_CREATE, key_parameters("venue", KeyAlgorithm.HMAC_SHA256))
+    for algorithm in HMAC_ALGORITHMS:
+        with pytest.raises(Malformed, match="algorithm"):
+            world.propose(Action.KEY_CREATE, key_parameters("venue", algorithm))
     with pytest.raises(Malformed, match="algorithm"):
         world.propose(Action.KEY_IMPORT, key_parameters("venue") | {"wrapped_sha256": "00" * 32})
 

@@ -193,11 +193,13 @@ def test_an_action_has_exactly_its_parameters(action: Action) -> None:
     [
         (Action.KEY_CREATE, "key", "Eth"),
         (Action.KEY_CREATE, "algorithm", "HMAC_SHA256"),
+        (Action.KEY_CREATE, "algorithm", "HMAC_SHA512"),
         (Action.KEY_CREATE, "initial", "DISABLED"),
         (Action.KEY_CREATE, "cryptoperiod_days", "-1"),
         (Action.KEY_CREATE, "cryptoperiod_days", "010"),
         (Action.KEY_CREATE, "rotation", "never"),
         (Action.KEY_IMPORT, "algorithm", "P256"),
+        (Action.KEY_IMPORT, "algorithm", "HMAC_SHA1"),
         (Action.KEY_IMPORT, "wrapped_sha256", ""),
         (Action.KEY_IMPORT, "rotation", "propose"),
         (Action.KEY_ROTATE, "version", "0"),

@@ -1,8 +1,8 @@
 """The real worker on a PKCS#11 module whose function table was patched: faulty_worker.py FAULT TRIGGER JOURNAL ...
 
 Fails once, at the next C_Sign or C_DestroyObject after the file TRIGGER appeared, and removes the file. What concerns
-C_UnwrapKey is so from the start. With "reuse", while TRIGGER is there, the handle of the last key but one that was used
-is the last one's. Every C_Login is noted in JOURNAL.
+C_UnwrapKey, and "without", is so from the start. With "reuse", while TRIGGER is there, the handle of the last key but
+one that was used is the last one's. Every C_Login is noted in JOURNAL.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ SIGN = ctypes.CFUNCTYPE(
     *(ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.POINTER(ctypes.c_ulong)),
 )
 DESTROY = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-INIT = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong)
+INIT = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.POINTER(ctypes.c_ulong), ctypes.c_ulong)
 GENERATE = ctypes.CFUNCTYPE(
     ctypes.c_ulong,
     *(ctypes.c_ulong, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p),
@@ -39,6 +39,8 @@ UNWRAP = ctypes.CFUNCTYPE(
 CKM_GENERIC_SECRET_KEY_GEN, CKM_AES_KEY_WRAP_PAD, CKM_AES_KEY_WRAP_KWP = 0x350, 0x210A, 0x210B
 CKA_VALUE_LEN = 0x161
 CKR_FUNCTION_FAILED, CKR_MECHANISM_INVALID = 0x06, 0x70
+HMACS = {"without-HMAC_SHA256": 0x251, "without-HMAC_SHA512": 0x271}
+"""The mechanism that the token has not: CKM_SHA256_HMAC, CKM_SHA512_HMAC."""
 
 
 Call: TypeAlias = Callable[..., int]
@@ -95,9 +97,10 @@ def main() -> None:
         C_DESTROY_OBJECT: DESTROY(destroy),
         C_UNWRAP_KEY: UNWRAP(unwrap),
     }
-    if fault == "reuse":
-        used: list[int] = []
-        patches |= {n: INIT(reusing(trigger, INIT(slot(n).value or 0), used)) for n in (C_SIGN_INIT, C_VERIFY_INIT)}
+    used: list[int] = []
+    for position in (C_SIGN_INIT, C_VERIFY_INIT):
+        real = INIT(slot(position).value or 0)
+        patches[position] = INIT(reusing(trigger, real, used) if fault == "reuse" else lacking(HMACS.get(fault), real))
     for position, patch in patches.items():
         slot(position).value = ctypes.cast(patch, ctypes.c_void_p).value
     worker.main(arguments)
@@ -124,12 +127,21 @@ def destroying(fault: str, trigger: Path, real: Call, logout: Call) -> Call:
 def reusing(trigger: Path, real: Call, used: list[int]) -> Call:
     """Return a C_SignInit or C_VerifyInit for which a handle may come to mean another key."""
 
-    def init(session: int, mechanism: int, handle: int) -> int:
+    def init(session: int, mechanism: Numbers, handle: int) -> int:
         if trigger.exists():
             return real(session, mechanism, used[-1] if handle == used[-2] else handle)
         if handle not in used[-1:]:
             used.append(handle)
         return real(session, mechanism, handle)
+
+    return init
+
+
+def lacking(number: int | None, real: Call) -> Call:
+    """Return a C_SignInit or C_VerifyInit that does not know the mechanism with this number."""
+
+    def init(session: int, mechanism: Numbers, handle: int) -> int:
+        return CKR_MECHANISM_INVALID if mechanism[0] == number else real(session, mechanism, handle)
 
     return init
 

@@ -114,13 +114,13 @@ def leaky(token: Token) -> dict[str, dict[str, str]]:
 def imported(token: Token, blobs: list[bytes]) -> dict[str, dict[str, str]]:
     """Return the code of each import, and the ids of all secret keys that exist after it, those of sessions too."""
     session, other = Session(token), token.open_session()
-    if not session.trial_import(b"trial", IMPORT_KEY_OBJECT_ID, bytes(32), b"message"):
+    if not session.trial_import(b"trial", IMPORT_KEY_OBJECT_ID, KeyAlgorithm.HMAC_SHA256, bytes(32), b"message"):
         token.kwp_mechanism = Mechanism.AES_KEY_WRAP_PAD
     other.generate_key(KeyType.AES, 256, id=b"a-session-key", mechanism=Mechanism.AES_KEY_GEN)
     found = {}
     for number, blob in enumerate(blobs):
         try:
-            session.unwrap(b"api", IMPORT_KEY_OBJECT_ID, blob)
+            session.unwrap(b"api", IMPORT_KEY_OBJECT_ID, KeyAlgorithm.HMAC_SHA256, blob)
         except TokenError as error:
             code = error.code
         else:

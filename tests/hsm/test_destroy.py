@@ -82,6 +82,7 @@ async def test_the_keys_of_the_enclave_are_never_destroyed(world: World, object_
         (KeyAlgorithm.P256, KeyAlgorithm.SECP256K1),
         (KeyAlgorithm.SECP256K1, KeyAlgorithm.HMAC_SHA256),
         (KeyAlgorithm.HMAC_SHA256, KeyAlgorithm.ED25519),
+        (KeyAlgorithm.HMAC_SHA512, KeyAlgorithm.P256),
     ],
 )
 async def test_a_key_of_another_algorithm_is_not_destroyed(

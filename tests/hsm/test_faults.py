@@ -13,7 +13,7 @@ from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.core.limits import TOKEN_BATCH_MAX, VERIFY_HERE_MAX
 from keyvault.hsm.base import Lane, SignItem, Token, TokenFault
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
-from tests.hsm.world import World, codes, make_key, running
+from tests.hsm.world import HMACS, World, codes, make_key, running
 
 SHORT_MS = 300
 
@@ -120,20 +120,22 @@ async def test_a_wrong_signature_condemns_only_itself(world: World) -> None:
         assert token.worker_starts == 2
 
 
-async def test_a_short_hmac_is_found_by_its_length(world: World) -> None:
-    """An HMAC has no public key; one of 31 bytes is refused all the same."""
+@pytest.mark.parametrize("algorithm", HMACS)
+async def test_a_short_hmac_is_found_by_its_length(world: World, algorithm: KeyAlgorithm) -> None:
+    """An HMAC has no public key; one that lacks a byte is refused all the same."""
     async with running(world.faulty("short")) as token:
-        item = await make_key(token, world, KeyAlgorithm.HMAC_SHA256)
+        item = await make_key(token, world, algorithm)
         world.trigger.touch()
         # The token itself refuses to verify it first: it retires, and nothing gets out.
         assert codes(await token.lanes[0].sign([item])) != ["signed"]
         assert await sign_again(token, item) == ["signed"]
 
 
-async def test_a_corrupt_hmac_is_refused_by_the_token_itself(world: World) -> None:
+@pytest.mark.parametrize("algorithm", HMACS)
+async def test_a_corrupt_hmac_is_refused_by_the_token_itself(world: World, algorithm: KeyAlgorithm) -> None:
     """C_Verify in the token finds a wrong HMAC, and the worker retires."""
     async with running(world.faulty("corrupt-hmac")) as token:
-        item = await make_key(token, world, KeyAlgorithm.HMAC_SHA256)
+        item = await make_key(token, world, algorithm)
         world.trigger.touch()
         assert codes(await token.lanes[0].sign([item])) == ["WRONG_SIGNATURE"]
         assert await sign_again(token, item) == ["signed"]

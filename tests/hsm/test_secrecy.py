@@ -4,7 +4,7 @@ import pytest
 
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.hsm import templates
-from tests.hsm.world import World, make_key, running
+from tests.hsm.world import HMACS, World, make_key, running
 
 READ = {"AttributeSensitive"}
 STAYS = {"AttributeReadOnly", "PKCS11Error"}  # the latter is CKR_ACTION_PROHIBITED: the object is not modifiable
@@ -39,11 +39,12 @@ async def test_each_key_has_one_use(world: World) -> None:
     assert (found["keyvault-import-key"]["SIGN"], found["keyvault-import-key"]["UNWRAP"]) == ("False", "True")
 
 
-async def test_imported_secrets_cannot_leave_the_token(world: World) -> None:
+@pytest.mark.parametrize("algorithm", HMACS)
+async def test_imported_secrets_cannot_leave_the_token(world: World, algorithm: KeyAlgorithm) -> None:
     """An HMAC secret is sensitive and unextractable, signs and verifies, and cannot be read or wrapped (I6)."""
     async with running(world.config) as token:
-        await make_key(token, world, KeyAlgorithm.HMAC_SHA256)
-    about = world.inspect()["key-HMAC_SHA256"]
+        await make_key(token, world, algorithm)
+    about = world.inspect()[f"key-{algorithm}"]
     assert {name: about[name] for name in SIGNS_ONLY} == SIGNS_ONLY
     assert (about["PRIVATE"], about["SENSITIVE"], about["EXTRACTABLE"], about["DERIVE"]) == (
         "True",

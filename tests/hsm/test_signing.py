@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from keyvault.core import limits
 from keyvault.core.keys import KeyAlgorithm, Signature
-from keyvault.core.wrap import wrap_secret
+from keyvault.core.wrap import HASHES, wrap_secret
 from keyvault.hsm.base import LOG_KEY_OBJECT_ID, SignItem, TokenFault
 from keyvault.hsm.verify import P256_ORDER, SECP256K1_ORDER
-from tests.hsm.world import DIGEST, PAIRS, World, codes, make_key, running
+from tests.hsm.world import DIGEST, HMACS, PAIRS, SECRET, World, codes, make_key, running
 
 
 def signature_of(result: Signature | TokenFault) -> Signature:
@@ -23,7 +23,7 @@ def signature_of(result: Signature | TokenFault) -> Signature:
 
 
 async def test_every_algorithm_passes_the_self_test(world: World) -> None:
-    """A SoftHSM token can do all four algorithms, and says so after signing with each."""
+    """A SoftHSM token can do every algorithm, and says so after signing with each."""
     async with running(world.config) as token:
         assert token.capabilities.algorithms == frozenset(KeyAlgorithm)
         assert token.capabilities.token_label == "hot"
@@ -60,14 +60,39 @@ async def test_ed25519_signs_messages_of_any_length(world: World) -> None:
         Ed25519PublicKey.from_public_bytes(item.public_key).verify(signature_of(result).value, message)
 
 
-@pytest.mark.parametrize("secret", [b"s", b"k" * 31, b"k" * 32, b"k" * 64, b"k" * 65, b"k" * 200])
-async def test_hmac_equals_hmac_of_the_original_secret(world: World, secret: bytes) -> None:
-    """An imported secret of any length gives the HMAC that the exchange computes with it."""
+@pytest.mark.parametrize("algorithm", HMACS)
+async def test_hmac_equals_hmac_of_the_original_secret(world: World, algorithm: KeyAlgorithm) -> None:
+    """An imported secret of any length gives the HMACs that the exchange computes with it, for messages of any length.
+
+    Lengths are one, around the hash, around its block, and far above.
+    """
+    messages = (b"", b"symbol=BTCUSDT", b"m" * 127, b"m" * 128, b"m" * limits.PAYLOAD_BYTES_MAX)
     async with running(world.config) as token:
-        await token.unwrap(b"api", KeyAlgorithm.HMAC_SHA256, wrap_secret(world.created.import_public_key, secret))
-        item = SignItem(object_id=b"api", algorithm=KeyAlgorithm.HMAC_SHA256, public_key=b"", input=b"symbol=BTCUSDT")
-        (result,) = await token.lanes[0].sign([item])
-    assert signature_of(result).value == hmac.digest(secret, b"symbol=BTCUSDT", hashlib.sha256)
+        for size in (1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 200):
+            secret, name = bytes(range(size)), b"api-%d" % size
+            await token.unwrap(name, algorithm, wrap_secret(world.created.import_public_key, secret, algorithm))
+            item = SignItem(object_id=name, algorithm=algorithm, public_key=b"", input=b"")
+            results = await token.lanes[0].sign([replace(item, input=message) for message in messages])
+            expected = [hmac.digest(secret, message, HASHES[algorithm]) for message in messages]
+            assert [signature_of(one).value for one in results] == expected, size
+
+
+async def test_keys_of_both_hmacs_are_signed_with_in_one_batch(world: World) -> None:
+    """The same secret imported for each HMAC gives each one's bytes, side by side, and neither's handle is taken."""
+    async with running(world.config) as token:
+        items = [await make_key(token, world, algorithm) for algorithm in HMACS] * 2
+        results = await token.lanes[0].sign(items)
+    expected = [hmac.digest(SECRET, DIGEST, HASHES[algorithm]) for algorithm in HMACS] * 2
+    assert [signature_of(one).value for one in results] == expected
+
+
+@pytest.mark.parametrize("algorithm", HMACS)
+async def test_no_secret_is_generated(world: World, algorithm: KeyAlgorithm) -> None:
+    """A secret that the venue does not have is of no use: it is refused, and the worker stays."""
+    async with running(world.config) as token:
+        with pytest.raises(TokenFault) as refusal:
+            await token.generate(b"api", algorithm)
+        assert (refusal.value.code, token.worker_starts) == ("NOT_GENERATED", 1)
 
 
 async def test_the_full_batch_of_the_longest_payloads_fits(world: World) -> None:

@@ -1,6 +1,5 @@
 """Small rules: forms of public keys, remedies, frames, wrapping, names."""
 
-import hashlib
 import hmac
 import socket
 import struct
@@ -12,16 +11,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.limits import TOKEN_FRAME_BYTES_MAX, WRAPPED_SECRET_BYTES_MAX, WRAPPED_SECRET_BYTES_MIN
-from keyvault.core.wrap import hmac_key, split_blob, wrap_secret
+from keyvault.core.wrap import HASHES, hmac_key, secret_bounds, split_blob, wrap_secret
 from keyvault.hsm import failures, frames
 from keyvault.hsm.failures import Remedy, code_of, remedy_for
 from keyvault.hsm.templates import parse_ec_point
+from tests.hsm.world import HMACS, SHA256, SHA512
 
 POINT = b"\x04" + bytes(range(64))
 EDWARDS = bytes(range(32))
@@ -126,12 +126,18 @@ def test_a_frame_that_stops_half_way_times_out_or_ends() -> None:
             frames.receive(far)
 
 
-@given(secret=st.binary(min_size=1, max_size=200), message=st.binary(max_size=64))
-def test_the_padded_secret_gives_the_same_hmac(secret: bytes, message: bytes) -> None:
-    """What goes into the token has 32 to 64 bytes and the HMACs of the original."""
-    key = hmac_key(secret)
-    assert 32 <= len(key) <= 64
-    assert hmac.digest(key, message, hashlib.sha256) == hmac.digest(secret, message, hashlib.sha256)
+@pytest.mark.parametrize(("algorithm", "bounds"), [(SHA256, (32, 64)), (SHA512, (64, 128))])
+@given(secret=st.binary(min_size=1, max_size=300), message=st.binary(max_size=64))
+@example(secret=b"k" * 65, message=b"m")
+@example(secret=b"k" * 129, message=b"m")
+def test_the_padded_secret_gives_the_same_hmac(
+    algorithm: KeyAlgorithm, bounds: tuple[int, int], secret: bytes, message: bytes
+) -> None:
+    """What goes into the token has 32 to 64 bytes (SHA-512: 64 to 128) and the HMACs of the original."""
+    key = hmac_key(secret, algorithm)
+    assert secret_bounds(algorithm) == bounds
+    assert bounds[0] <= len(key) <= bounds[1]
+    assert hmac.digest(key, message, HASHES[algorithm]) == hmac.digest(secret, message, HASHES[algorithm])
 
 
 def test_a_wrapped_secret_opens_with_the_import_key() -> None:
@@ -140,7 +146,7 @@ def test_a_wrapped_secret_opens_with_the_import_key() -> None:
     oaep = padding.OAEP(padding.MGF1(sha1), sha1, None)
     opened = []
     for _ in range(2):
-        for_transport_key, for_secret = split_blob(wrap_secret(IMPORT_DER, b"secret"), 384)
+        for_transport_key, for_secret = split_blob(wrap_secret(IMPORT_DER, b"secret", SHA256), 384, SHA256)
         transport_key = IMPORT_KEY.decrypt(for_transport_key, oaep)
         assert len(transport_key) == 32
         opened.append((transport_key, for_secret, aes_key_unwrap_with_padding(transport_key, for_secret)))
@@ -150,20 +156,40 @@ def test_a_wrapped_secret_opens_with_the_import_key() -> None:
     assert first_secret == second_secret == b"secret".ljust(32, b"\0")
 
 
-@given(secret=st.binary(min_size=1, max_size=200))
-def test_every_blob_is_within_its_bounds(secret: bytes) -> None:
+@given(secret=st.binary(min_size=1, max_size=300), algorithm=st.sampled_from(HMACS))
+def test_every_blob_is_within_its_bounds(secret: bytes, algorithm: KeyAlgorithm) -> None:
     """Blobs of secrets of any length for the smallest and the largest import key have a size that is accepted."""
     for der, modulus_bytes in ((IMPORT_DER, 384), (LARGE_IMPORT_DER, 512)):
-        wrapped = wrap_secret(der, secret)
+        wrapped = wrap_secret(der, secret, algorithm)
         assert WRAPPED_SECRET_BYTES_MIN <= len(wrapped) <= WRAPPED_SECRET_BYTES_MAX
-        assert len(split_blob(wrapped, modulus_bytes)[0]) == modulus_bytes
+        assert len(split_blob(wrapped, modulus_bytes, algorithm)[0]) == modulus_bytes
 
 
-@pytest.mark.parametrize("size", [0, 40, 384, 384 + 32, 384 + 39, 384 + 41, 384 + 80, 512 + 40])
-def test_a_blob_of_another_size_is_no_blob(size: int) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "size"),
+    [
+        *((SHA256, size) for size in (0, 40, 384, 384 + 32, 384 + 39, 384 + 41, 384 + 80, 512 + 40)),
+        *((SHA512, size) for size in (0, 72, 384, 384 + 40, 384 + 64, 384 + 71, 384 + 73, 384 + 144, 512 + 72)),
+    ],
+)
+def test_a_blob_of_another_size_is_no_blob(algorithm: KeyAlgorithm, size: int) -> None:
     """Too short, too long, RSA-OAEP alone, a part that AES-KWP cannot give: each is refused with what was expected."""
     with pytest.raises(Malformed, match=f"has {size} bytes; expected: 384 of RSA-OAEP"):
-        split_blob(bytes(size), 384)
+        split_blob(bytes(size), 384, algorithm)
+
+
+@pytest.mark.parametrize("secret", [b"s", b"s" * 56, b"s" * 65, b"s" * 300])
+def test_a_blob_for_the_other_hmac_is_no_blob(secret: bytes) -> None:
+    """A secret that was padded or hashed for HMAC-SHA256 is not taken for HMAC-SHA512: it would give other HMACs."""
+    with pytest.raises(Malformed, match="as an HMAC_SHA512 secret has"):
+        split_blob(wrap_secret(IMPORT_DER, secret, SHA256), 384, SHA512)
+
+
+@pytest.mark.parametrize("algorithm", [one for one in KeyAlgorithm if one not in HMACS])
+def test_only_secrets_are_wrapped(algorithm: KeyAlgorithm) -> None:
+    """No private key is wrapped: pairs are generated in the token."""
+    with pytest.raises(Malformed, match="only HMAC secrets are wrapped"):
+        wrap_secret(IMPORT_DER, b"secret", algorithm)
 
 
 @pytest.mark.parametrize(
@@ -182,10 +208,10 @@ def test_a_blob_of_another_size_is_no_blob(size: int) -> None:
 def test_secrets_are_wrapped_for_strong_rsa_keys_only(der: bytes) -> None:
     """Anything but an RSA key of 3072 bits is refused."""
     with pytest.raises(Malformed, match="import_public_key"):
-        wrap_secret(der, b"secret")
+        wrap_secret(der, b"secret", SHA256)
 
 
 def test_an_empty_secret_is_refused() -> None:
     """Nothing is no secret."""
     with pytest.raises(Malformed, match="secret"):
-        wrap_secret(IMPORT_DER, b"")
+        wrap_secret(IMPORT_DER, b"", SHA256)

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.hsm.base import SignItem
-from keyvault.hsm.verify import P256_ORDER, SECP256K1_ORDER, WrongSignature, verified
+from keyvault.hsm.verify import P256_ORDER, SECP256K1_ORDER, SIGNATURE_BYTES, WrongSignature, verified
 
 DIGEST = hashlib.sha256(b"order").digest()
 K1 = PrivateKey(b"\1" * 32)
@@ -99,8 +99,16 @@ def test_r_and_s_outside_the_group_are_refused(of: SignItem, value: bytes) -> No
         verified(of, value)
 
 
-@pytest.mark.parametrize("size", [0, 31, 33, 64])
-def test_an_hmac_has_32_bytes(size: int) -> None:
-    """An HMAC of another length is refused; nothing more can be checked without the secret."""
+@pytest.mark.parametrize(
+    ("algorithm", "size"),
+    [
+        *((KeyAlgorithm.HMAC_SHA256, size) for size in (0, 31, 33, 64)),
+        *((KeyAlgorithm.HMAC_SHA512, size) for size in (0, 32, 63, 65)),
+    ],
+)
+def test_an_hmac_has_the_length_of_its_hash(algorithm: KeyAlgorithm, size: int) -> None:
+    """An HMAC of another length, the other HMAC's, too, is refused; without the secret no more can be checked."""
     with pytest.raises(WrongSignature):
-        verified(item(KeyAlgorithm.HMAC_SHA256, b""), bytes(size))
+        verified(item(algorithm, b""), bytes(size))
+    right = bytes(SIGNATURE_BYTES[algorithm])
+    assert verified(item(algorithm, b""), right) == Signature(value=right)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm, Signature
 from keyvault.core.wrap import wrap_secret
 from keyvault.hsm.base import SignItem, TokenFault
 from keyvault.hsm.config import TokenConfig, package_root
@@ -19,6 +19,8 @@ from keyvault.hsm.supervisor import TokenSupervisor, open_token
 HERE = Path(__file__).parent
 SECRET = b"an exchange's API secret"
 PAIRS = (KeyAlgorithm.SECP256K1, KeyAlgorithm.P256, KeyAlgorithm.ED25519)
+SHA256, SHA512 = KeyAlgorithm.HMAC_SHA256, KeyAlgorithm.HMAC_SHA512
+HMACS = (SHA256, SHA512)
 DIGEST = bytes(range(32))
 
 
@@ -104,8 +106,8 @@ async def make_key(token: TokenSupervisor, world: World, algorithm: KeyAlgorithm
     """Return an item to sign with a new key."""
     object_id = name + b"-" + algorithm.value.encode()
     public_key = b""
-    if algorithm is KeyAlgorithm.HMAC_SHA256:
-        await token.unwrap(object_id, algorithm, wrap_secret(world.created.import_public_key, SECRET))
+    if algorithm in HMAC_ALGORITHMS:
+        await token.unwrap(object_id, algorithm, wrap_secret(world.created.import_public_key, SECRET, algorithm))
     else:
         public_key = await token.generate(object_id, algorithm)
     return SignItem(object_id=object_id, algorithm=algorithm, public_key=public_key, input=DIGEST)

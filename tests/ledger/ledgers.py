@@ -27,7 +27,7 @@ from keyvault.core.events import (
 from keyvault.core.execution import KeyToMake, carry_out
 from keyvault.core.ids import Epoch, KeyId, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
-from keyvault.core.keys import KeyAlgorithm, KeyState
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm, KeyState
 from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.core.quorum import parse_quorum
 from keyvault.core.state import State
@@ -216,7 +216,7 @@ class Ledger:
         """Create or import a key."""
         self.token[name] = made
         parameters = key_parameters(name, made.algorithm, initial=initial)
-        if made.algorithm is not KeyAlgorithm.HMAC_SHA256:
+        if made.algorithm not in HMAC_ALGORITHMS:
             return self.change(Action.KEY_CREATE, parameters, made=made)
         parameters["wrapped_sha256"] = hashlib.sha256(WRAPPED).hexdigest()
         return self.change(Action.KEY_IMPORT, parameters, made=made, wrapped_secret=WRAPPED)
@@ -349,7 +349,7 @@ class Ledger:
         )
 
     def _payload(self, name: str, digest: bytes) -> Payload:
-        if name in self.token and self.token[name].algorithm in {KeyAlgorithm.ED25519, KeyAlgorithm.HMAC_SHA256}:
+        if name in self.token and self.token[name].algorithm in {KeyAlgorithm.ED25519, *HMAC_ALGORITHMS}:
             return Payload(kind=PayloadKind.BINANCE_REST, parts=(digest.hex().encode(), b""))
         return Payload(kind=PayloadKind.RAW_DIGEST, parts=(digest,))
 

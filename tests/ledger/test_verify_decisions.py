@@ -7,13 +7,14 @@ import pytest
 from keyvault import intents
 from keyvault.core.events import SignatureIssued
 from keyvault.core.intent import Operation, Payload, PayloadKind
+from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.ledger.codec import encode
 from keyvault.ledger.judge import ALGORITHMS
 from keyvault.ledger.report import Problem, Report
 from keyvault.ledger.verify import verify
 from tests.intents.building import TIME, dynamic_fee, mail, request, transaction, typed_data
-from tests.ledger.ledgers import RULE, Ledger, sample, secp256k1_key
+from tests.ledger.ledgers import RULE, Ledger, hmac_key, sample, secp256k1_key
 from tests.worlds import BOT, OTHER_BOT
 
 GOOD = sample(4)
@@ -54,6 +55,18 @@ def test_a_decision_that_policy_does_not_give_is_named(event: SignatureIssued, w
     problem = _first(verify([*GOOD.entries, encode(event)], GOOD.checkpoints))
     assert problem.index == len(GOOD.entries)
     assert words in problem.sentence
+
+
+def test_a_key_of_the_other_hmac_is_named() -> None:
+    """What a venue takes with HMAC-SHA256 is of no use from a key for HMAC-SHA512: the server signs no such thing."""
+    ledger = sample(4)
+    ledger.create_key("h5", hmac_key(KeyAlgorithm.HMAC_SHA512))
+    ledger.sign_checkpoint()
+    assert verify(ledger.entries, ledger.checkpoints).ok
+    index = ledger.add(ledger.issued("h5"))
+    problem = _first(verify(ledger.entries, ledger.checkpoints))
+    assert problem.index == index
+    assert "cannot be signed by a key with algorithm HMAC_SHA512" in problem.sentence
 
 
 def test_a_decision_is_judged_by_the_policy_of_its_time() -> None:

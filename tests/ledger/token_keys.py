@@ -1,6 +1,5 @@
 """Keys as a token would have them, for ledgers that tests make."""
 
-import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.wrap import HASHES
 from keyvault.ledger.signatures import P256_ORDER
 
 Signer = Callable[[bytes], Signature]
@@ -58,8 +58,7 @@ def ed25519_key() -> TokenKey:
     )
 
 
-def hmac_key() -> TokenKey:
+def hmac_key(algorithm: KeyAlgorithm = KeyAlgorithm.HMAC_SHA256) -> TokenKey:
     """Make an HMAC secret."""
-    return TokenKey(
-        KeyAlgorithm.HMAC_SHA256, b"", lambda message: Signature(value=hmac.digest(b"secret", message, hashlib.sha256))
-    )
+    made = HASHES[algorithm]
+    return TokenKey(algorithm, b"", lambda message: Signature(value=hmac.digest(b"secret", message, made)))

@@ -19,8 +19,7 @@ from pkcs11.util.rsa import encode_rsa_public_key
 
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm
-from keyvault.core.limits import HMAC_SECRET_BYTES_MIN
-from keyvault.core.wrap import split_blob, wrap_secret
+from keyvault.core.wrap import secret_bounds, split_blob, wrap_secret
 from keyvault.hsm import templates
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.token.keys import attributes, check_secrecy, sign, usable
@@ -44,9 +43,11 @@ class _Step(NamedTuple):
 _FIRST = _Step(KeyType.AES, Mechanism.RSA_PKCS_OAEP, (Mechanism.SHA_1, pkcs11.MGF.SHA1, None))
 
 
-def open_blob(import_key: pkcs11.Object, kwp: Mechanism, template: templates.Template, wrapped: bytes) -> pkcs11.Object:
-    """Return the secret that the token made from a blob. Raises TokenError, PKCS11Error."""
-    for_transport_key, for_secret = _parts(import_key, wrapped)
+def open_blob(
+    import_key: pkcs11.Object, kwp: Mechanism, template: templates.Template, algorithm: KeyAlgorithm, wrapped: bytes
+) -> pkcs11.Object:
+    """Return the secret that the token made from a blob for this HMAC. Raises TokenError, PKCS11Error."""
+    for_transport_key, for_secret = _parts(import_key, algorithm, wrapped)
     transport_key = _opened(import_key, _FIRST, templates.transport_key(), for_transport_key)
     try:
         check_secrecy(transport_key, templates.IMPORTED_SECRECY)
@@ -65,36 +66,36 @@ def unsupported() -> TokenError:
     )
 
 
-def trial_blob(import_key: pkcs11.Object, secret: bytes) -> bytes:
+def trial_blob(import_key: pkcs11.Object, algorithm: KeyAlgorithm, secret: bytes) -> bytes:
     """Return a blob for the token's own import key. Raises TokenError, PKCS11Error."""
     try:
         # Modulus and exponent of the private half are public, and it is the half that every token surely has.
         der = encode_rsa_public_key(import_key)  # type: ignore[arg-type]  # it reads these two attributes only
-        return wrap_secret(der, secret)
+        return wrap_secret(der, secret, algorithm)
     except Malformed as error:
         raise TokenError("IMPORT_KEY_UNUSABLE", str(error), Remedy.KEEP) from error
 
 
-def proof_of_secret(secret: pkcs11.Object, message: bytes) -> bytes:
+def proof_of_secret(secret: pkcs11.Object, algorithm: KeyAlgorithm, message: bytes) -> bytes:
     """Return an HMAC under a secret, or raise TokenError if the token cannot use it as it is.
 
     Done rather than looked up: SoftHSM says 0 for the CKA_VALUE_LEN of an unwrapped secret.
     """
     try:
-        return sign(usable(secret), KeyAlgorithm.HMAC_SHA256, message)
+        return sign(usable(secret), algorithm, message)
     except pkcs11.KeySizeRange as error:
         raise TokenError(
             "SECRET_SIZE",
-            f"the wrapped secret is shorter than this token's HMAC-SHA256 takes: pad it with zeros to at least "
-            f"{HMAC_SECRET_BYTES_MIN} bytes before wrapping (keyvault.core.wrap does), the HMACs are the same",
+            f"the wrapped secret is shorter than this token's {algorithm} takes: pad it with zeros to at least "
+            f"{secret_bounds(algorithm)[0]} bytes before wrapping (keyvault.core.wrap does), the HMACs are the same",
             Remedy.KEEP,
         ) from error
 
 
-def _parts(import_key: pkcs11.Object, wrapped: bytes) -> tuple[bytes, bytes]:
+def _parts(import_key: pkcs11.Object, algorithm: KeyAlgorithm, wrapped: bytes) -> tuple[bytes, bytes]:
     modulus = int.from_bytes(import_key[Attribute.MODULUS], "big")
     try:
-        return split_blob(wrapped, (modulus.bit_length() + 7) // 8)
+        return split_blob(wrapped, (modulus.bit_length() + 7) // 8, algorithm)
     except Malformed as error:
         raise TokenError("WRAPPED_SIZE", error.problem, Remedy.KEEP) from error
 

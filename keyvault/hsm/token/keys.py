@@ -9,7 +9,7 @@ from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import SignMixin, VerifyMixin
 
 from keyvault.core.errors import Malformed
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
 from keyvault.core.limits import TOKEN_OBJECT_ID_BYTES_MAX
 from keyvault.hsm import templates
 from keyvault.hsm.failures import Remedy, TokenError, code_of, remedy_for
@@ -20,6 +20,7 @@ SIGN_MECHANISMS = {
     KeyAlgorithm.P256: Mechanism.ECDSA,
     KeyAlgorithm.ED25519: Mechanism.EDDSA,
     KeyAlgorithm.HMAC_SHA256: Mechanism.SHA256_HMAC,
+    KeyAlgorithm.HMAC_SHA512: Mechanism.SHA512_HMAC,
 }
 _SIGNATURE_BUFFER_BYTES = 128
 _CURVE_TYPES = frozenset({KeyType.EC, KeyType.EC_EDWARDS})
@@ -43,13 +44,13 @@ def sign(key: SignMixin, algorithm: KeyAlgorithm, message: bytes) -> bytes:
     """Return the raw signature; an HMAC only after the token verified it. Raises TokenError, PKCS11Error."""
     mechanism = SIGN_MECHANISMS[algorithm]
     signature = key.sign(message, mechanism=mechanism, buffer_size=_SIGNATURE_BUFFER_BYTES)
-    if algorithm is KeyAlgorithm.HMAC_SHA256:
-        _check_hmac(key, message, signature)
+    if algorithm in HMAC_ALGORITHMS:
+        _check_hmac(key, mechanism, message, signature)
     return signature
 
 
-def _check_hmac(key: SignMixin, message: bytes, signature: bytes) -> None:
-    if isinstance(key, VerifyMixin) and key.verify(message, signature, mechanism=Mechanism.SHA256_HMAC):
+def _check_hmac(key: SignMixin, mechanism: Mechanism, message: bytes, signature: bytes) -> None:
+    if isinstance(key, VerifyMixin) and key.verify(message, signature, mechanism=mechanism):
         return
     raise TokenError("WRONG_SIGNATURE", "the token does not verify its own HMAC", Remedy.RETIRE)
 
@@ -67,8 +68,11 @@ def usable(found: pkcs11.Object) -> SignMixin:
 
 
 def check_algorithm(key: pkcs11.Object, algorithm: KeyAlgorithm) -> None:
-    """Raise TokenError unless the object is a key, or half a pair, of this algorithm."""
-    if algorithm is KeyAlgorithm.HMAC_SHA256:
+    """Raise TokenError unless the object is a key, or half a pair, of this algorithm.
+
+    A generic secret fits every HMAC: the ledger alone says which one it is for.
+    """
+    if algorithm in HMAC_ALGORITHMS:
         fits = isinstance(key, pkcs11.SecretKey) and key.key_type is KeyType.GENERIC_SECRET
     else:
         fits = isinstance(key, pkcs11.PrivateKey | pkcs11.PublicKey) and key.key_type in _CURVE_TYPES

@@ -1,6 +1,5 @@
 """A lane's session: find, sign, make; with the retry that a stale session is worth."""
 
-import hashlib
 import hmac
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +10,9 @@ from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import SignMixin
 from pkcs11.util.rsa import encode_rsa_public_key
 
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
 from keyvault.core.limits import KEYS_MAX
+from keyvault.core.wrap import HASHES
 from keyvault.hsm import templates
 from keyvault.hsm.base import KEPT_OBJECT_IDS
 from keyvault.hsm.failures import Remedy, TokenError
@@ -40,7 +40,7 @@ from keyvault.hsm.token.library import Token
 DIGEST_BYTES = 32
 _ECDSA = frozenset({KeyAlgorithm.SECP256K1, KeyAlgorithm.P256})
 _PRIVATE_CLASSES = {
-    algorithm: ObjectClass.SECRET_KEY if algorithm is KeyAlgorithm.HMAC_SHA256 else ObjectClass.PRIVATE_KEY
+    algorithm: ObjectClass.SECRET_KEY if algorithm in HMAC_ALGORITHMS else ObjectClass.PRIVATE_KEY
     for algorithm in KeyAlgorithm
 }
 _COMPARISON = b"keyvault/are-these-secrets-equal/v1"
@@ -66,7 +66,7 @@ class Session:
     def generate(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
         """Return the public key of the pair with this CKA_ID, generated now if it was not there."""
         check_object_id(object_id)
-        if algorithm is KeyAlgorithm.HMAC_SHA256:
+        if algorithm in HMAC_ALGORITHMS:
             raise TokenError("NOT_GENERATED", "HMAC secrets are imported, not generated", Remedy.KEEP)
         with self._token.making():
             # Never twice: if the first attempt failed half way, the second would find what it left.
@@ -77,14 +77,17 @@ class Session:
         with self._token.making():
             return self._once(lambda: self._generate_import_once(object_id))
 
-    def unwrap(self, object_id: bytes, import_object_id: bytes, wrapped: bytes) -> None:
-        """Make the HMAC secret with this CKA_ID from a blob; done if the same secret is there already."""
+    def unwrap(self, object_id: bytes, import_object_id: bytes, algorithm: KeyAlgorithm, wrapped: bytes) -> None:
+        """Make the HMAC secret with this CKA_ID from a blob; done if the same secret is there already.
+
+        It is proven by an HMAC of this algorithm; one that is too short for it does not stay.
+        """
         check_object_id(object_id)
         mechanism = self._token.kwp_mechanism
         if mechanism is None:
             raise unsupported()
         with self._token.making():
-            self._once(lambda: self._unwrap_once(object_id, import_object_id, mechanism, wrapped))
+            self._once(lambda: self._unwrap_once(object_id, import_object_id, mechanism, algorithm, wrapped))
 
     def destroy(self, object_id: bytes, algorithm: KeyAlgorithm) -> None:
         """Destroy all objects with this CKA_ID, and forget the handles of them; done if there are none.
@@ -103,19 +106,21 @@ class Session:
         """Return public key and signature of a key pair made for this session only and destroyed at once."""
         return self._once(lambda: self._trial_pair(object_id, algorithm, message))
 
-    def trial_hmac(self, object_id: bytes, secret: bytes, message: bytes) -> bytes:
+    def trial_hmac(self, object_id: bytes, algorithm: KeyAlgorithm, secret: bytes, message: bytes) -> bytes:
         """Return the HMAC under a secret that everybody knows, held in this session only and destroyed at once."""
-        return self._once(lambda: self._trial_hmac(object_id, secret, message))
+        return self._once(lambda: self._trial_hmac(object_id, algorithm, secret, message))
 
-    def trial_import(self, object_id: bytes, import_object_id: bytes, secret: bytes, message: bytes) -> bool:
+    def trial_import(
+        self, object_id: bytes, import_object_id: bytes, algorithm: KeyAlgorithm, secret: bytes, message: bytes
+    ) -> bool:
         """Return whether secrets can be imported: one that everybody knows was, for this session only.
 
         By its HMAC the mechanism for AES-KWP is found, and kept for all sessions of this process.
         """
-        expected = hmac.digest(secret, message, hashlib.sha256)
+        expected = hmac.digest(secret, message, HASHES[algorithm])
         for mechanism in KWP_MECHANISMS:
             try:
-                trial = partial(self._trial_import, object_id, import_object_id, mechanism, secret, message)
+                trial = partial(self._trial_import, object_id, import_object_id, mechanism, algorithm, secret, message)
                 answer = self._once(trial)
             except TokenError as error:
                 if error.remedy in {Remedy.LATCH, Remedy.RETIRE}:
@@ -231,21 +236,23 @@ class Session:
         keep_only_if_secret(private, public, templates.GENERATED_SECRECY)
         return encode_rsa_public_key(public)
 
-    def _unwrap_once(self, object_id: bytes, import_object_id: bytes, mechanism: Mechanism, wrapped: bytes) -> None:
+    def _unwrap_once(
+        self, object_id: bytes, import_object_id: bytes, mechanism: Mechanism, algorithm: KeyAlgorithm, wrapped: bytes
+    ) -> None:
         import_key = self._import_key(import_object_id)
         present = self._find(ObjectClass.SECRET_KEY, object_id)
         template = templates.hmac_secret(object_id, stored=present is None)
-        secret = open_blob(import_key, mechanism, template, wrapped)
+        secret = open_blob(import_key, mechanism, template, algorithm, wrapped)
         try:
             check_secrecy(secret, templates.IMPORTED_SECRECY)
-            proof = proof_of_secret(secret, _COMPARISON)
+            proof = proof_of_secret(secret, algorithm, _COMPARISON)
         except (TokenError, PKCS11Error):
             secret.destroy()
             raise
         if present is None:
             return
         secret.destroy()
-        if not hmac.compare_digest(proof, proof_of_secret(present, _COMPARISON)):
+        if not hmac.compare_digest(proof, proof_of_secret(present, algorithm, _COMPARISON)):
             raise TokenError("OBJECT_EXISTS", f"{object_id.hex()} holds another secret", Remedy.KEEP)
         check_secrecy(present, templates.IMPORTED_SECRECY)  # a crash may have come before this was checked
 
@@ -279,23 +286,30 @@ class Session:
             private.destroy()
             public.destroy()
 
-    def _trial_hmac(self, object_id: bytes, secret: bytes, message: bytes) -> bytes:
+    def _trial_hmac(self, object_id: bytes, algorithm: KeyAlgorithm, secret: bytes, message: bytes) -> bytes:
         template = attributes(templates.hmac_secret(object_id, stored=False))
         identity = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.GENERIC_SECRET}
         key = self._session.create_object({**template, **identity, Attribute.VALUE: secret})
         try:
-            return sign(usable(key), KeyAlgorithm.HMAC_SHA256, message)
+            return sign(usable(key), algorithm, message)
         finally:
             key.destroy()
 
     def _trial_import(
-        self, object_id: bytes, import_object_id: bytes, mechanism: Mechanism, secret: bytes, message: bytes
+        self,
+        object_id: bytes,
+        import_object_id: bytes,
+        mechanism: Mechanism,
+        algorithm: KeyAlgorithm,
+        secret: bytes,
+        message: bytes,
     ) -> bytes:
         with self._token.finding():
             import_key = self._import_key(import_object_id)
         template = templates.hmac_secret(object_id, stored=False)
-        imported = open_blob(import_key, mechanism, template, trial_blob(import_key, secret))
+        blob = trial_blob(import_key, algorithm, secret)
+        imported = open_blob(import_key, mechanism, template, algorithm, blob)
         try:
-            return proof_of_secret(imported, message)
+            return proof_of_secret(imported, algorithm, message)
         finally:
             imported.destroy()
