@@ -203,7 +203,9 @@ def _meaning(message: Values, where: str, around: Around) -> Meaning:
     type_url = read_type_url(text_of(message, "type_url"), f"{where}.type_url")
     known = _READERS.get(type_url)
     if known is None:
-        opaque = Effect(operation=Operation.OPAQUE, network=around.network, contract=type_url, via=around.via)
+        opaque = Effect(
+            operation=Operation.OPAQUE, network=around.network, fee_max=0, contract=type_url, via=around.via
+        )
         return Meaning(account=None, effects=(opaque,), full=False)
     description, reader = known
     return reader(decode(description, octets_of(message, "value"), where), where, around)
@@ -228,7 +230,9 @@ def _effects(
     if len(effects) > limits.EFFECTS_MAX:
         raise Malformed(FIELD, f"has more than {limits.EFFECTS_MAX} effects")
     fee_max = None if coins and own is None else sum(amount for denomination, amount in coins if denomination == own)
-    return (replace(effects[0], fee_max=fee_max), *(replace(effect, fee_max=0) for effect in effects[1:]))
+    if fee_max != 0:
+        effects[0] = replace(effects[0], fee_max=fee_max)
+    return tuple(effects)
 
 
 def _fee(auth_info: Values) -> list[tuple[str, int]]:

@@ -60,6 +60,7 @@ def _send(values: Values, where: str, around: Around) -> Meaning:
         Effect(
             operation=Operation.TRANSFER,
             network=around.network,
+            fee_max=0,
             destination=around.payee(receiver),
             amount=amount,
             asset=denomination,
@@ -84,6 +85,7 @@ def _ibc_transfer(values: Values, where: str, around: Around) -> Meaning:
     effect = Effect(
         operation=Operation.TRANSFER,
         network=around.network,
+        fee_max=0,
         destination=f"{port}/{channel}/{receiver}" + (f"?memo={memo}" if memo else ""),
         amount=amount,
         asset=denomination,
@@ -118,6 +120,7 @@ def _grant(values: Values, where: str, around: Around) -> Meaning:
         Effect(
             operation=operation,
             network=around.network,
+            fee_max=0,
             destination=grantee.text,
             amount=amount,
             asset=denomination,
@@ -136,6 +139,7 @@ def _revoke(values: Values, where: str, around: Around) -> Meaning:
     effect = Effect(
         operation=Operation.SETUP,
         network=around.network,
+        fee_max=0,
         destination=around.account(values, "grantee", where).text,
         source=around.source(granter),
         contract=read_type_url(text_of(values, "msg_type_url"), f"{where}.msg_type_url"),
@@ -150,6 +154,7 @@ def fee_effect(coin: tuple[str, int], payer: Account | None, around: Around) -> 
     return Effect(
         operation=Operation.TRANSFER,
         network=around.network,
+        fee_max=0,
         destination=fee_collector(payer.prefix) if payer else None,
         amount=amount,
         asset=denomination,

@@ -72,6 +72,7 @@ def _place_order(values: Values, where: str, around: Around) -> Meaning:
     effect = Effect(
         operation=Operation.REDUCE if number_of(order, "reduce_only") else Operation.ORDER,
         network=around.network,
+        fee_max=0,
         venue=VENUE,
         amount=_positive(order, "quantums", place),
         symbol=f"clob-pair:{pair}",
@@ -145,6 +146,7 @@ def _add_authenticator(values: Values, where: str, around: Around) -> Meaning:
     effect = Effect(
         operation=Operation.KEY_GRANT,
         network=around.network,
+        fee_max=0,
         venue=VENUE,
         destination=data.hex() if is_key else None,
         source=around.source(sender),
@@ -158,6 +160,7 @@ def _remove_authenticator(values: Values, where: str, around: Around) -> Meaning
     effect = Effect(
         operation=Operation.ADMIN,
         network=around.network,
+        fee_max=0,
         venue=VENUE,
         destination=f"authenticator:{number_of(values, 'id')}",
         source=around.source(sender),
@@ -226,6 +229,7 @@ def _builder(order: Values, placed: Effect, where: str, around: Around) -> tuple
     allowance = Effect(
         operation=Operation.ALLOWANCE,
         network=around.network,
+        fee_max=0,
         venue=VENUE,
         destination=_account(builder, "builder_address", place, around).text,
         symbol=placed.symbol,
@@ -240,6 +244,7 @@ def _cancel(pair: int, subaccount: str, around: Around) -> Effect:
     return Effect(
         operation=Operation.CANCEL,
         network=around.network,
+        fee_max=0,
         venue=VENUE,
         symbol=f"clob-pair:{pair}",
         source=subaccount,
@@ -251,6 +256,7 @@ def _moved(values: Values, name: str, where: str, around: Around, *, source: str
     return Effect(
         operation=Operation.WITHDRAW,
         network=around.network,
+        fee_max=0,
         venue=VENUE,
         destination=destination,
         amount=_positive(values, name, where),
