@@ -72,8 +72,9 @@ def coin(amount: object, denomination: str = OWN_COIN) -> Message:
 
 
 def send(amount: object = 5, denomination: str = OWN_COIN, **changes: Any) -> Message:  # noqa: ANN401 any field
-    """Return a transfer from the key's own account with some fields changed."""
-    fields = {"from_address": ME, "to_address": OTHER, "amount": [coin(amount, denomination)], **changes}
+    """Return a transfer from the key's own account with some fields changed; ``coins`` are what it sends."""
+    sent = changes.pop("coins", [coin(amount, denomination)])
+    fields = {"from_address": ME, "to_address": OTHER, "amount": sent, **changes}
     made: Message = bank.MsgSend(**fields)
     return made
 
