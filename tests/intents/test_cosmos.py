@@ -11,7 +11,7 @@ from embit import bech32  # type: ignore[import-untyped]  # embit publishes no t
 from google.protobuf.any_pb2 import Any as PackedAny
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from keyvault.core.errors import Broken
+from keyvault.core.errors import Broken, Malformed
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Bound, Completeness, Effect, Intent, Operation, Payload
 from keyvault.core.keys import KeyAlgorithm, Signature
@@ -161,6 +161,13 @@ def test_addresses_by_embit(size: int) -> None:
         assert address_text(f"c{seed}", identity) == text
         account = read_account(text, "a")
         assert (account.text, account.prefix, account.identity) == (text, f"c{seed}", identity)
+
+
+@pytest.mark.parametrize("digits", [[1] * 33, [1] * 51 + [17], [1] * 53])
+def test_addresses_have_one_spelling(digits: list[int]) -> None:
+    """A digit too many, or bits set behind the last byte, are refused though the checksum is right."""
+    with pytest.raises(Malformed, match="one way to write|20 or 32 bytes"):
+        read_account(bech32.bech32_encode(bech32.Encoding.BECH32, "dydx", digits), "a")
 
 
 # What messages do --------------------------------------------------------------------------------------------

@@ -154,6 +154,13 @@ def test_numbers(value: int) -> None:
     assert wire.varint(300).hex() == "ac02"
 
 
+def test_encoding_again_catches_what_a_lax_reader_lets_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The values are written again and compared: a reader that forgot a rule would be caught by that."""
+    monkeypatch.setattr(wire, "_check_order", lambda *_: None)
+    with pytest.raises(Malformed, match="s: is not the canonical encoding"):
+        wire.decode(SHAPE, bytes.fromhex("12000a00"), "s")
+
+
 def test_booleans_are_one() -> None:
     """A boolean that is neither 0 nor 1 is refused: readers differ about 2."""
     with pytest.raises(Malformed, match="public: is higher than 1"):
