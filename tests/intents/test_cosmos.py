@@ -166,7 +166,7 @@ def test_addresses_by_embit(size: int) -> None:
 @pytest.mark.parametrize("digits", [[1] * 33, [1] * 51 + [17], [1] * 53])
 def test_addresses_have_one_spelling(digits: list[int]) -> None:
     """A digit too many, or bits set behind the last byte, are refused though the checksum is right."""
-    with pytest.raises(Malformed, match="one way to write|20 or 32 bytes"):
+    with pytest.raises(Malformed, match=r"one way to write|20 or 32 bytes"):
         read_account(bech32.bech32_encode(bech32.Encoding.BECH32, "dydx", digits), "a")
 
 
