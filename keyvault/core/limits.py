@@ -330,3 +330,5 @@ COSMOS_PACKET_MEMO_CHARS_MAX = 2_048
 """Memo of an IBC transfer: it may be a route through several chains as JSON, some 300 characters each."""
 COSMOS_FEE_COINS_MAX = 8
 """Denominations of one fee; chains take one or two."""
+PROTOBUF_ELEMENTS_MAX = 256
+"""Elements of one list in a protobuf message: bounds the time of reading. dYdX cancels at most 100 orders at once."""

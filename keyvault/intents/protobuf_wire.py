@@ -12,13 +12,14 @@ meaning has endless encodings, and two readers of one encoding can differ. Here 
 - text is UTF-8; a negative number is refused, as no described field has one.
 
 Messages are described by hand; a description is finite, none contains itself, so it bounds the depth of the reader.
-Groups, maps, and unpacked repeated numbers do not exist here.
+Lists have a bounded length. Groups, maps, and unpacked repeated numbers do not exist here.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
+from keyvault.core import limits
 from keyvault.core.errors import Malformed
 
 Value: TypeAlias = "int | str | bytes | list[Value] | dict[str, Value]"
@@ -217,7 +218,9 @@ def _read(message: Message, data: bytes, start: int, end: int, where: str) -> di
         if not (value or described.presence or described.repeated):
             raise Malformed(f"{where}.{described.name}", "stands there with its default: leave it out (ADR-027)")
         if described.repeated:
-            cast("list[Value]", values.setdefault(described.name, [])).append(value)
+            elements = cast("list[Value]", values.setdefault(described.name, []))
+            elements.append(value)
+            _check_length(elements, described, where)
         else:
             values[described.name] = value
     for group in message.oneofs:
@@ -248,16 +251,17 @@ def _value(described: Field, data: bytes, start: int, end: int, where: str) -> t
             raise Malformed(f"{where}.{described.name}", "is not UTF-8") from None
     if described.message is not None:
         return _read(described.message, data, start, stop, f"{where}.{described.name}"), stop
-    return _packed(described, data, start, stop, f"{where}.{described.name}"), stop
+    return _packed(described, data, start, stop, where), stop
 
 
 def _packed(described: Field, data: bytes, start: int, stop: int, where: str) -> Value:
     numbers: list[Value] = []
     while start < stop:
-        number, start = _varint(data, start, stop, where)
+        number, start = _varint(data, start, stop, f"{where}.{described.name}")
         if number > described.maximum:
-            raise Malformed(where, f"has a number higher than {described.maximum}")
+            raise Malformed(f"{where}.{described.name}", f"has a number higher than {described.maximum}")
         numbers.append(number)
+        _check_length(numbers, described, where)
     return numbers
 
 
@@ -294,6 +298,11 @@ def _varint(data: bytes, start: int, end: int, where: str) -> tuple[int, int]:
             return value, position + 1
         shift += _GROUP_BITS
     raise Malformed(where, f"the number at byte {start} is cut off, or has more than 64 bits")
+
+
+def _check_length(elements: list[Value], described: Field, where: str) -> None:
+    if len(elements) > limits.PROTOBUF_ELEMENTS_MAX:
+        raise Malformed(f"{where}.{described.name}", f"has more than {limits.PROTOBUF_ELEMENTS_MAX} elements")
 
 
 def _check_order(described: Field, last: int, where: str) -> None:

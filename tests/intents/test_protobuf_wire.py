@@ -175,10 +175,19 @@ def test_bytes_are_read_or_refused(data: bytes) -> None:
             assert wire.encode(message, wire.decode(message, data, "s")) == data
 
 
-def test_long_lists_take_linear_time() -> None:
-    """24 kB of the shortest elements are read at once: nothing is copied for each."""
-    values = wire.decode(SHAPE, b"\x12\x00" * 12_000, "s")
-    assert len(wire.messages_of(values, "corners")) == 12_000
+@pytest.mark.parametrize(("one", "field"), [(b"\x12\x00", "s.corners"), (b"\x00", "s.small")])
+def test_long_lists_are_refused_early(one: bytes, field: str) -> None:
+    """A list may have 256 elements; of 24 kB of empty ones no more than that are looked at."""
+    packed = field == "s.small"
+
+    def listed(size: int) -> bytes:
+        return b"\x1a" + wire.varint(size) + one * size if packed else one * size
+
+    values = wire.decode(SHAPE, listed(256), "s")
+    assert len(wire.numbers_of(values, "small") if packed else wire.messages_of(values, "corners")) == 256
+    for size in (257, 12_000):
+        with pytest.raises(Malformed, match=f"{field}: has more than 256 elements"):
+            wire.decode(SHAPE, listed(size), "s")
 
 
 # Descriptions against v4-proto -------------------------------------------------------------------------------
