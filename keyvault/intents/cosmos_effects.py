@@ -3,6 +3,7 @@
 - ``MsgSend``: a TRANSFER for each coin.
 - ``MsgTransfer`` (IBC): a TRANSFER to ``{port}/{channel}/{receiver}``: who runs the chain behind a channel has what is
   sent there, so the receiver alone says nothing. Its own memo may send the coins on and is shown as that of a transfer.
+  Its timeout is that chain's clock, as far as this one has heard of it: it bounds nothing.
 - ``MsgGrant`` (authz): an ALLOWANCE for each coin of a SendAuthorization, to whomever it may send; otherwise a
   KEY_GRANT, where ``contract`` is the message that the grantee may have executed, or the kind of authorization.
 - ``MsgRevoke``: SETUP.
@@ -80,8 +81,6 @@ def _ibc_transfer(values: Values, where: str, around: Around) -> Meaning:
     port, channel = (_ibc_name(values, name, where) for name in ("source_port", "source_channel"))
     memo = read_memo(values, where, limits.COSMOS_PACKET_MEMO_CHARS_MAX)
     denomination, amount = read_coin(message_of(values, "token", where), f"{where}.token")
-    nanos = number_of(values, "timeout_timestamp")
-    until = UnixMillis(-(-nanos // _NANOS_PER_MILLI)) if nanos else None
     effect = Effect(
         operation=Operation.TRANSFER,
         network=around.network,
@@ -92,9 +91,8 @@ def _ibc_transfer(values: Values, where: str, around: Around) -> Meaning:
         source=around.source(sender),
         contract=f"{port}/{channel}",
         via=around.via,
-        expires_at=until,
     )
-    return Meaning(account=sender, effects=(effect,), until=until, bounded=until is not None)
+    return Meaning(account=sender, effects=(effect,))
 
 
 def _grant(values: Values, where: str, around: Around) -> Meaning:
