@@ -332,3 +332,16 @@ DESCRIPTORS_MIN = 1_024
 """Below this hard limit the server warns: a connection is one descriptor, a worker three, each started with more."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""
+
+# Cosmos transactions ----------------------------------------------------------------------------------------
+
+EFFECTS_MAX = 64
+"""Effects of one payload: every one is held against every rule, and written into the ledger."""
+COSMOS_MEMO_CHARS_MAX = 256
+"""Memo of a transaction: what chains take unless they say otherwise (cosmos-sdk, x/auth, MaxMemoCharacters)."""
+COSMOS_PACKET_MEMO_CHARS_MAX = 2_048
+"""Memo of an IBC transfer: it may be a route through several chains as JSON, some 300 characters each."""
+COSMOS_FEE_COINS_MAX = 8
+"""Denominations of one fee; chains take one or two."""
+PROTOBUF_ELEMENTS_MAX = 256
+"""Elements of one list in a protobuf message: bounds the time of reading. dYdX cancels at most 100 orders at once."""
