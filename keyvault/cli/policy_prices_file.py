@@ -1,5 +1,7 @@
 """The price table of a policy file."""
 
+from collections import Counter
+
 import yaml
 
 from keyvault.cli.policy_units import parse_dollars, parse_span, parse_time, parse_whole
@@ -54,12 +56,10 @@ def _market(node: yaml.Node, problems: Problems) -> Market:
 def _check(fields: Table, assets: tuple[Asset, ...], markets: tuple[Market, ...]) -> None:
     """Note what stands twice, and markets of assets that have no price."""
     names = [asset.name for asset in assets]
-    places = [place for asset in assets for place in asset.places]
-    twice = {each for each in names if names.count(each) > 1} | {
-        f"{p}/{n}" for p, n in places if places.count((p, n)) > 1
-    }
-    for each in sorted(twice):
-        fields.problems.add(fields.start, f"prices: {each} stands twice")
+    places = [f"{place}/{name}" for asset in assets for place, name in asset.places]
+    for each, count in Counter((*names, *places)).items():
+        if count > 1:
+            fields.problems.add(fields.start, f"prices: {each} stands twice")
     for market in markets:
         for name in (market.base, market.quote):
             if name not in names:

@@ -133,9 +133,8 @@ def parse_hours(text: str) -> Interval:
 
 def format_hours(interval: Interval) -> tuple[str, ...]:
     """Return an interval as ``parse_hours`` reads it; days with gaps between them are several."""
-    start, end = (
-        f"{minute // _HOUR_MINUTES:02}:{minute % _HOUR_MINUTES:02}" for minute in (interval.start, interval.end)
-    )
+    minutes = (interval.start, interval.end)
+    start, end = (f"{minute // _HOUR_MINUTES:02}:{minute % _HOUR_MINUTES:02}" for minute in minutes)
     return tuple(f"{days} {start}-{end}" for days in _runs(sorted(interval.days)))
 
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from keyvault.core.familiar import Familiar
 from keyvault.core.events import SignatureIssued, SignatureRequest
+from keyvault.core.familiar import Familiar
 from keyvault.core.ids import Epoch, KeyId, Principal, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, Signature
