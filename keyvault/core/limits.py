@@ -319,3 +319,15 @@ DESCRIPTORS_MIN = 1_024
 """Below this hard limit the server warns: a connection is one descriptor, a worker three, each started with more."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""
+
+# Solana -----------------------------------------------------------------------------------------------------
+
+EFFECTS_MAX = 64
+"""Effects of one payload: each is judged and written into the ledger."""
+SOLANA_TRANSACTION_BYTES_MAX = 1_232
+"""One legacy or v0 transaction with its signatures: the 1,280 bytes of IPv6's smallest MTU less 48 of headers. The
+network takes nothing longer, and it bounds all work on a message."""
+SOLANA_ADDRESSES_REMEMBERED = 8_192
+"""Addresses whose text is kept, some 200 bytes each: a bot meets the same programs, mints and accounts all day."""
+SOLANA_TOKEN_ACCOUNTS_REMEMBERED = 1_024
+"""Associated token accounts that were derived, some 400 bytes each: one takes 100 microseconds to derive."""
