@@ -47,7 +47,7 @@ from keyvault.intents.solana_address import (
     address,
 )
 from keyvault.intents.solana_call import Call, effect, opaque
-from keyvault.intents.solana_message import SIGNATURE_BYTES, SIGNER, Instruction, Message
+from keyvault.intents.solana_message import SIGNATURE_BYTES, SIGNER, Message
 
 FIELD: Final = solana_message.FIELD
 
@@ -105,10 +105,11 @@ def _may_be_durable(message: Message) -> bool:
 
 
 def _completeness(effects: tuple[Effect, ...]) -> Completeness:
-    unknown = sum(one.operation is Operation.OPAQUE for one in effects)
+    operations = [one.operation for one in effects]
+    unknown = operations.count(Operation.OPAQUE)
     if unknown == len(effects):
         return Completeness.OPAQUE
-    if unknown or any(one.operation is Operation.TRANSFER and one.amount is None for one in effects):
+    if unknown or any(one.amount is None for one in effects if one.operation is Operation.TRANSFER):
         return Completeness.PARTIAL
     return Completeness.FULL
 
@@ -117,35 +118,26 @@ def _effects(message: Message, us: bytes, fee_max: int) -> tuple[Effect, ...]:
     """Return one effect for each instruction that does something; the fee stands on the first."""
     effects: list[Effect] = []
     owners: dict[tuple[bytes, bytes, bytes], str] = {}
-    for number, instruction in enumerate(message.instructions):
-        program = message.keys[instruction.program]
+    keys, privileges = message.keys, message.privileges
+    for number, (index, indices, data) in enumerate(message.instructions):
+        program = keys[index]
         if program == COMPUTE_BUDGET:
             continue
-        call, via = _call(message, instruction, us, number, 0 if effects else fee_max, owners)
-        done = opaque(call, via) if via else _DECODERS.get(program, _unknown)(call) or opaque(call)
-        _follow(call, done, owners)
+        fee = 0 if effects else fee_max
+        if message.lookups and indices and max(indices) >= len(keys):
+            done = opaque(Call(program, data, (), b"", us, number == 0, fee, owners), _touched(message, indices))
+            owners.clear()
+        else:
+            accounts = tuple([keys[i] for i in indices])
+            granted = bytes([privileges[i] for i in indices])
+            call = Call(program, data, accounts, granted, us, number == 0, fee, owners)
+            done = _DECODERS.get(program, _unknown)(call) or opaque(call)
+            _follow(call, done, owners)
         effects.append(done)
     if not effects:
         contract = address(COMPUTE_BUDGET)
         effects.append(Effect(operation=Operation.SETUP, network=NETWORK, fee_max=fee_max, contract=contract))
     return tuple(effects)
-
-
-def _call(
-    message: Message,
-    instruction: Instruction,
-    us: bytes,
-    number: int,
-    fee_max: int,
-    owners: Mapping[tuple[bytes, bytes, bytes], str],
-) -> tuple[Call, str | None]:
-    """Return the call, and the looked-up accounts that it touches, if any; then it has no accounts."""
-    program, keys, indices = message.keys[instruction.program], message.keys, instruction.accounts
-    if message.lookups and indices and max(indices) >= len(keys):
-        return Call(program, instruction.data, (), b"", us, number == 0, fee_max, owners), _touched(message, indices)
-    accounts = tuple([keys[index] for index in indices])
-    privileges = bytes([message.privileges[index] for index in indices])
-    return Call(program, instruction.data, accounts, privileges, us, number == 0, fee_max, owners), None
 
 
 def _touched(message: Message, indices: bytes) -> str:

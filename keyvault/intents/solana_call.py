@@ -1,7 +1,7 @@
 """One instruction of a Solana message as the decoders of programs see it: whole keys instead of indices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from keyvault.core.intent import Effect, Operation
 from keyvault.intents.solana_address import NETWORK, address
@@ -10,8 +10,7 @@ SELECTOR_BYTES = 8
 """Anchor, which most programs are written with, tells instructions apart by eight bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """``privileges`` has SIGNER and WRITABLE of each account, as the message grants them; ``us`` is who signs.
 
     ``first``: it is the message's instruction 0. ``owners`` has, by (token program, mint, token account), the wallets

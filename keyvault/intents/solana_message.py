@@ -10,7 +10,7 @@ the size of a packet).
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
@@ -32,8 +32,7 @@ _ACCOUNTS_MAX = 256
 _LENGTH_BYTES_MAX = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(NamedTuple):
     """``program`` and ``accounts`` are indices: keys of the message first, then looked-up accounts."""
 
     program: int
@@ -92,6 +91,7 @@ def decode(data: bytes) -> Message:
         at, lookups = _lookups(data, at) if start else (at, None)
     except IndexError:
         raise Malformed(FIELD, "is cut off") from None
+    # Whatever was cut off before ended here, too: every list says its length.
     if at != len(data):
         raise Malformed(FIELD, f"{len(data) - at} bytes follow the message" if at < len(data) else "is cut off")
     privileges = _privileges(header, len(keys), lookups or ())
@@ -192,14 +192,11 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _bytes(data: bytes, at: int) -> tuple[int, bytes]:
-    """Return the bytes whose length stands at ``at``, and where they end; IndexError if they are cut off."""
-    first = at + 1
-    size = data[at]
+    """Return where the bytes end whose length stands at ``at``, and them; fewer if they are cut off."""
+    first, size = at + 1, data[at]
     if size >= _VERSION:
         first, size = _length(data, at)
     end = first + size
-    if end > len(data):
-        raise IndexError
     return end, data[first:end]
 
 
