@@ -9,7 +9,8 @@ exactly so is not decoded.
   program: TRANSFER of lamports. An account for another program is left opaque: that program rules it.
 - Assign, AssignWithSeed, AllocateWithSeed (which assigns, too): KEY_GRANT to the program that will own the account.
 - AuthorizeNonceAccount, and InitializeNonceAccount for anybody but us: KEY_GRANT.
-- Allocate, UpgradeNonceAccount, InitializeNonceAccount for us: SETUP of ``destination``.
+- Allocate, UpgradeNonceAccount, InitializeNonceAccount for us: SETUP of ``destination``. Not so Allocate of our own
+  account, which is left opaque: an account that has data can send nothing any more.
 - AdvanceNonceAccount: SETUP ``via`` "durable nonce", as instruction 0 only, where it can free the message of its end.
 """
 
@@ -80,6 +81,10 @@ def _granted(call: Call, authority: bytes) -> Effect:
 
 def _prepare(call: Call) -> Effect:
     return effect(call, Operation.SETUP, destination=address(call.accounts[0]))
+
+
+def _allocate(call: Call) -> Effect | None:
+    return None if call.accounts[0] == call.us else _prepare(call)
 
 
 def _advance_nonce(call: Call) -> Effect | None:
@@ -181,7 +186,7 @@ _DECODERS: Final[dict[bytes, _Known]] = {
     _tag(5): (12, b"\2\2\0\0\1", _withdraw_nonce),
     _tag(6): (36, b"\2\0\0", _initialize_nonce),
     _tag(7): (36, b"\2\1", lambda call: _granted(call, call.data[4:])),
-    _tag(8): (12, b"\3", _prepare),
+    _tag(8): (12, b"\3", _allocate),
     _tag(9): (None, b"\2\1", _allocate_with_seed),
     _tag(10): (None, b"\2\1", _assign_with_seed),
     _tag(11): (None, b"\2\1\2", _transfer_with_seed),

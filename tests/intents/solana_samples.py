@@ -92,7 +92,7 @@ def _owners() -> Samples:
     seeded = Pubkey.create_with_seed(PAYER, "s", FRIEND)
     assign_seed = system.AssignWithSeedParams(address=seeded, base=PAYER, seed="s", owner=FRIEND)
     allocate_seed = system.AllocateWithSeedParams(address=seeded, base=PAYER, seed="s", space=9, owner=FRIEND)
-    allocate = system.AllocateParams(pubkey=PAYER, space=9)
+    allocate = system.AllocateParams(pubkey=THEM.pubkey(), space=9)
     return {
         "assign": (system.assign(assign), granted(SYSTEM, FRIEND)),
         "assign with seed": (system.assign_with_seed(assign_seed), granted(SYSTEM, FRIEND, source=str(seeded))),
@@ -100,7 +100,7 @@ def _owners() -> Samples:
             system.allocate_with_seed(allocate_seed),
             granted(SYSTEM, FRIEND, source=str(seeded)),
         ),
-        "allocate": (system.allocate(allocate), prepared(SYSTEM, PAYER)),
+        "allocate": (system.allocate(allocate), prepared(SYSTEM, THEM.pubkey())),
     }
 
 

@@ -25,6 +25,7 @@ from tests.intents.solana_building import (
     THEM,
     TOKEN,
     US,
+    associated,
     call,
     create_associated,
     effects,
@@ -165,6 +166,24 @@ def test_programs_from_tables_are_refused() -> None:
 
 
 MEANING = "these bytes do not say which one it is"
+
+
+def test_no_owner_is_claimed_after_a_looked_up_account() -> None:
+    """An instruction that nobody can read, because of a table, may have given the account away."""
+    middle = call(str(ROUTER), b"", (TABLE.addresses[0], "w"))
+    instructions = [create_associated(key("w")), middle, transfer_checked(5, associated(key("w")))]
+    assert parsed(compiled(*instructions)).effects[2].via is None
+    assert parsed(compiled(*instructions[::2])).effects[1].via == f"owner {key('w')}"
+
+
+def test_every_signature_must_fit_into_the_packet() -> None:
+    """A message that fits with one signature, but asks for two, could never be sent."""
+    filler = 1_232 - 65 - len(wire()) - 1
+    instructions = b"\2\2\0\1" + solana_message.length(12 + filler) + b"\2\0\0\0" + bytes(8 + filler)
+    assert parsed(wire(instructions=instructions)).completeness is Completeness.OPAQUE
+    field, problem = refusal(wire(header=b"\2\0\1", instructions=instructions))
+    assert field == f"{FIELD}.header"
+    assert "2 signatures" in problem
 
 
 def test_accounts_from_tables_are_opaque() -> None:

@@ -19,7 +19,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.token.state import Mint, TokenAccount, TokenAccountState
 from solders.transaction import Transaction, VersionedTransaction
-from solders.transaction_metadata import SimulatedTransactionInfo, TransactionMetadata
+from solders.transaction_metadata import FailedTransactionMetadata, SimulatedTransactionInfo, TransactionMetadata
 
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Completeness, Effect, Intent, Operation
@@ -34,7 +34,9 @@ from tests.intents.solana_building import (
     associated,
     call,
     create_associated,
+    effects,
     key,
+    opaque,
     parsed,
     token,
     transfer_checked,
@@ -263,3 +265,18 @@ def test_a_nonce_may_advance_under_a_recent_blockhash() -> None:
         transfer = system.TransferParams(from_pubkey=PAYER, to_pubkey=key("friend"), lamports=amount)
         run(chain, system.advance_nonce_account(names), system.transfer(transfer))
     assert chain.get_balance(key("friend")) == 3 * 10**9
+
+
+def test_an_allocated_wallet_is_locked() -> None:
+    """Why Allocate of our own account is no SETUP: afterwards its coins cannot be moved; it is opaque."""
+    chain = world()
+    allocate = system.allocate(system.AllocateParams(pubkey=THEM.pubkey(), space=1))
+    run(chain, allocate, keys=(US, THEM))
+    transfer = system.transfer(
+        system.TransferParams(from_pubkey=THEM.pubkey(), to_pubkey=key("friend"), lamports=10**9)
+    )
+    plain = Message.new_with_blockhash([transfer], PAYER, chain.latest_blockhash())
+    result = chain.send_transaction(Transaction([US, THEM], plain, chain.latest_blockhash()))
+    assert isinstance(result, FailedTransactionMetadata)
+    assert "must not carry data" in "".join(result.meta().logs())
+    assert effects(allocate, us=THEM.pubkey()) == (opaque(allocate),)

@@ -159,6 +159,34 @@ def test_derived_addresses_are_derived_again(name: str) -> None:
     assert seen(changed) == opaque(changed)
 
 
+@pytest.mark.parametrize("index", [0, 2, 3, 6])
+def test_recovery_names_the_right_accounts_only(index: int) -> None:
+    """Nested account, receiver and owner account are all derived again; the program must be a Token program."""
+    instruction, _ = SAMPLES["recover"]
+    accounts = list(instruction.accounts)
+    accounts[index] = AccountMeta(key("another"), is_signer=False, is_writable=True)
+    changed = with_accounts(instruction, accounts)
+    assert seen(changed) == opaque(changed)
+
+
+def test_recovery_needs_our_own_account() -> None:
+    """An owner account that is not the wallet's own is refused, though the nested one follows from it."""
+    instruction, _ = SAMPLES["recover"]
+    accounts = list(instruction.accounts)
+    for index, account in ((0, associated(key("another"), key("lost"))), (3, key("another"))):
+        accounts[index] = AccountMeta(account, is_signer=False, is_writable=True)
+    changed = with_accounts(instruction, accounts)
+    assert seen(changed) == opaque(changed)
+
+
+def test_an_associated_account_is_created_by_the_system_program() -> None:
+    """Another program in its place is not what the instruction is."""
+    accounts = create_associated(FRIEND).accounts
+    accounts[4] = AccountMeta(ROUTER, is_signer=False, is_writable=False)
+    changed = with_accounts(create_associated(FRIEND), accounts)
+    assert seen(changed) == opaque(changed)
+
+
 @pytest.mark.parametrize(
     "seed", [(33).to_bytes(8, "little") + b"s" * 33, (2).to_bytes(8, "little") + b"\xc3\x28", b"\xff" * 8 + b"s"]
 )
