@@ -28,6 +28,8 @@ class Call(NamedTuple):
 
     def grants(self, roles: bytes) -> bool:
         """Return whether there are exactly ``len(roles)`` accounts, each with at least these privileges."""
+        if roles == self.privileges:
+            return True
         wanted = int.from_bytes(roles, "big")
         return len(roles) == len(self.privileges) and not wanted & ~int.from_bytes(self.privileges, "big")
 
