@@ -345,3 +345,13 @@ COSMOS_FEE_COINS_MAX = 8
 """Denominations of one fee; chains take one or two."""
 PROTOBUF_ELEMENTS_MAX = 256
 """Elements of one list in a protobuf message: bounds the time of reading. dYdX cancels at most 100 orders at once."""
+
+# Solana -----------------------------------------------------------------------------------------------------
+
+SOLANA_TRANSACTION_BYTES_MAX = 1_232
+"""One legacy or v0 transaction with its signatures: the 1,280 bytes of IPv6's smallest MTU less 48 of headers. The
+network takes nothing longer, and it bounds all work on a message."""
+SOLANA_ADDRESSES_REMEMBERED = 8_192
+"""Addresses whose text is kept, some 200 bytes each: a bot meets the same programs, mints and accounts all day."""
+SOLANA_TOKEN_ACCOUNTS_REMEMBERED = 1_024
+"""Associated token accounts that were derived, some 400 bytes each: one takes 100 microseconds to derive."""
