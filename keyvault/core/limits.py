@@ -319,3 +319,10 @@ DESCRIPTORS_MIN = 1_024
 """Below this hard limit the server warns: a connection is one descriptor, a worker three, each started with more."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""
+
+# Meaning of payloads ----------------------------------------------------------------------------------------
+
+EFFECTS_MAX = 64
+"""Effects of one payload: every one is judged by every rule of a policy and written into the ledger."""
+CALL_DEPTH_MAX = 8
+"""Calls within calls of one EVM payload. A Safe that sends a batch to a router's multicall has 4."""
