@@ -21,7 +21,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.intent import Bound, Completeness, Effect, Operation
 from keyvault.intents import strict_json
 from keyvault.intents.address import parse_address
-from keyvault.intents.decimals import PLACES, plain
+from keyvault.intents.hyperliquid_decimal import PLACES, plain
 from keyvault.intents.typed_message import Family, Meaning, Message, end, start
 from keyvault.intents.typed_schema import FIELD
 
