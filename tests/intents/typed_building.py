@@ -62,9 +62,14 @@ def payload_of(value: Any) -> Payload:  # noqa: ANN401 - any JSON
     return Payload(kind=PayloadKind.TYPED_DATA, parts=(json.dumps(value).encode(),))
 
 
-def read(value: Any) -> Intent:  # noqa: ANN401 - any JSON
+def parse(payload: Payload) -> Intent:
     """Return the intent of typed data for SIGNER."""
-    return typed_data.parse(payload_of(value), SIGNER)
+    return typed_data.parse(payload, SIGNER)
+
+
+def read(value: Any) -> Intent:  # noqa: ANN401 - any JSON
+    """Return the intent of a JSON value for SIGNER."""
+    return parse(payload_of(value))
 
 
 def base_of(value: dict[str, Any]) -> dict[str, Any]:
