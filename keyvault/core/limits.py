@@ -326,3 +326,11 @@ EFFECTS_MAX = 64
 """Effects of one payload: every one is judged by every rule of a policy and written into the ledger."""
 CALL_DEPTH_MAX = 8
 """Calls within calls of one EVM payload. A Safe that sends a batch to a router's multicall has 4."""
+ABI_DEPTH_MAX = 8
+"""Arrays and tuples within each other in one argument of a contract call. Known functions need at most 4."""
+ABI_ITEMS_MAX = 256
+"""Items of one array in a contract call: each item of a batch is one effect or more."""
+AUTHORIZATIONS_MAX = 16
+"""Authorizations (EIP-7702) of one transaction: the signer of each is recovered, some 50 microseconds."""
+BLOBS_MAX = 6
+"""Blobs of one transaction: EIP-7594."""
