@@ -17,8 +17,9 @@ import re
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Bound, Effect, Intent, Operation, Output, Payload, Signer
-from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.keys import Signature
 from keyvault.intents import msgpack, strict_json
+from keyvault.intents.account import EVM_ALGORITHMS
 from keyvault.intents.hyperliquid_actions import effects_of_action
 from keyvault.intents.hyperliquid_shape import FIELD as FIELD  # the same place, whichever file refuses
 from keyvault.intents.hyperliquid_shape import lower_address
@@ -27,7 +28,6 @@ from keyvault.intents.signature import r_s_parity
 from keyvault.intents.strict_json import Value
 from keyvault.intents.typed_hyperliquid import NETWORKS, NONCE_LIFE_MS, VENUE
 
-_ALGORITHMS = frozenset({KeyAlgorithm.SECP256K1})
 _BINDS = frozenset({Bound.METHOD, Bound.BODY, Bound.ACCOUNT, Bound.CHAIN, Bound.NONCE, Bound.EXPIRY})
 _PARTS = 4
 _MILLIS = re.compile(rb"[1-9][0-9]{0,14}")
@@ -48,7 +48,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
     unused = nonce + NONCE_LIFE_MS
     return Intent(
         kind=payload.kind,
-        algorithms=_ALGORITHMS,
+        algorithms=EVM_ALGORITHMS,
         signing_input=_digest(source, connection_id(action, nonce, vault, expires_after)),
         effects=effects,
         completeness=completeness,

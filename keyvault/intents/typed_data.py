@@ -19,7 +19,7 @@ from typing import Final
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Bound, Completeness, Effect, Intent, Operation, Output, Payload, Signer
-from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.keys import Signature
 from keyvault.intents import (
     strict_json,
     typed_auctions,
@@ -29,6 +29,7 @@ from keyvault.intents import (
     typed_safe,
     typed_sessions,
 )
+from keyvault.intents.account import EVM_ALGORITHMS
 from keyvault.intents.keccak import keccak256
 from keyvault.intents.signature import r_s_parity
 from keyvault.intents.strict_json import Value
@@ -37,7 +38,6 @@ from keyvault.intents.typed_schema import FIELD as FIELD  # the same place, whic
 from keyvault.intents.typed_schema import Member, Schema, Struct, Types, compile_schema, place
 from keyvault.intents.typed_values import Fact
 
-_ALGORITHMS = frozenset({KeyAlgorithm.SECP256K1})
 _NAMES: Final = ("types", "primaryType", "domain", "message")
 _MEMBER_NAMES = 2
 _V = 27
@@ -73,7 +73,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         raise Malformed(f"{FIELD}.message", f"has more than {limits.EFFECTS_MAX} effects")
     return Intent(
         kind=payload.kind,
-        algorithms=_ALGORITHMS,
+        algorithms=EVM_ALGORITHMS,
         signing_input=keccak256(b"\x19\x01" + domain_hash + message_hash),
         effects=meaning.effects,
         completeness=meaning.completeness,

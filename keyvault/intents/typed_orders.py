@@ -12,14 +12,11 @@ Prices are exact or rounded against the signer, by less than 10**-18.
 """
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Final
 
-from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Bound, Completeness, Effect, Operation, Signer
-from keyvault.core.keys import KeyAlgorithm
-from keyvault.intents.address import ethereum_address
+from keyvault.core.intent import Bound, Completeness, Effect, Operation
+from keyvault.intents.account import account_of
 from keyvault.intents.typed_message import ZERO_ADDRESS, Facts, Family, Meaning, Message, moment
 from keyvault.intents.typed_schema import FIELD
 from keyvault.intents.typed_sessions import POLYMARKET
@@ -33,16 +30,6 @@ _ONE = 10**18
 _BASIS_POINTS = 10_000
 _SIGNATURE_TYPES_V1 = 2
 _SIGNATURE_TYPES_V2 = 3
-
-
-def own_address(signer: Signer) -> str | None:
-    """Return the signer's address, None for keys that have none."""
-    return _address(signer.public_key) if signer.algorithm is KeyAlgorithm.SECP256K1 else None
-
-
-@lru_cache(maxsize=limits.ADDRESSES_REMEMBERED)
-def _address(public_key: bytes) -> str:
-    return ethereum_address(public_key).lower()
 
 
 def _one_of(name: str, text: str, known: tuple[str, ...]) -> None:
@@ -61,7 +48,7 @@ def _cow_order(message: Message) -> Meaning | None:
     _one_of("kind", facts.text("kind"), ("sell", "buy"))
     _one_of("sellTokenBalance", facts.text("sellTokenBalance"), _SELL_BALANCES)
     _one_of("buyTokenBalance", facts.text("buyTokenBalance"), _BUY_BALANCES)
-    owner, receiver, app_data = own_address(message.signer), facts.address("receiver"), facts.data("appData")
+    owner, receiver, app_data = account_of(message.signer), facts.address("receiver"), facts.data("appData")
     order = replace(
         message.base,
         operation=Operation.ORDER,

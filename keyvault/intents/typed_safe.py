@@ -20,7 +20,6 @@ from keyvault.intents.typed_schema import FIELD
 
 _DOMAINS = frozenset({frozenset({"verifyingContract"})})
 _SAFE_DOMAINS = _DOMAINS | {frozenset({"chainId", "verifyingContract"})}
-_OPERATION_MAX = 1
 
 
 def _transaction(message: Message) -> Meaning | None:
@@ -28,8 +27,6 @@ def _transaction(message: Message) -> Meaning | None:
     facts, safe = message.facts, message.domain.contract
     if message.domain.members not in _SAFE_DOMAINS or safe is None:
         return None
-    if facts.integer("operation") > _OPERATION_MAX:
-        raise Malformed(f"{FIELD}.message.operation", "must be 0 (call) or 1 (delegatecall)")
     nonce, chain_id = facts.integer("nonce"), message.domain.chain_id
     transaction = SafeTransaction(
         to=facts.address("to"),
@@ -43,7 +40,12 @@ def _transaction(message: Message) -> Meaning | None:
         refund_receiver=facts.address("refundReceiver"),
         nonce=nonce,
     )
-    effects, completeness = effects_of_safe_transaction(transaction, chain_id=chain_id, safe=safe, via=None, depth=0)
+    try:
+        effects, completeness = effects_of_safe_transaction(
+            transaction, chain_id=chain_id, safe=safe, via=None, depth=0
+        )
+    except Malformed as error:
+        raise Malformed(f"{FIELD}.message", error.problem) from None
     base = message.base
     return Meaning(
         effects=tuple(
