@@ -54,7 +54,8 @@ def test_facts() -> None:
         type_hash="0x" + keccak256(type_text).hex(),
     )
     assert intent.effects == (expected,)
-    assert (intent.binds, intent.slot, intent.stamped) == ({Bound.CHAIN}, None, False)
+    assert intent.binds == {Bound.CHAIN}
+    assert (intent.slot, intent.stamped) == (None, False)
     assert (intent.issued_at, intent.not_before, intent.expires_at) == (None, None, None)
 
 

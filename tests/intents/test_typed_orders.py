@@ -26,7 +26,7 @@ SETTLEMENT = {
 }
 
 
-def cow(domain: dict[str, Any] = SETTLEMENT, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+def cow(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
     """Return an order to sell 1,000 USDC."""
     message = {
         "sellToken": USDC,
@@ -42,7 +42,7 @@ def cow(domain: dict[str, Any] = SETTLEMENT, **changes: Any) -> dict[str, Any]: 
         "sellTokenBalance": "erc20",
         "buyTokenBalance": "erc20",
     }
-    return document(COW, {**message, **changes}, domain)
+    return document(COW, {**message, **changes}, SETTLEMENT)
 
 
 def cow_facts(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any field
@@ -65,7 +65,8 @@ def test_cow_order(receiver: str) -> None:
     intent = read(value)
     assert intent.effects == (effect(value, Operation.ORDER, **cow_facts()),)
     assert (intent.completeness, intent.expires_at) == (Completeness.FULL, 1_800_000_000_000)
-    assert (intent.binds, intent.slot) == ({Bound.EXPIRY, Bound.CHAIN}, None)
+    assert intent.binds == {Bound.EXPIRY, Bound.CHAIN}
+    assert intent.slot is None
 
 
 @pytest.mark.parametrize(("kind", "amount"), [("sell", None), ("buy", 3)])
@@ -99,7 +100,7 @@ def test_cow_words(name: str, text: str) -> None:
 @pytest.mark.parametrize("change", [{"name": "Gnosis Protocol v2"}, {"version": "v1"}])
 def test_cow_order_of_another_protocol(change: dict[str, str]) -> None:
     """The same type in another domain is not an order of CoW."""
-    value = cow({**SETTLEMENT, **change})
+    value = {**cow(), "domain": {**SETTLEMENT, **change}}
     contract = base_of(value)["contract"]
     assert read(value).effects == (effect(value, Operation.TYPED_DATA, destination=contract, fee_max=None),)
 
@@ -157,7 +158,7 @@ def bought(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any field
 
 
 def test_polymarket_v1() -> None:
-    """An order of version 1 says price, quantity, what comes after the highest fee; its hash is the public example's."""
+    """An order of version 1 says price, quantity, what comes after the highest fee; its hash is published."""
     value = polymarket()
     intent = read(value)
     assert intent.signing_input.hex() == "02ca1d1aa31103804173ad1acd70066cb6c1258a4be6dada055111f9a7ea4e55"

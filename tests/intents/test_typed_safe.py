@@ -41,7 +41,7 @@ def transaction(domain: dict[str, Any], gas: str = "baseGas", **changes: Any) ->
     return document(type_text(gas), {**message, **changes}, domain)
 
 
-BYBIT = {
+BYBIT: dict[str, Any] = {
     "to": "0x96221423681A6d52E184D440a8eFCEbB105C7242",
     "value": 0,
     "data": "0xa9059cbb" + "bdd077f651ebe7f7b3ce16fe5f2b025be2969516".rjust(64, "0") + "0" * 64,

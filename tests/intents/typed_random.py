@@ -85,7 +85,7 @@ def _value(types: dict[str, list[dict[str, str]]], kind: str, name: str, chance:
     if kind in types:
         return {each["name"]: _value(types, each["type"], each["name"], chance) for each in types[kind]}
     if kind == "string":
-        return TEXTS.get(name, lambda chance: chance.choice(["", "text", "é漢"]))(chance)
+        return TEXTS[name](chance) if name in TEXTS else chance.choice(["", "text", "é漢"])
     if kind == "address":
         return address(chance)
     if kind == "bool":
