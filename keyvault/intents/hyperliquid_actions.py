@@ -134,12 +134,21 @@ def _grouping(shape: Shape) -> str | None:
 
 
 def _modify(action: dict[str, Value], base: Effect) -> Effects:
-    return (_modified(Shape(action, FIELD, ("type", "oid", "order"), ("a",)), base),)
+    shape = Shape(action, FIELD, ("type", "oid", "order"), ("a",))
+    _check_flag(shape, "a")
+    return (_modified(shape, base),)
 
 
 def _batch_modify(action: dict[str, Value], base: Effect) -> Effects:
     shape = Shape(action, FIELD, ("type", "modifies"), ("a",))
+    _check_flag(shape, "a")
     return tuple(_modified(Shape(item, place, ("oid", "order")), base) for place, item in shape.items("modifies"))
+
+
+def _check_flag(shape: Shape, name: str) -> None:
+    """Raise Malformed for a flag that is there and is none: "place it even if the cancel failed", "cancel fast"."""
+    if name in shape:
+        shape.flag(name)
 
 
 def _modified(shape: Shape, base: Effect) -> Effect:
@@ -153,6 +162,7 @@ def _modified(shape: Shape, base: Effect) -> Effect:
 
 def _cancel(action: dict[str, Value], base: Effect) -> Effects:
     shape = Shape(action, FIELD, ("type", "cancels"), ("f",))
+    _check_flag(shape, "f")
     items = [Shape(item, place, ("a", "o")) for place, item in shape.items("cancels")]
     for item in items:
         item.integer("o")
@@ -161,6 +171,7 @@ def _cancel(action: dict[str, Value], base: Effect) -> Effects:
 
 def _cancel_by_cloid(action: dict[str, Value], base: Effect) -> Effects:
     shape = Shape(action, FIELD, ("type", "cancels"), ("f",))
+    _check_flag(shape, "f")
     items = [Shape(item, place, ("asset", "cloid")) for place, item in shape.items("cancels")]
     for item in items:
         _cloid(item.value("cloid"), item.field("cloid"))

@@ -125,7 +125,7 @@ def _send_to_evm_with_data(message: Message, base: Effect) -> Effects:
         return (replace(base, operation=Operation.OPAQUE),)
     sent = replace(
         _amount(message, base, _name(message, "token")),
-        chain_id=facts.integer("destinationChainId"),
+        chain_id=facts.integer("destinationChainId") or None,
         destination=_account(message, "destinationRecipient"),
         via=_joined(base.via, _name(message, "sourceDex", "perp")),
     )
@@ -282,7 +282,8 @@ def _reader(action: Callable[[Message, Effect], Effects]) -> Callable[[Message],
         if network is None:
             raise Malformed(_field("hyperliquidChain"), "must be Mainnet or Testnet")
         nonce = message.facts.integer("time" if "time" in message.facts.members else "nonce")
-        user = message.facts.address("payloadMultiSigUser") if "payloadMultiSigUser" in message.facts.members else None
+        shared = "payloadMultiSigUser" in message.facts.members
+        user = message.facts.address("payloadMultiSigUser") if shared else None
         base = replace(message.base, chain_id=None, network=network, venue=VENUE, fee_max=None)
         if user is not None:
             base = replace(base, source=user, via=f"multi-sig {user}")
@@ -295,7 +296,8 @@ def _reader(action: Callable[[Message, Effect], Effects]) -> Callable[[Message],
             binds=_BINDS,
             not_before=start(nonce - NONCE_EARLY_MS),
             expires_at=end(nonce + NONCE_LIFE_MS),
-            slot=f"{network}:{user or ''}:{nonce}",
+            # A nonce is used up for whoever sends: of several signers the outer one.
+            slot=f"{network}:{message.facts.address('outerSigner') if shared else 'self'}:{nonce}",
         )
 
     return read

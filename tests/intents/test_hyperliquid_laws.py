@@ -16,12 +16,13 @@ from tests.intents.hyperliquid_building import payload, random_action, read, sta
 from tests.intents.typed_building import SIGNER, document
 
 
-def test_digests_of_random_actions() -> None:
-    """10,000 random actions have the digest of the recipe with msgpack-python; every 20th also eth-account's."""
-    chance = random.Random(1337)  # noqa: S311 - test data
+@pytest.mark.parametrize("seed", range(4))
+def test_digests_of_random_actions(seed: int) -> None:
+    """2,500 random actions have the digest of the recipe with msgpack-python; every 20th also eth-account's."""
+    chance = random.Random(seed)  # noqa: S311 - test data
     agent = "Agent(string source,bytes32 connectionId)"
     domain = {"name": "Exchange", "version": "1", "chainId": 1337, "verifyingContract": "0x" + "00" * 20}
-    for index in range(10_000):
+    for index in range(2_500):
         action, nonce = random_action(chance), chance.randrange(2**41)
         vault = chance.choice(["", "0x" + chance.randbytes(20).hex()])
         end = chance.choice(["", str(chance.randrange(1, 2**41))])
@@ -41,7 +42,7 @@ SAMPLES = [json.dumps(random_action(_CHANCE)) for _ in range(60)]
 TOKENS = ["", "0", "-1", '"', '"1"', "null", "true", "{}", "[]", ",", "}", "\\u0000", "0x", " ", "1.0", "9" * 30]
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=500)
 @given(
     st.sampled_from(SAMPLES),
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 9), st.sampled_from(TOKENS)), min_size=1, max_size=3),

@@ -75,7 +75,7 @@ def test_sending_usd(name: str) -> None:
     assert intent.effects == (there(value, Operation.WITHDRAW, **facts),)
     assert intent.completeness is Completeness.FULL
     assert (intent.not_before, intent.expires_at) == (NONCE - DAY, NONCE + 2 * DAY)
-    assert intent.slot == f"hyperliquid:mainnet::{NONCE}"
+    assert intent.slot == f"hyperliquid:mainnet:self:{NONCE}"
     assert intent.binds == {Bound.CHAIN, Bound.ACCOUNT, Bound.NONCE, Bound.EXPIRY}
     assert intent.issued_at is None
 
@@ -239,14 +239,14 @@ def test_sending_to_a_contract_with_data() -> None:
 
 
 def test_one_signer_of_several() -> None:
-    """What a signer of a multi-signature user signs is the user's: source, way and slot say so."""
+    """What a signer of a multi-signature user signs is the user's; its nonce is used up for the outer signer."""
     value = action(
         "UsdSend", multi_sig=True, payloadMultiSigUser=OWN, outerSigner=ATTACKER, destination=ATTACKER, amount="1"
     )
     facts = {"asset": "USDC", "amount": 10**18, "decimals": 18, "destination": ATTACKER}
     intent = read(value)
     assert intent.effects == (there(value, Operation.WITHDRAW, **facts, source=OWN, via=f"multi-sig {OWN}"),)
-    assert intent.slot == f"hyperliquid:mainnet:{OWN}:{NONCE}"
+    assert intent.slot == f"hyperliquid:mainnet:{ATTACKER}:{NONCE}"
 
 
 def test_actions_behind_a_hash_are_opaque() -> None:
