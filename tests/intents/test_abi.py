@@ -3,8 +3,8 @@
 import random
 from typing import Any
 
-import eth_abi
 import pytest
+from eth_abi.abi import decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,9 +58,9 @@ def test_codec_agrees_with_eth_abi() -> None:
         values = tuple(some_value(rng, text) for text in types)
         arguments = abi.function(f"f({','.join(types)})")
         encoded = arguments.encode(values)
-        assert encoded[4:] == eth_abi.encode(types, values), types
+        assert encoded[4:] == encode(types, values), types
         assert arguments.decode(encoded) == values
-        assert eth_abi.decode(types, encoded[4:]) == values
+        assert decode(types, encoded[4:]) == values
 
 
 NESTED = "f(address,(uint8,bytes)[],bool,string,int16[2])"
@@ -79,7 +79,7 @@ def test_whatever_is_decoded_is_canonical() -> None:
             continue
         accepted += 1
         assert arguments.encode(values) == changed
-        assert eth_abi.decode(["address", "(uint8,bytes)[]", "bool", "string", "int16[2]"], changed[4:]) == values
+        assert decode(["address", "(uint8,bytes)[]", "bool", "string", "int16[2]"], changed[4:]) == values
     assert accepted > 20
 
 
