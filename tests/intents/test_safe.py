@@ -78,7 +78,7 @@ def signed(
     safe: str = SAFE,
     via: str | None = None,
     depth: int = 0,
-    **changes: Any,  # noqa: ANN401
+    **changes: Any,  # noqa: ANN401 - any field
 ) -> tuple[tuple[Effect, ...], Completeness]:
     """Return what a signed SafeTx does."""
     return effects_of_safe_transaction(transaction(**changes), chain_id=chain_id, safe=safe, via=via, depth=depth)
