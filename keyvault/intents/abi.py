@@ -51,13 +51,14 @@ class Arguments:
     """The arguments of one function, in canonical encoding."""
 
     selector: bytes
-    types: tuple[Type, ...]
+    sequence: Type
 
     def decode(self, data: bytes) -> tuple[Value, ...]:
         """Return the arguments in calldata that begins with this function's selector, or raise Malformed."""
         if len(data) > limits.PAYLOAD_BYTES_MAX:
             raise Malformed(FIELD, f"has more than {limits.PAYLOAD_BYTES_MAX} bytes")
-        values, end = _decode_sequence(self.types, data, SELECTOR_BYTES)
+        values: tuple[Value, ...]
+        values, end = self.sequence.decode(data, SELECTOR_BYTES)
         if end != len(data):
             raise Malformed(FIELD, f"{len(data) - end} bytes follow the arguments")
         if self.encode(values) != data:
@@ -66,7 +67,7 @@ class Arguments:
 
     def encode(self, values: Sequence[Value]) -> bytes:
         """Return the calldata: selector and arguments. The values must be of the types."""
-        return self.selector + _encode_sequence(self.types, values)
+        return self.selector + self.sequence.encode(values)
 
 
 def function(signature: str) -> Arguments:
@@ -74,8 +75,8 @@ def function(signature: str) -> Arguments:
     opening = signature.index("(")
     if not signature.endswith(")"):
         raise Broken(f"{signature!r} is no function signature")
-    types = tuple(map(type_of, split(signature[opening + 1 : -1])))
-    return Arguments(selector=keccak256(signature.encode("ascii"))[:SELECTOR_BYTES], types=types)
+    selector = keccak256(signature.encode("ascii"))[:SELECTOR_BYTES]
+    return Arguments(selector=selector, sequence=type_of(signature[opening:]))
 
 
 def split(types: str) -> list[str]:
@@ -106,9 +107,9 @@ def type_of(text: str, depth: int = 0) -> Type:
     raise Broken(f"{text!r} is no ABI type")
 
 
-def _decode_sequence(types: Sequence[Type], data: bytes, start: int) -> tuple[tuple[Value, ...], int]:
-    """Return the values of a tuple at ``start``, and where its last byte ends."""
-    head, tail = start, start + sum([each.head for each in types])
+def _decode_sequence(types: Sequence[Type], heads: int, data: bytes, start: int) -> tuple[tuple[Value, ...], int]:
+    """Return the values of a tuple at ``start`` whose heads take so many bytes, and where its last byte ends."""
+    head, tail = start, start + heads
     if tail > len(data):
         raise Malformed(FIELD, f"is cut off: the arguments need {tail} bytes, there are {len(data)}")
     values = []
@@ -124,9 +125,9 @@ def _decode_sequence(types: Sequence[Type], data: bytes, start: int) -> tuple[tu
     return tuple(values), tail
 
 
-def _encode_sequence(types: Sequence[Type], values: Sequence[Value]) -> bytes:
+def _encode_sequence(types: Sequence[Type], offset: int, values: Sequence[Value]) -> bytes:
+    """Return the values of a tuple whose heads take ``offset`` bytes."""
     heads, tails = [], []
-    offset = sum([each.head for each in types])
     for each, value in zip(types, values, strict=True):
         encoded = each.encode(value)
         if each.dynamic:
@@ -163,7 +164,7 @@ def _list_decoder(item: Type) -> Callable[[bytes, int], tuple[Value, int]]:
         count, start = _length(data, at)
         if count > limits.ABI_ITEMS_MAX:
             raise Malformed(FIELD, f"the array at byte {at} has more than {limits.ABI_ITEMS_MAX} items")
-        return _decode_sequence((item,) * count, data, start)
+        return _decode_sequence((item,) * count, item.head * count, data, start)
 
     return decode
 
@@ -171,18 +172,19 @@ def _list_decoder(item: Type) -> Callable[[bytes, int], tuple[Value, int]]:
 def _list_encoder(item: Type) -> Callable[[Value], bytes]:
     def encode(values: Value) -> bytes:
         count: int = len(values)
-        return count.to_bytes(_WORD, "big") + _encode_sequence((item,) * count, values)
+        return count.to_bytes(_WORD, "big") + _encode_sequence((item,) * count, item.head * count, values)
 
     return encode
 
 
 def _tuple(types: tuple[Type, ...]) -> Type:
     dynamic = any(each.dynamic for each in types)
+    heads = sum(each.head for each in types)
     return Type(
-        head=_WORD if dynamic else sum(each.head for each in types),
+        head=_WORD if dynamic else heads,
         dynamic=dynamic,
-        decode=lambda data, at: _decode_sequence(types, data, at),
-        encode=lambda values: _encode_sequence(types, values),
+        decode=lambda data, at: _decode_sequence(types, heads, data, at),
+        encode=lambda values: _encode_sequence(types, heads, values),
     )
 
 

@@ -6,7 +6,7 @@ The message is text for people or a hash for a contract, and the bytes do not sa
 
 - 32 bytes, also as hex text, are OPAQUE: a Safe takes the signature as its owner's approval of the transaction with
   that hash (``v`` above 30), other contracts likewise.
-- What begins with 0x19 (EIP-191 within EIP-191), is not UTF-8, or has characters that cannot be printed, is OPAQUE.
+- What is not UTF-8 or has characters that cannot be printed is OPAQUE: also what begins with 0x19, EIP-191 in itself.
 - A sign-in (EIP-4361) is SESSION: whoever has the signature is the account at ``destination``, the domain. What only
   resembles one is OPAQUE. The time in it is not ``issued_at``: sites do not ask that it be recent.
 - All other text is MESSAGE. What its readers make of it is unknown: completeness is PARTIAL.
@@ -29,7 +29,6 @@ from keyvault.intents.signature import r_s_parity
 FIELD: Final = "evm_message"
 
 _PREFIX: Final = b"\x19Ethereum Signed Message:\n"
-_EIP_191: Final = 0x19
 _HASH_BYTES: Final = 32
 _HASH_TEXT: Final = re.compile(r"\s*(?:0[xX])?[0-9A-Fa-f]{64}\s*")
 _V: Final = 27
@@ -66,7 +65,7 @@ def assemble(payload: Payload, signer: Signer, signature: Signature) -> Output: 
 
 def _text(message: bytes) -> str | None:
     """Return the message as text for people; None if it may be anything else."""
-    if len(message) == _HASH_BYTES or message[0] == _EIP_191:
+    if len(message) == _HASH_BYTES:
         return None
     try:
         text = message.decode("utf-8")
