@@ -355,3 +355,16 @@ SOLANA_ADDRESSES_REMEMBERED = 8_192
 """Addresses whose text is kept, some 200 bytes each: a bot meets the same programs, mints and accounts all day."""
 SOLANA_TOKEN_ACCOUNTS_REMEMBERED = 1_024
 """Associated token accounts that were derived, some 400 bytes each: one takes 100 microseconds to derive."""
+
+# Meaning of payloads ----------------------------------------------------------------------------------------
+
+CALL_DEPTH_MAX = 8
+"""Calls within calls of one EVM payload. A Safe that sends a batch to a router's multicall has 4."""
+ABI_DEPTH_MAX = 8
+"""Arrays and tuples within each other in one argument of a contract call. Known functions need at most 4."""
+ABI_ITEMS_MAX = 256
+"""Items of one array in a contract call: each item of a batch is one effect or more."""
+AUTHORIZATIONS_MAX = 16
+"""Authorizations (EIP-7702) of one transaction: the signer of each is recovered, some 50 microseconds."""
+BLOBS_MAX = 6
+"""Blobs of one transaction: EIP-7594."""

@@ -1,8 +1,9 @@
-"""EIP-712 type sets: checked once, compiled to functions from JSON values to struct hashes.
+"""EIP-712 type sets: checked once, compiled to functions from JSON values to struct hashes and facts.
 
 A type set is good when it has one reading: names are identifiers and no struct is named like an atomic type, so
 encodeType cannot be parsed in two ways; every type is defined; every struct but EIP712Domain is reached from the
-primary type; none contains itself; EIP712Domain has only the members that the EIP lists, in its order.
+primary type; none contains itself; EIP712Domain has only the members that the EIP lists, in its order. A struct's name
+may have one colon inside (``HyperliquidTransaction:UsdSend``): encodeType gives it no meaning.
 """
 
 import re
@@ -14,7 +15,7 @@ from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.intents.keccak import keccak256
 from keyvault.intents.strict_json import Value
-from keyvault.intents.typed_values import Encoder, atomic_encoder, is_reserved
+from keyvault.intents.typed_values import Fact, Reader, atomic_reader, is_reserved
 
 Member: TypeAlias = tuple[str, str]
 """Name and type."""
@@ -30,9 +31,9 @@ DOMAIN_MEMBERS: Final[tuple[Member, ...]] = (
     ("verifyingContract", "address"),
     ("salt", "bytes32"),
 )
-_DOMAIN_NEEDED = ("chainId", "verifyingContract")
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+_STRUCT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:[A-Za-z0-9_]{0,64}|:[A-Za-z_][A-Za-z0-9_]{0,63})", re.ASCII)
 _ARRAY = re.compile(r"(.*)\[([1-9][0-9]{0,8})?\]", re.ASCII | re.DOTALL)
 
 
@@ -42,33 +43,27 @@ class Struct:
 
     name: str
     type_hash: bytes
-    members: tuple[tuple[str, Encoder], ...]
+    members: tuple[tuple[str, Reader], ...]
 
-    def words(self, value: Value) -> tuple[bytes, ...]:
-        """Return the 32-byte words of the members in order; Malformed names the member from here on."""
+    def read(self, value: Value) -> tuple[bytes, dict[str, Fact]]:
+        """Return hashStruct(value) and what the members say; Malformed names the member from here on."""
         if not isinstance(value, dict):
             raise Malformed("", f"must be an object with the members of {self.name}")
-        words = []
-        for name, encode in self.members:
+        words = [self.type_hash]
+        facts: dict[str, Fact] = {}
+        for name, read in self.members:
             if name not in value:
                 raise Malformed(name, f"is missing: {self.name} has it")
             try:
-                words.append(encode(value[name]))
+                word, facts[name] = read(value[name])
             except Malformed as error:
                 raise Malformed(_join(name, error.field), error.problem) from None
+            words.append(word)
         if len(value) != len(self.members):
             known = {name for name, _ in self.members}
             extra = next(name for name in value if name not in known)
             raise Malformed(place(extra), f"is not a member of {self.name}")
-        return tuple(words)
-
-    def hash(self, value: Value) -> bytes:
-        """Return hashStruct(value) = keccak256(typeHash || words)."""
-        return self.hash_of(self.words(value))
-
-    def hash_of(self, words: tuple[bytes, ...]) -> bytes:
-        """Return hashStruct of members that are words already."""
-        return keccak256(self.type_hash + b"".join(words))
+        return keccak256(b"".join(words)), facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +71,7 @@ class Schema:
     """What one type set with one primary type compiles to."""
 
     domain: Struct
+    domain_members: frozenset[str]
     primary: Struct
 
 
@@ -93,7 +89,11 @@ def compile_schema(types: Types, primary: str) -> Schema:
     if primary not in structs:
         raise Malformed(f"{FIELD}.primaryType", f"{primary[:80]!r} is not defined in types")
     compiler = _Compiler(structs)
-    schema = Schema(domain=compiler.struct(DOMAIN, ()), primary=compiler.struct(primary, ()))
+    schema = Schema(
+        domain=compiler.struct(DOMAIN, ()),
+        domain_members=frozenset(name for name, _ in structs[DOMAIN]),
+        primary=compiler.struct(primary, ()),
+    )
     unused = [name for name in structs if name not in compiler.done]
     if unused:
         raise Malformed(f"{FIELD}.types.{unused[0]}", f"is not used by {primary}")
@@ -102,7 +102,7 @@ def compile_schema(types: Types, primary: str) -> Schema:
 
 def _check_struct(name: str, members: tuple[Member, ...]) -> None:
     field = f"{FIELD}.types.{place(name)}"
-    if not _IDENTIFIER.fullmatch(name):
+    if not _STRUCT.fullmatch(name):
         raise Malformed(field, "a struct's name must be an identifier of A-Z a-z 0-9 _")
     if is_reserved(name):
         raise Malformed(field, "is the name of an atomic type: it would have two readings")
@@ -116,7 +116,7 @@ def _check_struct(name: str, members: tuple[Member, ...]) -> None:
 
 
 def _check_domain(structs: dict[str, tuple[Member, ...]]) -> None:
-    """Raise Malformed unless the domain pins chain and contract, in the members that the EIP defines."""
+    """Raise Malformed unless the domain has members that the EIP defines, in its order."""
     field = f"{FIELD}.types.{DOMAIN}"
     if DOMAIN not in structs:
         raise Malformed(field, "must be defined, with exactly the members that domain has")
@@ -124,14 +124,10 @@ def _check_domain(structs: dict[str, tuple[Member, ...]]) -> None:
     if members != tuple(member for member in DOMAIN_MEMBERS if member in members):
         listed = ", ".join(f"{type_name} {name}" for name, type_name in DOMAIN_MEMBERS)
         raise Malformed(field, f"may only have these members, in this order: {listed}")
-    names = {name for name, _ in members}
-    for needed in _DOMAIN_NEEDED:
-        if needed not in names:
-            raise Malformed(field, f"must have {needed}: without it the signature is valid elsewhere too")
 
 
 class _Compiler:
-    """Turns structs into encoders, each once. Depth is bounded, so the recursion is."""
+    """Turns structs into readers, each once. Depth is bounded, so the recursion is."""
 
     def __init__(self, structs: dict[str, tuple[Member, ...]]) -> None:
         self._structs = structs
@@ -147,25 +143,25 @@ class _Compiler:
         inside = (*inside, name)
         if len(inside) > limits.TYPED_DATA_DEPTH_MAX:
             raise Malformed(f"{FIELD}.types.{name}", f"structs are nested deeper than {limits.TYPED_DATA_DEPTH_MAX}")
-        members = tuple((member, self._encoder(type_name, name, inside)) for member, type_name in self._structs[name])
+        members = tuple((member, self._reader(type_name, name, inside)) for member, type_name in self._structs[name])
         reached = frozenset[str]().union(*(self._reach(type_name) for _, type_name in self._structs[name]))
         self._reached[name] = reached | {name}
         struct = Struct(name, keccak256(self._type_text(name, reached).encode("ascii")), members)
         self.done[name] = struct
         return struct
 
-    def _encoder(self, type_name: str, owner: str, inside: tuple[str, ...], dimensions: int = 0) -> Encoder:
+    def _reader(self, type_name: str, owner: str, inside: tuple[str, ...], dimensions: int = 0) -> Reader:
         if (match := _ARRAY.fullmatch(type_name)) is not None:
             if dimensions == limits.TYPED_DATA_DEPTH_MAX:
                 raise Malformed(f"{FIELD}.types.{owner}", "an array has too many dimensions")
-            element = self._encoder(match[1], owner, inside, dimensions + 1)
-            return _array_encoder(element, None if match[2] is None else int(match[2]))
-        atomic = atomic_encoder(type_name)
+            element = self._reader(match[1], owner, inside, dimensions + 1)
+            return _array_reader(element, None if match[2] is None else int(match[2]))
+        atomic = atomic_reader(type_name)
         if atomic is not None:
             return atomic
         if type_name not in self._structs or type_name == DOMAIN:
             raise Malformed(f"{FIELD}.types.{owner}", f"the type {type_name[:80]!r} is neither atomic nor defined here")
-        return self.struct(type_name, inside).hash
+        return self.struct(type_name, inside).read
 
     def _reach(self, type_name: str) -> frozenset[str]:
         return self._reached.get(type_name.partition("[")[0], frozenset())
@@ -178,26 +174,29 @@ class _Compiler:
         )
 
 
-def _array_encoder(element: Encoder, length: int | None) -> Encoder:
-    def encode(value: Value) -> bytes:
+def _array_reader(element: Reader, length: int | None) -> Reader:
+    def read(value: Value) -> tuple[bytes, Fact]:
         if not isinstance(value, list):
             raise Malformed("", "must be an array")
         if length is not None and len(value) != length:
             raise Malformed("", f"has {len(value)} elements, must have exactly {length}")
         words = []
+        facts = []
         for index, item in enumerate(value):
             try:
-                words.append(element(item))
+                word, fact = element(item)
             except Malformed as error:
                 raise Malformed(_join(str(index), error.field), error.problem) from None
-        return keccak256(b"".join(words))
+            words.append(word)
+            facts.append(fact)
+        return keccak256(b"".join(words)), tuple(facts)
 
-    return encode
+    return read
 
 
 def place(name: str) -> str:
-    """Return a caller's name as part of a field: as it is if it is an identifier, else quoted and escaped."""
-    return name if _IDENTIFIER.fullmatch(name) else ascii(name[:80])
+    """Return a caller's name as part of a field: as it is if it is a struct's or member's, else quoted and escaped."""
+    return name if _STRUCT.fullmatch(name) else ascii(name[:80])
 
 
 def _join(outer: str, inner: str) -> str:

@@ -1,4 +1,4 @@
-"""EIP-712 atomic values: strict readers from JSON to the 32-byte words that are hashed.
+"""EIP-712 atomic values: strict readers from JSON to the 32-byte words that are hashed, and to facts.
 
 integers   JSON integer, decimal text ("-12", "0"), or for non-negative ones lower-case-x hex text ("0x1f"); no plus
            sign, no leading zeros, no blanks; within the range of the type
@@ -8,7 +8,8 @@ bytesN     0x and exactly 2N hex digits
 bytes      0x and an even number of hex digits
 string     text in Unicode normal form C
 
-Nothing is coerced, padded or cut. Every reader raises Malformed with an empty field; the caller knows the place.
+Nothing is coerced, padded or cut. Word and fact come from one reading, so no fact can differ from what is hashed. Every
+reader raises Malformed with an empty field; the caller knows the place.
 """
 
 import re
@@ -21,8 +22,10 @@ from keyvault.intents.address import parse_address
 from keyvault.intents.keccak import keccak256
 from keyvault.intents.strict_json import Value
 
-Encoder: TypeAlias = Callable[[Value], bytes]
-"""Returns the 32-byte word of a JSON value (encodeData of one member), or raises Malformed."""
+Fact: TypeAlias = "int | str | bytes | tuple[Fact, ...] | dict[str, Fact]"
+"""What was read: numbers and booleans; text, and addresses as 0x and 40 lower-case digits; bytes; arrays; structs."""
+Reader: TypeAlias = Callable[[Value], tuple[bytes, Fact]]
+"""Returns the 32-byte word of a JSON value (encodeData of one member) and what it says, or raises Malformed."""
 
 _INTEGER_TYPE = re.compile(r"(u?)int([1-9][0-9]{0,2})", re.ASCII)
 _BYTES_TYPE = re.compile(r"bytes([1-9][0-9]?)", re.ASCII)
@@ -39,31 +42,31 @@ def is_reserved(name: str) -> bool:
     return _RESERVED.fullmatch(name) is not None
 
 
-def atomic_encoder(type_name: str) -> Encoder | None:
+def atomic_reader(type_name: str) -> Reader | None:
     """Return the reader of an atomic or dynamic type of EIP-712, or None when there is no such type."""
     if type_name in _NAMED:
         return _NAMED[type_name]
     if (match := _INTEGER_TYPE.fullmatch(type_name)) is not None:
         bits = int(match[2])
-        return None if bits % 8 or bits > _BITS_MAX else _integer_encoder(bits, signed=not match[1])
+        return None if bits % 8 or bits > _BITS_MAX else _integer_reader(bits, signed=not match[1])
     if (match := _BYTES_TYPE.fullmatch(type_name)) is not None:
         size = int(match[1])
-        return None if size > _BYTES_MAX else _fixed_bytes_encoder(size)
+        return None if size > _BYTES_MAX else _fixed_bytes_reader(size)
     return None
 
 
-def _integer_encoder(bits: int, *, signed: bool) -> Encoder:
+def _integer_reader(bits: int, *, signed: bool) -> Reader:
     low = -(1 << (bits - 1)) if signed else 0
     high = (1 << (bits - 1 if signed else bits)) - 1
     name = f"{'int' if signed else 'uint'}{bits}"
 
-    def encode(value: Value) -> bytes:
+    def read(value: Value) -> tuple[bytes, Fact]:
         number = _integer(value)
         if not low <= number <= high:
             raise Malformed("", f"is out of the range of {name}")
-        return number.to_bytes(32, "big", signed=signed)
+        return number.to_bytes(32, "big", signed=signed), number
 
-    return encode
+    return read
 
 
 def _integer(value: Value) -> int:
@@ -78,14 +81,14 @@ def _integer(value: Value) -> int:
     raise Malformed("", 'must be an integer: 12, "12" or "0xc", without plus sign, leading zeros or blanks')
 
 
-def _fixed_bytes_encoder(size: int) -> Encoder:
-    def encode(value: Value) -> bytes:
+def _fixed_bytes_reader(size: int) -> Reader:
+    def read(value: Value) -> tuple[bytes, Fact]:
         content = _bytes(value)
         if len(content) != size:
             raise Malformed("", f"has {len(content)} bytes, bytes{size} must have exactly {size}")
-        return content.ljust(32, b"\0")
+        return content.ljust(32, b"\0"), content
 
-    return encode
+    return read
 
 
 def _bytes(value: Value) -> bytes:
@@ -94,36 +97,37 @@ def _bytes(value: Value) -> bytes:
     return bytes.fromhex(value[2:])
 
 
-def _dynamic_bytes(value: Value) -> bytes:
-    return keccak256(_bytes(value))
+def _dynamic_bytes(value: Value) -> tuple[bytes, Fact]:
+    content = _bytes(value)
+    return keccak256(content), content
 
 
-def _string(value: Value) -> bytes:
+def _string(value: Value) -> tuple[bytes, Fact]:
     if not isinstance(value, str):
         raise Malformed("", "must be a string")
     if not value.isascii() and not unicodedata.is_normalized("NFC", value):
         raise Malformed("", "must be in Unicode normal form C: other forms look the same and hash differently")
-    return keccak256(value.encode("utf-8"))
+    return keccak256(value.encode("utf-8")), value
 
 
-def _bool(value: Value) -> bytes:
+def _bool(value: Value) -> tuple[bytes, Fact]:
     if value is True:
-        return _TRUE
+        return _TRUE, True
     if value is False:
-        return _FALSE
+        return _FALSE, False
     raise Malformed("", "must be true or false")
 
 
-def _address(value: Value) -> bytes:
+def _address(value: Value) -> tuple[bytes, Fact]:
     if not isinstance(value, str):
         raise Malformed("", "must be an address as text: 0x and 40 hex digits")
     try:
         lower = parse_address(value)
     except Malformed as error:
         raise Malformed("", error.problem) from None
-    return bytes.fromhex(lower[2:]).rjust(32, b"\0")
+    return bytes.fromhex(lower[2:]).rjust(32, b"\0"), lower
 
 
 _FALSE = bytes(32)
 _TRUE = bytes(31) + b"\1"
-_NAMED: dict[str, Encoder] = {"address": _address, "bool": _bool, "bytes": _dynamic_bytes, "string": _string}
+_NAMED: dict[str, Reader] = {"address": _address, "bool": _bool, "bytes": _dynamic_bytes, "string": _string}

@@ -7,9 +7,11 @@ import pytest
 from eth_account import Account
 
 from keyvault.core import limits
-from keyvault.core.intent import Completeness, Effect, Operation
-from keyvault.core.keys import KeyAlgorithm
-from keyvault.intents import assemble, keccak256, parse
+from keyvault.core.errors import Broken
+from keyvault.core.intent import Bound, Completeness, Effect, Operation
+from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.intents import keccak256
+from keyvault.intents.typed_data import assemble
 from tests.intents.building import (
     ADDRESS,
     MAIL,
@@ -17,11 +19,11 @@ from tests.intents.building import (
     mail,
     members,
     one_value,
-    refusal,
     sign,
     text,
     typed_data,
 )
+from tests.intents.typed_building import SIGNER, parse, refused
 
 COW = keccak256(b"cow")
 """Private key of the example in EIP-712."""
@@ -31,24 +33,42 @@ def test_example_of_eip_712() -> None:
     """The Mail example gives its digest and, with the example's key, its signature."""
     intent = parse(typed_data(mail()))
     assert intent.signing_input.hex() == "be609aee343fb3c4b28e1df9e632fca64fcfaede20f02e86244efddf30957bd2"
-    assert assemble(typed_data(mail()), sign(intent.signing_input, COW)).raw.hex() == (
+    assert assemble(typed_data(mail()), SIGNER, sign(intent.signing_input, COW)).raw.hex() == (
         "4355c47d63924e8a72e509b65029052eb6c299d53a04e167c5775fd466751c9d"
         "07299936d304c153f6443dfa05f40ff007d72911b6f72307f996231605b915621c"
     )
 
 
 def test_facts() -> None:
-    """The effect states chain, contract and primary type; the message is not interpreted."""
+    """A message that is not known states chain, contract, primary type and type hash, and nothing else."""
     intent = parse(typed_data(mail()))
     assert intent.algorithms == {KeyAlgorithm.SECP256K1}
     assert intent.completeness is Completeness.PARTIAL
-    expected = Effect(operation=Operation.TYPED_DATA, chain_id=1, destination="0x" + "cc" * 20, primary_type="Mail")
+    type_text = b"Mail(Person from,Person to,string contents)Person(string name,address wallet)"
+    expected = Effect(
+        operation=Operation.TYPED_DATA,
+        chain_id=1,
+        destination="0x" + "cc" * 20,
+        contract="0x" + "cc" * 20,
+        primary_type="Mail",
+        type_hash="0x" + keccak256(type_text).hex(),
+    )
     assert intent.effects == (expected,)
+    assert intent.binds == {Bound.CHAIN}
+    assert (intent.slot, intent.stamped) == (None, False)
+    assert (intent.issued_at, intent.not_before, intent.expires_at) == (None, None, None)
+
+
+@pytest.mark.parametrize("signature", [Signature(value=bytes(63), recovery_id=0), Signature(value=b"\1" * 64)])
+def test_signatures_of_another_form(signature: Signature) -> None:
+    """A signature that is not r, s and a recovery id ends the term."""
+    with pytest.raises(Broken):
+        assemble(typed_data(mail()), SIGNER, signature)
 
 
 def test_signs_like_eth_account() -> None:
     """The 65 bytes are those that eth-account returns."""
-    signature = assemble(typed_data(mail()), sign(parse(typed_data(mail())).signing_input)).raw
+    signature = assemble(typed_data(mail()), SIGNER, sign(parse(typed_data(mail())).signing_input)).raw
     assert signature == bytes(Account.sign_typed_data("0x" + "46" * 32, full_message=mail()).signature)
 
 
@@ -110,7 +130,7 @@ def test_values_are_not_coerced(type_name: str, value: object, problem: str | No
     if problem is None:
         assert parse(payload).signing_input == digest_by_eth_account(one_value(type_name, value))
         return
-    field, reason = refusal(payload)
+    field, reason = refused(payload)
     assert field == "message.v"
     assert problem in reason
 
@@ -124,7 +144,7 @@ uint8[ uint8] uint8[][ string,uint8 Bo)x uint8[1000000000] Bóx EIP712Domain
 @pytest.mark.parametrize("type_name", [*UNKNOWN_TYPES.split(), "", " uint8", "uint8 ", "uint8" + "[]" * 20])
 def test_unknown_types(type_name: str) -> None:
     """A type that EIP-712 does not have and that is not defined is refused, whatever the value."""
-    field, _ = refusal(typed_data(one_value(type_name, 1)))
+    field, _ = refused(typed_data(one_value(type_name, 1)))
     assert field == "types.Box"
 
 
@@ -212,6 +232,29 @@ REFUSED: dict[str, tuple[object, str, str]] = {
         "types.EIP712Domain",
         "must have chainId",
     ),
+    "A22 no contract, for a type that other contracts verify": (
+        {
+            **mail(primaryType="Permit"),
+            "types": {
+                "EIP712Domain": DOMAIN[:3],
+                "Permit": members(
+                    "address owner", "address spender", "uint256 value", "uint256 nonce", "uint256 deadline"
+                ),
+            },
+        },
+        "types.EIP712Domain",
+        "must have verifyingContract",
+    ),
+    "two colons in a struct's name": (
+        _with(mail(), "types", "A:B:C", to=members("bool x")),
+        "types.'A:B:C'",
+        "must be an identifier",
+    ),
+    "a colon in a member's name": (
+        _with(mail(), "types", "Person", to=members("string na:me", "address wallet")),
+        "types.Person",
+        "is not an identifier",
+    ),
     "domain out of order": (
         _with(mail(), "types", "EIP712Domain", to=DOMAIN[::-1]),
         "types.EIP712Domain",
@@ -233,7 +276,7 @@ REFUSED: dict[str, tuple[object, str, str]] = {
 @pytest.mark.parametrize(("document", "field", "problem"), REFUSED.values(), ids=REFUSED.keys())
 def test_documents_with_two_readings(document: object, field: str, problem: str) -> None:
     """A22: a document that two readers could understand differently is refused with place and reason."""
-    found, reason = refusal(typed_data(document))
+    found, reason = refused(typed_data(document))
     assert found == field
     assert problem in reason
 
@@ -244,16 +287,16 @@ def test_recursive_types(wrapped: str) -> None:
     more = {"Node": members(f"{wrapped} next"), "Leaf": members("Node[] back")}
     if wrapped != "Leaf":
         del more["Leaf"]
-    _, reason = refusal(typed_data(one_value("Node", {}, more)))
+    _, reason = refused(typed_data(one_value("Node", {}, more)))
     assert "contains itself" in reason
 
 
 def test_types_are_bounded() -> None:
     """More structs, or structs nested deeper, than the limits allow are refused before anything is hashed."""
     wide = {f"S{n}": members("bool x") for n in range(limits.TYPED_DATA_TYPES_MAX)}
-    assert "has more than 64 structs" in refusal(typed_data(one_value("S0", {"x": True}, wide)))[1]
+    assert "has more than 64 structs" in refused(typed_data(one_value("S0", {"x": True}, wide)))[1]
     deep = {f"S{n}": members(f"S{n + 1}[] x") for n in range(30)} | {"S30": members("bool x")}
-    assert "structs are nested deeper" in refusal(typed_data(one_value("S0", {"x": []}, deep)))[1]
+    assert "structs are nested deeper" in refused(typed_data(one_value("S0", {"x": []}, deep)))[1]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +330,7 @@ def test_types_are_bounded() -> None:
 )
 def test_json_with_two_readings(data: str | bytes, problem: str) -> None:
     """JSON that is not strict, or too deep or too wide, is refused: never a crash, never a second meaning."""
-    assert problem in refusal(text(data))[1]
+    assert problem in refused(text(data))[1]
 
 
 def test_escapes_are_text() -> None:

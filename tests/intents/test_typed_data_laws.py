@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.core.errors import Malformed
-from keyvault.intents import parse
-from tests.intents.building import MAIL, digest_by_eth_account, mail, members, one_value, refusal, text, typed_data
+from tests.intents.building import MAIL, digest_by_eth_account, mail, members, one_value, text, typed_data
+from tests.intents.typed_building import parse, refused
 
 ATOMS: list[tuple[str, st.SearchStrategy[Any]]] = [
     ("uint8", st.integers(0, 255)),
@@ -117,6 +117,6 @@ def test_mutations_are_malformed_or_mean_what_eth_account_reads(changes: list[tu
 )
 def test_noise_is_malformed(value: Any) -> None:  # noqa: ANN401 - any JSON
     """Arbitrary JSON, alone and in the place of each part of a document, never crashes the decoder."""
-    refusal(typed_data(value))
+    refused(typed_data(value))
     for name in ("types", "domain", "message"):
-        refusal(typed_data(mail(**{name: value})))
+        refused(typed_data(mail(**{name: value})))
