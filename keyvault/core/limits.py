@@ -319,3 +319,16 @@ DESCRIPTORS_MIN = 1_024
 """Below this hard limit the server warns: a connection is one descriptor, a worker three, each started with more."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""
+
+# Exchanges --------------------------------------------------------------------------------------------------
+
+EFFECTS_MAX = 64
+"""Effects of one payload: each is judged by every rule. The longest batch of orders that a venue takes has 20."""
+EXCHANGE_ACCOUNT_CHARS_MAX = 128
+"""Name of an API key. Coinbase's, the longest known, have 95 characters."""
+EXCHANGE_PATH_CHARS_MAX = 256
+"""Path of one request. Polymarket's, with an order's hash in it, have some 80 characters."""
+EXCHANGE_WINDOW_MS = 5_000
+"""How long a stamped request is good where we choose it: what the venues themselves assume."""
+EXCHANGE_TOKEN_S = 120
+"""Life of a Coinbase token: what the venue's own library asks for, and the longest that it takes."""
