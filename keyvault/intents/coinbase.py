@@ -17,6 +17,7 @@ Sources: docs.cdp.coinbase.com, "Advanced API authentication"; github.com/coinba
 import base64
 import hashlib
 import json
+import re
 from typing import Final
 
 from keyvault.core import limits
@@ -24,7 +25,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Bound, Completeness, Effect, Intent, Operation, Output, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, Signature
-from keyvault.intents import strict_json, venue_form, venue_request
+from keyvault.intents import venue_request
 from keyvault.intents.venue_request import P256_BYTES, account, one_of_query_and_body, parts, signed
 
 FIELD: Final = "exchange_request"
@@ -35,6 +36,7 @@ _ALGORITHMS = frozenset({KeyAlgorithm.P256, KeyAlgorithm.ED25519})
 _SOCKET_BINDS = frozenset({Bound.ACCOUNT, Bound.EXPIRY})
 _BINDS = _SOCKET_BINDS | {Bound.METHOD, Bound.HOST, Bound.PATH}
 _NONCE_BYTES = 16
+_QUERY = re.compile(r"[!$-;=?-Z_a-z~]*+", re.ASCII)
 
 
 def parse(payload: Payload, signer: Signer) -> Intent:
@@ -86,10 +88,18 @@ def _uri(payload: Payload) -> str | None:
         return None
     method = venue_request.method(verb)
     one_of_query_and_body(method, query, body)
-    venue_form.parameters("query", query)
-    if body:
-        strict_json.loads(body, f"{FIELD}.body")
+    _check_unbound(query, body)
     return f"{method} {_HOST}{venue_request.path(path)}"
+
+
+def _check_unbound(query: bytes, body: bytes) -> None:
+    """Raise Malformed unless query and body are texts: what they say is not signed, so nothing is believed of it."""
+    if not _QUERY.fullmatch(query.decode("latin-1")):
+        raise Malformed(f"{FIELD}.query", "has a character that a query cannot have: percent-encode it")
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"{FIELD}.body", f"is not UTF-8 at byte {error.start}") from None
 
 
 def _token(uri: str | None, key: str, signer: Signer) -> bytes:

@@ -6,7 +6,7 @@ DERIBIT_AUTH  parts: data, API key
     HMAC-SHA256(timestamp LF nonce LF METHOD LF uri LF body LF), as hex     (deri-hmac-sha256)
     HMAC-SHA256(timestamp LF nonce LF data), as hex                         (public/auth, client_signature)
 
-Timestamp and nonce are the stamp's.
+Timestamp and nonce are the stamp's. The venue takes a timestamp for 60 s, and a nonce once.
 
 **The second form contains the first**: what signs a request also signs a logon whose ``data`` is
 ``METHOD LF uri LF body LF``. ``public/auth`` takes any data of the user, so every signed request can open a session.
@@ -24,6 +24,7 @@ import re
 from typing import Final
 
 from keyvault.core.errors import Malformed
+from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Bound, Completeness, Effect, Intent, Operation, Output, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.intents import venue_form, venue_json, venue_request
@@ -43,7 +44,9 @@ from keyvault.intents.venue_request import (
 FIELD: Final = "exchange_request"
 
 _ALGORITHMS = frozenset({KeyAlgorithm.HMAC_SHA256})
-_BINDS = frozenset({Bound.METHOD, Bound.PATH, Bound.QUERY, Bound.BODY})
+_LOGON_BINDS = frozenset({Bound.EXPIRY, Bound.NONCE})
+_BINDS = _LOGON_BINDS | {Bound.METHOD, Bound.PATH, Bound.QUERY, Bound.BODY}
+_WINDOW_MS = 60_000
 _PREFIX = "/api/v2/"
 _DATA = re.compile(r"[A-Za-z0-9]{0,64}", re.ASCII)
 _SESSION = (Effect(operation=Operation.SESSION, venue=VENUE, via="public/auth"),)
@@ -63,6 +66,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         effects=effects,
         completeness=completeness(effects),
         binds=_BINDS,
+        expires_at=UnixMillis(signer.stamp.at + _WINDOW_MS),
         stamped=True,
     )
 
@@ -89,6 +93,8 @@ def parse_auth(payload: Payload, signer: Signer) -> Intent:
         signing_input=_head(signer) + _data(data).encode("ascii"),
         effects=_SESSION,
         completeness=Completeness.FULL,
+        binds=_LOGON_BINDS,
+        expires_at=UnixMillis(signer.stamp.at + _WINDOW_MS),
         stamped=True,
     )
 

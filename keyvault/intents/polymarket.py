@@ -21,7 +21,6 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Bound, Effect, Intent, Operation, Output, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, Signature
@@ -143,6 +142,8 @@ def _posted(posted: Mapping[str, Value], place: str, owner: str) -> tuple[Effect
     if envelope.text("owner") != owner:
         raise envelope.refuse("owner", "must be the API key that signs")
     side = fields.word("side", _SIDE)
+    if side is None:
+        raise fields.refuse("side", "is missing: BUY or SELL")
     given, wanted = _amount(fields, "makerAmount"), _amount(fields, "takerAmount")
     tokens, dollars = (wanted, given) if side == "BUY" else (given, wanted)
     price = -(-dollars * _UNIT // tokens) if side == "BUY" else dollars * _UNIT // tokens
