@@ -36,6 +36,7 @@ _LIMITS: Mapping[str, str | None] = {
 }
 """Which parameter is the limit price; the limit of a trailing stop moves, so it has none."""
 _TIMES: Mapping[str, str] = {name: name for name in ("GTC", "IOC", "GTD", "FOK")}
+_WALLETS = frozenset({"Spot Wallet", "Futures Wallet"})
 _FLAGS = frozenset({"post", "fcib", "fciq", "nompp", "viqc"})
 
 
@@ -98,10 +99,15 @@ def _withdrawal(fields: Fields) -> tuple[Effect, ...]:
 
 
 def _transfer(fields: Fields) -> tuple[Effect, ...]:
-    to, origin = fields.text("to"), fields.text("from")
-    destination = None if to is None else f"account:{to}"
-    source = None if origin is None else f"account:{origin}"
-    return withdrawal(fields, venue=VENUE, asset="asset", amount="amount", destination=destination, source=source)
+    to, origin = _account(fields, "to"), _account(fields, "from")
+    return withdrawal(fields, venue=VENUE, asset="asset", amount="amount", destination=to, source=origin)
+
+
+def _account(fields: Fields, name: str) -> str | None:
+    """Return ``account:`` and a wallet, whose name has a space, or a sub-account's id."""
+    value = fields.get(name)
+    text = value if isinstance(value, str) and value in _WALLETS else fields.text(name)
+    return None if text is None else f"account:{text}"
 
 
 _ORDER = """
