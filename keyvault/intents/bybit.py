@@ -13,6 +13,8 @@
   ``rfq/cancel-all-quotes``) fit every payload, whatever it says: they move nothing away and are not among the effects.
   P2P, earn, broker and card endpoints are not judged: an API key for trading must not have those rights at the venue.
 
+The chain of a withdrawal is not among the facts: it is never FULL.
+
 Nothing makes a request single but ``orderLinkId``, which the venue takes once ("always unique"): it is the slot.
 
 Source: bybit-exchange.github.io/docs/v5/guide, "Authentication"; pybit ``_http_manager/_auth.py``.
@@ -51,7 +53,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         algorithms=_ALGORITHMS,
         signing_input=f"{signer.stamp.at}{key}{limits.EXCHANGE_WINDOW_MS}".encode("ascii") + (query or body),
         effects=effects,
-        completeness=completeness(effects),
+        completeness=completeness(effects, partial="address" in parameters),
         binds=_BINDS,
         not_before=UnixMillis(signer.stamp.at - _EARLY_MS),
         expires_at=UnixMillis(signer.stamp.at + limits.EXCHANGE_WINDOW_MS),

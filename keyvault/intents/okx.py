@@ -43,6 +43,8 @@ _ALGORITHMS = frozenset({KeyAlgorithm.HMAC_SHA256})
 _BINDS = frozenset({Bound.METHOD, Bound.PATH, Bound.QUERY, Bound.BODY, Bound.EXPIRY})
 _WINDOW_MS = 30_000
 """How far a timestamp may be from the venue's clock, either way."""
+_WITHDRAWAL = b"/api/v5/asset/withdrawal"
+"""Says a chain, which is not among the facts."""
 _LOGON = "GET/users/self/verify"
 _SESSION = (Effect(operation=Operation.SESSION, venue=VENUE),)
 
@@ -58,7 +60,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         algorithms=_ALGORITHMS,
         signing_input=_timestamp(signer).encode("ascii") + verb + target + body,
         effects=effects,
-        completeness=completeness(effects),
+        completeness=completeness(effects, partial=path == _WITHDRAWAL),
         binds=_BINDS,
         not_before=UnixMillis(signer.stamp.at - _WINDOW_MS),
         expires_at=UnixMillis(signer.stamp.at + _WINDOW_MS),

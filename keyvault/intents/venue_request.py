@@ -101,9 +101,9 @@ def opaque(venue: str) -> tuple[Effect, ...]:
     return (Effect(operation=Operation.OPAQUE, venue=venue),)
 
 
-def completeness(effects: Iterable[Effect]) -> Completeness:
-    """Return FULL if every effect says all that its operation has."""
-    answer = Completeness.FULL
+def completeness(effects: Iterable[Effect], *, partial: bool = False) -> Completeness:
+    """Return FULL if every effect says all that its operation has; ``partial``: the request says more than they do."""
+    answer = Completeness.PARTIAL if partial else Completeness.FULL
     for effect in effects:
         if effect.operation is Operation.OPAQUE:
             return Completeness.OPAQUE

@@ -185,11 +185,12 @@ def test_unknown_is_opaque(body: dict[str, Any]) -> None:
     ],
 )
 def test_withdrawals_state_everything(body: dict[str, Any], facts: dict[str, Any]) -> None:
-    """A withdrawal or transfer states coin, amount, and whom it reaches; without a destination it is PARTIAL."""
+    """A withdrawal or transfer states coin, amount, and whom it reaches; FULL only within the venue: no chain."""
     expected = {"symbol": "USDT", "asset": "USDT", "amount": UNIT * 3 // 2, "decimals": 18, **facts}
     intent = parse(post(body, "/v5/asset/withdraw/create"))
     assert intent.effects == (Effect(operation=Operation.WITHDRAW, venue="bybit", **expected),)
-    assert intent.completeness is (Completeness.FULL if facts else Completeness.PARTIAL)
+    inside = "toAccountType" in body
+    assert intent.completeness is (Completeness.FULL if inside else Completeness.PARTIAL)
 
 
 def test_settings_are_effects_beside_the_rest() -> None:

@@ -48,7 +48,8 @@ def test_binance_logon_is_a_session() -> None:
     """A logon to Binance is a SESSION, for Ed25519 keys only; its time is the service's."""
     intent = parse(BINANCE)
     assert intent.effects == (Effect(operation=Operation.SESSION, venue="binance"),)
-    assert (intent.algorithms, intent.binds) == ({KeyAlgorithm.ED25519}, {Bound.EXPIRY})
+    assert intent.algorithms == {KeyAlgorithm.ED25519}
+    assert intent.binds == {Bound.EXPIRY}
     assert (intent.completeness, intent.stamped) == (Completeness.FULL, True)
     assert intent.expires_at == AT + 5000
 
