@@ -15,7 +15,8 @@ What the bytes cannot prevent: their holder can cut them anew into query and bod
 shortens one value and leaves a stray name. Dropping never gives a worse operation here; Binance answers stray names
 with error -1101 or -1104, if it reads both parts as parameters, as it must where the second part has the timestamp.
 Completeness is FULL therefore only where the timestamp stands last; for spot's single orders, cancels and reads.
-A REDUCE that loses ``reduceOnly`` in a cut would be an order; futures are never FULL.
+A REDUCE that loses ``reduceOnly`` in a cut would be an order; futures are never FULL. An API key should be enabled for
+one product at the venue: spot, margin or futures take each other's parameters.
 
 Nothing makes a request single: until it expires it can be sent again, and is executed again where no order with its
 ``newClientOrderId`` is open.

@@ -15,7 +15,8 @@
 
 The chain of a withdrawal is not among the facts: it is never FULL.
 
-Nothing makes a request single but ``orderLinkId``, which the venue takes once ("always unique"): it is the slot.
+Nothing makes a request single but ``orderLinkId``, which the venue takes once ("always unique"): with category and
+symbol it is the slot. A request without it can be sent again, and is executed again, until it expires.
 
 Source: bybit-exchange.github.io/docs/v5/guide, "Authentication"; pybit ``_http_manager/_auth.py``.
 """
@@ -70,6 +71,7 @@ def assemble(payload: Payload, signer: Signer, signature: Signature) -> Output:
         ("X-BAPI-TIMESTAMP", str(signer.stamp.at)),
         ("X-BAPI-RECV-WINDOW", str(limits.EXCHANGE_WINDOW_MS)),
         ("X-BAPI-SIGN", signed(signature, HMAC_SHA256_BYTES).hex()),
+        ("X-BAPI-SIGN-TYPE", "2"),
     ]
     if body:
         headers.append(("Content-Type", "application/json"))

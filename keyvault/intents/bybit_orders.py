@@ -50,7 +50,8 @@ def _slot(effect: Effect, fields: Fields) -> str | None:
     """Return ``{category}:{symbol}:{orderLinkId}`` of one new order: no second order can have the three."""
     link = fields.text("orderLinkId")
     category = fields.text("category")
-    if effect.side is None or effect.symbol is None or category is None or not _LINK.fullmatch(link or ""):
+    amends = "orderId" in fields  # then the venue may change that order, whatever the client's id says
+    if amends or effect.side is None or effect.symbol is None or category is None or not _LINK.fullmatch(link or ""):
         return None
     return f"{category}:{effect.symbol}:{link}"
 

@@ -6,7 +6,8 @@ The nonce is the service's, higher than all before it; ``nonce`` is refused in t
 method is always POST, so each endpoint has its own facts (``kraken_endpoints``). The signature never expires: it is
 void as soon as a request with a higher nonce arrives.
 
-A query is not signed, and a path must not have one. Its nonce lets a request be executed once.
+A query is not signed, and a path must not have one; whether the venue reads one that is added later is not documented.
+The nonce lets a request be executed once.
 
 Source: docs.kraken.com/api/docs/guides/spot-rest-auth.
 """

@@ -64,6 +64,16 @@ def test_order_states_everything() -> None:
     assert intent.slot == f"bybit:{KEY}:linear:BTCUSDT:desk-1"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"orderLinkId": ...}, {"orderId": "7"}, {"category": ...}, {"side": ...}, {"orderLinkId": "a:b"}],
+)
+def test_only_a_new_order_with_an_id_has_a_slot(changes: dict[str, Any]) -> None:
+    """What could amend another order, or has no id that the venue takes once, fills no slot."""
+    body = {name: value for name, value in {**ORDER, **changes}.items() if value is not ...}
+    assert parse(post(body)).slot is None
+
+
 def test_output_has_headers() -> None:
     """Path, parameters and all headers are returned as they are to be sent."""
     value = sha256(b"x")
@@ -72,6 +82,7 @@ def test_output_has_headers() -> None:
         ("X-BAPI-TIMESTAMP", str(AT)),
         ("X-BAPI-RECV-WINDOW", "5000"),
         ("X-BAPI-SIGN", value.hex()),
+        ("X-BAPI-SIGN-TYPE", "2"),
     )
     assert assemble(get("symbol=A"), value) == Output(path="/v5/order/realtime", query="symbol=A", headers=headers)
     assert assemble(post(ORDER), value) == Output(

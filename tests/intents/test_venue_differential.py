@@ -93,6 +93,7 @@ def bybit(order: Order) -> Reference:
         ("X-BAPI-TIMESTAMP", str(order.at)),
         ("X-BAPI-RECV-WINDOW", "5000"),
         ("X-BAPI-SIGN", sha256(f"{order.at}{order.account}5000{body}".encode()).hex()),
+        ("X-BAPI-SIGN-TYPE", "2"),
         ("Content-Type", "application/json"),
     )
     request = payload(PayloadKind.BYBIT_REST, "POST", "/v5/order/create", "", body, order.account)
