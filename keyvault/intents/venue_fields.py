@@ -28,9 +28,6 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
-    def __bool__(self) -> bool:
-        return bool(self._values)
-
     def names(self) -> Iterable[str]:
         """Return the names of all values."""
         return self._values.keys()

@@ -168,6 +168,7 @@ ENDPOINTS = {
     "POST sor/order": (Operation.ORDER, "symbol side type quantity"),
     "POST margin order": (Operation.ORDER, "symbol side type quantity sideEffectType"),
     "POST futures order": (Operation.ORDER, "symbol side type positionSide closePosition stopPrice"),
+    "POST futures leverage": (Operation.CANCEL, "symbol leverage"),
     "PUT futures order": (Operation.ORDER, "symbol side quantity price orderId"),
     # developers.binance.com, wallet, margin and sub-account.
     "POST capital/withdraw/apply": (Operation.WITHDRAW, "coin address amount"),

@@ -127,3 +127,11 @@ def test_batch_is_bounded() -> None:
     """More than 64 orders in one batch are refused before any of them is read."""
     with pytest.raises(Malformed, match="more than 64"):
         parse(request(_batch(*[{"side": "BUY"}] * 65)))
+
+
+def test_effects_are_bounded() -> None:
+    """Orders that each cancel another one are two effects: 64 of them are too many."""
+    one = {"symbol": "A", "side": "BUY", "cancelOrderId": 1}
+    assert len(parse(request(_batch(*[one] * 32))).effects) == 64
+    with pytest.raises(Malformed, match="more than 64 effects"):
+        parse(request(_batch(*[one] * 33)))

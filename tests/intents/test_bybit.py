@@ -267,6 +267,46 @@ def test_longer_key_cannot_widen_the_window() -> None:
     assert not parse(get("symbol=A")).signing_input.startswith(signed)
 
 
+ENDPOINTS = {
+    # bybit-exchange.github.io/docs/v5: what each request needs at least.
+    "GET order/realtime": (Operation.REQUEST, "openOnly"),
+    "GET account/wallet-balance": (Operation.REQUEST, "accountType"),
+    "GET account/transaction-log": (Operation.REQUEST, "currency"),
+    "GET account/info": (Operation.REQUEST, ""),
+    "POST order/cancel": (Operation.CANCEL, "category symbol orderLinkId"),
+    "POST order/cancel-all": (Operation.CANCEL, "category"),
+    "POST order/cancel-all, by coin": (Operation.CANCEL, "settleCoin"),
+    "POST order/disconnected-cancel-all": (Operation.CANCEL, "timeWindow"),
+    "POST spread/order/cancel": (Operation.CANCEL, "orderId"),
+    "POST asset/withdraw/cancel": (Operation.CANCEL, "id"),
+    "POST order/create": (Operation.ORDER, "category symbol side orderType qty"),
+    "POST order/create-batch": (Operation.ORDER, "category request"),
+    "POST order/amend": (Operation.ORDER, "category symbol orderId price"),
+    "POST spread/order/create": (Operation.ORDER, "symbol side orderType qty price orderLinkId timeInForce"),
+    "POST position/set-leverage": (Operation.SETUP, "category symbol buyLeverage sellLeverage"),
+    "POST position/switch-isolated": (Operation.SETUP, "category symbol tradeMode buyLeverage sellLeverage"),
+    "POST position/switch-mode": (Operation.SETUP, "category symbol mode"),
+    "POST position/set-risk-limit": (Operation.SETUP, "category symbol riskId"),
+    "POST account/set-margin-mode": (Operation.SETUP, "setMarginMode"),
+    "POST account/set-hedging-mode": (Operation.SETUP, "setHedgingMode"),
+    "POST account/set-collateral-switch": (Operation.SETUP, "coin collateralSwitch"),
+    "POST account/mmp-modify": (Operation.SETUP, "baseCoin window frozenPeriod qtyLimit deltaLimit"),
+    "POST spot-margin-trade/switch-mode": (Operation.SETUP, "spotMarginMode"),
+    "POST spot-margin-trade/set-leverage": (Operation.SETUP, "leverage"),
+    "POST asset/withdraw/create": (Operation.WITHDRAW, "coin chain address amount timestamp accountType"),
+    "POST asset/transfer/inter-transfer": (Operation.WITHDRAW, "transferId coin amount fromAccountType toAccountType"),
+    "POST asset/transfer/universal-transfer": (Operation.WITHDRAW, "coin amount fromMemberId toMemberId toAccountType"),
+    "POST account/borrow": (Operation.WITHDRAW, "coin amount"),
+    "POST account/quick-repayment": (Operation.WITHDRAW, "coin"),
+}
+
+
+@pytest.mark.parametrize(("operation", "needed"), ENDPOINTS.values(), ids=ENDPOINTS.keys())
+def test_operation_of_each_endpoint(operation: Operation, needed: str) -> None:
+    """What an endpoint needs is judged as what the endpoint does, and what else fits it stands beside."""
+    assert operation in MEANINGS.of(needed.split())
+
+
 @given(st.sets(st.sampled_from([*PARAMETERS, "hidden"]), min_size=1), st.data())
 def test_leaving_out_never_adds(names: set[str], data: st.DataObject) -> None:
     """A set without one of its names has no operation that is worse than what the whole set has."""

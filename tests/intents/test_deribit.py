@@ -143,6 +143,15 @@ def test_facts_of_orders(request_: Payload, facts: dict[str, Any]) -> None:
 CANCEL_A = Effect(operation=Operation.CANCEL, venue="deribit", symbol="A")
 
 
+def test_call_is_sent_as_json() -> None:
+    """A POST returns its body as it was signed, and says that it is JSON."""
+    request = post("cancel", rpc("cancel", order_id="1"))
+    assert parse(request).effects == (SESSION, Effect(operation=Operation.CANCEL, venue="deribit"))
+    output = assemble(request, bytes(32))
+    assert (output.path, output.query, output.body) == ("/api/v2/private/cancel", "", request.parts[2].decode())
+    assert output.headers[-1] == ("Content-Type", "application/json")
+
+
 def moved(**facts: Any) -> Effect:  # noqa: ANN401 - any fact
     """Return a withdrawal of 1.5 BTC."""
     amount = UNIT * 3 // 2
