@@ -368,3 +368,14 @@ AUTHORIZATIONS_MAX = 16
 """Authorizations (EIP-7702) of one transaction: the signer of each is recovered, some 50 microseconds."""
 BLOBS_MAX = 6
 """Blobs of one transaction: EIP-7594."""
+
+# Exchanges --------------------------------------------------------------------------------------------------
+
+EXCHANGE_ACCOUNT_CHARS_MAX = 128
+"""Name of an API key. Coinbase's, the longest known, have 95 characters."""
+EXCHANGE_PATH_CHARS_MAX = 256
+"""Path of one request. Polymarket's, with an order's hash in it, have some 80 characters."""
+EXCHANGE_WINDOW_MS = 5_000
+"""How long a stamped request is good where we choose it: what the venues themselves assume."""
+EXCHANGE_TOKEN_S = 120
+"""Life of a Coinbase token: what the venue's own library asks for, and the longest that it takes."""

@@ -1,25 +1,20 @@
-"""What each parameter of Binance's signed REST requests makes possible.
+"""What each parameter of Binance's signed requests makes possible.
 
 The signature covers neither method nor path, so one signed string is good for every request that takes these
-parameters. Each known name therefore carries the worst operation of all the requests in which it is needed, and a
-request is the worst of its parameters:
-
-    REQUEST < CANCEL < ORDER, WITHDRAW
+parameters: each name carries the worst operation of all the requests in which it is needed (``venue_meaning``).
 
 ``type`` says nothing by itself: orders have it, always beside ``side`` or a leg's, and so have universal transfers.
-``symbol`` alone is CANCEL: ``symbol`` and ``timestamp`` fit ``GET openOrders`` and also ``DELETE openOrders``. Whoever
-may sign an operation can in effect also do those before it. The rule is monotone: leaving parameters out never gives a
-worse operation. A name that is not here makes the request OPAQUE, and so does a mixture of ORDER and WITHDRAW, which
-no known request has.
+``symbol`` alone is CANCEL: ``symbol`` and ``timestamp`` fit ``GET openOrders`` and also ``DELETE openOrders``; ``POST
+order/test`` takes what ``POST order`` takes.
 
 Sources: github.com/binance/binance-spot-api-docs rest-api.md (spot), developers.binance.com (wallet, margin, futures).
-Left out on purpose, hence OPAQUE: leverage and margin mode, sub-account API keys, convert, loans, earn.
+Left out on purpose, hence OPAQUE: margin of a position, sub-account API keys, convert, loans, earn.
 """
 
-from collections.abc import Iterable
-from functools import lru_cache
+from typing import Final
 
 from keyvault.core.intent import Operation
+from keyvault.intents.venue_meaning import Meanings, table
 
 _REQUEST = """
 timestamp recvWindow type limit startTime endTime fromId fromExecutionId fromAllocationId preventedMatchId
@@ -45,7 +40,11 @@ limitClientOrderId limitStrategyId limitStrategyType limitIcebergQty stopClientO
 stopStrategyType stopLimitPrice stopIcebergQty stopLimitTimeInForce
 workingSide workingQuantity pendingSide pendingQuantity
 sideEffectType autoRepayAtCancel
-positionSide reduceOnly closePosition activationPrice callbackRate priceProtect priceMatch goodTillDate
+positionSide reduceOnly closePosition activationPrice callbackRate priceProtect priceMatch goodTillDate batchOrders
+"""
+
+_SETUP = """
+leverage marginType dualSidePosition multiAssetsMargin
 """
 
 _WITHDRAW = """
@@ -60,30 +59,34 @@ DESTINATIONS = ("address", "toEmail")
 
 
 def _table() -> dict[str, Operation]:
-    names = {
-        Operation.REQUEST: _REQUEST,
-        Operation.CANCEL: _CANCEL,
-        Operation.ORDER: _ORDER,
-        Operation.WITHDRAW: _WITHDRAW,
-    }
-    table = {name: operation for operation, text in names.items() for name in text.split()}
-    return table | {leg + part: Operation.ORDER for leg in _LEGS for part in _LEG.split()}
+    names = table(
+        {
+            Operation.REQUEST: _REQUEST,
+            Operation.CANCEL: _CANCEL,
+            Operation.ORDER: _ORDER,
+            Operation.SETUP: _SETUP,
+            Operation.WITHDRAW: _WITHDRAW,
+        }
+    )
+    return names | {leg + part: Operation.ORDER for leg in _LEGS for part in _LEG.split()}
 
 
-PARAMETERS: dict[str, Operation] = _table()
+PARAMETERS: Final = _table()
+MEANINGS: Final = Meanings(PARAMETERS)
 
-
-def operation_of(names: Iterable[str]) -> Operation:
-    """Return the worst operation that a request with these parameter names can be."""
-    return _operation(frozenset(names))
-
-
-@lru_cache(maxsize=256)  # a bot uses a handful of sets
-def _operation(names: frozenset[str]) -> Operation:
-    operations = {PARAMETERS.get(name, Operation.OPAQUE) for name in names}
-    if Operation.OPAQUE in operations or {Operation.ORDER, Operation.WITHDRAW} <= operations:
-        return Operation.OPAQUE
-    for operation in (Operation.WITHDRAW, Operation.ORDER, Operation.CANCEL):
-        if operation in operations:
-            return operation
-    return Operation.REQUEST
+REPLACES: Final = frozenset({"cancelReplaceMode", "cancelNewClientOrderId", "cancelOrigClientOrderId", "cancelOrderId"})
+"""Parameters of an order that cancels another one first."""
+LISTS: Final = frozenset(
+    {leg + part for leg in _LEGS for part in _LEG.split()}
+    | {"workingSide", "workingQuantity", "pendingSide", "pendingQuantity", "stopClientOrderId", "stopLimitPrice"}
+    | {"limitClientOrderId", "stopLimitTimeInForce"}
+)
+"""Parameters of lists of orders: their legs' prices and conditions are not among the facts."""
+_SPOT = """
+timestamp recvWindow symbol side type timeInForce quantity quoteOrderQty price newClientOrderId strategyId
+strategyType stopPrice trailingDelta icebergQty newOrderRespType selfTradePreventionMode pegPriceType pegOffsetValue
+pegOffsetType computeCommissionRates cancelReplaceMode cancelNewClientOrderId cancelOrigClientOrderId cancelOrderId
+orderRateLimitExceededMode cancelRestrictions orderId origClientOrderId orderListId listClientOrderId
+"""
+SPOT: Final = frozenset(_SPOT.split())
+"""Parameters of single orders and of cancels whose meaning is stated in full."""

@@ -1,0 +1,172 @@
+"""Facts of Binance's requests, REST and WebSocket API: orders, cancels, settings, withdrawals.
+
+``quantity`` is in the base asset, except for COIN-M futures (``BTCUSD_PERP``), where it is a number of contracts: such
+orders are never FULL, and a policy for them must name their symbols. ``price`` is stated where the order's type makes
+it a limit. Types that ignore a price must not have one. Legs of order lists state side and quantity; their prices and
+conditions are not stated, so they count as orders at any price.
+
+Binance takes a client order id again as soon as the order that had it is filled (rest-api.md), so several signed orders
+with one id can all be executed: the id is not a slot.
+"""
+
+from collections.abc import Mapping
+
+from keyvault.core.errors import Malformed
+from keyvault.core.intent import Completeness, Effect, Operation
+from keyvault.intents import strict_json, venue_json
+from keyvault.intents.binance_parameters import DESTINATIONS, LISTS, MEANINGS, REPLACES, SIDES, SPOT
+from keyvault.intents.strict_json import Value
+from keyvault.intents.venue_fields import Fields
+from keyvault.intents.venue_request import FIELD, bounded, opaque
+
+VENUE = "binance"
+
+_SIDE: Mapping[str, str] = {"BUY": "BUY", "SELL": "SELL"}
+_QUANTITIES: Mapping[str, str] = {
+    "side": "quantity",
+    "workingSide": "workingQuantity",
+    "pendingSide": "pendingQuantity",
+}
+_TYPES: Mapping[str, bool] = {
+    "LIMIT": True,
+    "LIMIT_MAKER": True,
+    "STOP_LOSS_LIMIT": True,
+    "TAKE_PROFIT_LIMIT": True,
+    "STOP": True,
+    "TAKE_PROFIT": True,
+    "MARKET": False,
+    "STOP_LOSS": False,
+    "STOP_MARKET": False,
+    "TAKE_PROFIT_MARKET": False,
+    "TRAILING_STOP_MARKET": False,
+}
+"""Whether a type has a limit price. TAKE_PROFIT has one at the futures; spot refuses a price there."""
+_TIMES: Mapping[str, str] = {
+    **{name: name for name in ("GTC", "IOC", "FOK", "GTD", "RPI", "GTE_GTC")},
+    "GTX": "POST_ONLY",
+}
+_ADDRESS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@:+-")
+_MARKET_PRICES = ("pegPriceType", "priceMatch")
+_CLOSING = ("reduceOnly", "closePosition")
+
+
+def effects(parameters: Mapping[str, Value]) -> tuple[tuple[Effect, ...], Completeness]:
+    """Return what a request with these parameters can do, at worst, and how much of it is stated."""
+    operations = MEANINGS.of(parameters)
+    if operations == (Operation.OPAQUE,):
+        return opaque(VENUE), Completeness.OPAQUE
+    fields = Fields(parameters)
+    found = tuple(effect for operation in operations for effect in _effects(operation, fields))
+    if any(effect.operation is Operation.OPAQUE for effect in found):
+        return opaque(VENUE), Completeness.OPAQUE
+    return bounded(found), Completeness.FULL if _stated(operations, fields, found) else Completeness.PARTIAL
+
+
+def _stated(operations: tuple[Operation, ...], fields: Fields, found: tuple[Effect, ...]) -> bool:
+    """Return whether the effects say everything: spot's single orders with type and size, cancels, and reads."""
+    if operations == (Operation.REQUEST,):
+        return True
+    if not SPOT.issuperset(fields.names()) or "_" in (fields.text("symbol") or "_"):
+        return False
+    if operations == (Operation.CANCEL,):
+        return True
+    sized = found[0].quantity is not None or found[0].quote_quantity is not None
+    return operations == (Operation.ORDER,) and "type" in fields and found[0].side is not None and sized
+
+
+def _effects(operation: Operation, fields: Fields) -> tuple[Effect, ...]:
+    match operation:
+        case Operation.ORDER:
+            return _batch(fields) if "batchOrders" in fields else _orders(fields)
+        case Operation.WITHDRAW:
+            return (_withdrawal(fields),)
+        case _:
+            return (Effect(operation=operation, venue=VENUE, symbol=fields.text("symbol")),)
+
+
+def _batch(fields: Fields) -> tuple[Effect, ...]:
+    """Return the orders of a futures batch; OPAQUE if the request says anything else of orders."""
+    text = fields.get("batchOrders")
+    if not isinstance(text, str) or set(fields.names()) - {"batchOrders", "timestamp", "recvWindow"}:
+        return opaque(VENUE)
+    items = venue_json.objects(strict_json.loads(text.encode("utf-8"), f"{FIELD}.batchOrders"), "batchOrders")
+    found: list[Effect] = []
+    for number, item in enumerate(items):
+        if MEANINGS.of(item) != (Operation.ORDER,) or "batchOrders" in item:
+            return opaque(VENUE)
+        found += _orders(Fields(item, f"{FIELD}.batchOrders.{number}"))
+    return tuple(found)
+
+
+def _orders(fields: Fields) -> tuple[Effect, ...]:
+    """Return one effect for each side that the request has, and a CANCEL where it replaces another order."""
+    sides = [name for name in SIDES if name in fields] or ["side"]
+    found = [_order(name, fields) for name in sides]
+    if not REPLACES.isdisjoint(fields.names()):
+        found.append(Effect(operation=Operation.CANCEL, venue=VENUE, symbol=fields.text("symbol")))
+    return tuple(found)
+
+
+def _order(side: str, fields: Fields) -> Effect:
+    quantity = fields.decimal(_QUANTITIES[side])
+    return Effect(
+        operation=Operation.REDUCE if any(map(fields.flag, _CLOSING)) else Operation.ORDER,
+        venue=VENUE,
+        symbol=fields.text("symbol"),
+        side=fields.word(side, _SIDE),
+        quantity=fields.decimal("newQty") if quantity is None else quantity,
+        price=_price(fields),
+        quote_quantity=fields.decimal("quoteOrderQty"),
+        time_in_force=_time_in_force(fields),
+    )
+
+
+def _price(fields: Fields) -> int | None:
+    """Return the limit price; None where the order may be executed at any price, or the price is a leg's."""
+    limited = fields.word("type", _TYPES)
+    price = fields.decimal("price")
+    if limited is False and price is not None:
+        raise fields.refuse("price", f"stands beside type {fields.text('type')}, which has no limit price")
+    if any(name in fields for name in _MARKET_PRICES) or not LISTS.isdisjoint(fields.names()):
+        return None
+    if limited is None and "stopPrice" in fields:  # order/oco: a limit order and a stop, which has another price
+        return None
+    return price
+
+
+def _time_in_force(fields: Fields) -> str | None:
+    stated = fields.word("timeInForce", _TIMES)
+    return "POST_ONLY" if fields.text("type") == "LIMIT_MAKER" else stated
+
+
+def _withdrawal(fields: Fields) -> Effect:
+    """Return what leaves; ``symbol`` repeats the asset, or is the pair of an isolated margin account."""
+    asset = fields.text("coin") or fields.text("asset")
+    amount = fields.decimal("amount")
+    return Effect(
+        operation=Operation.WITHDRAW,
+        venue=VENUE,
+        symbol=fields.text("symbol") or asset,
+        asset=asset,
+        amount=amount,
+        decimals=None if amount is None else 18,
+        destination=_destination(fields),
+    )
+
+
+def _destination(fields: Fields) -> str | None:
+    """Return where the assets go, None when the parameters do not say.
+
+    An address with a tag (memo) is ``{address}?addressTag={tag}``: at an exchange the tag decides whose account it
+    is, so permission for the address alone must not cover it.
+    """
+    tag = fields.text("addressTag")
+    named = [name for name in DESTINATIONS if name in fields]
+    if not named:
+        return None
+    if len(named) > 1:
+        raise Malformed(f"{FIELD}.{named[1]}", f"stands beside {named[0]}: there must be one destination")
+    address = fields.text(named[0]) or ""
+    if not _ADDRESS.issuperset(address):
+        raise Malformed(f"{FIELD}.{named[0]}", "may only have A-Z a-z 0-9 . _ @ : + -")
+    return address if tag is None else f"{address}?addressTag={tag}"

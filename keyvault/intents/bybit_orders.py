@@ -1,0 +1,151 @@
+"""Facts of Bybit's requests.
+
+``quantity`` is as the venue counts: base coin for spot, linear and options, quote coin (USD) for inverse contracts.
+A market order that buys at spot says how much quote coin to spend, unless ``marketUnit`` is ``baseCoin``.
+
+``reduceOnly`` is believed where the venue obeys it: linear, inverse and option. The order endpoint of the spread market
+takes the same parameters, without ``category``: a category beside a spread's symbol could be an order of either kind,
+and is refused.
+"""
+
+import re
+from collections.abc import Mapping
+
+from keyvault.core.intent import Effect, Operation
+from keyvault.intents import venue_json
+from keyvault.intents.bybit_parameters import MEANINGS
+from keyvault.intents.strict_json import Value
+from keyvault.intents.venue_fields import Fields
+from keyvault.intents.venue_request import FIELD, bounded, opaque
+
+VENUE = "bybit"
+
+_SIDE: Mapping[str, str] = {"Buy": "BUY", "Sell": "SELL"}
+_TYPES: Mapping[str, bool] = {"Limit": True, "Market": False}
+"""Whether a type has a limit price."""
+_TIMES: Mapping[str, str] = {"GTC": "GTC", "IOC": "IOC", "FOK": "FOK", "PostOnly": "POST_ONLY", "RPI": "RPI"}
+_UNITS: Mapping[str, bool] = {"baseCoin": False, "quoteCoin": True}
+"""Whether a unit is the quote coin."""
+_CATEGORIES: Mapping[str, bool] = {"spot": False, "linear": True, "inverse": True, "option": True}
+"""Whether a category has positions, so that an order can be one that only reduces."""
+_LINK = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
+_BATCH = frozenset({"category", "request"})
+_SPREAD = frozenset("_/")
+"""Characters that only symbols of the spread market have."""
+
+
+def effects(parameters: Mapping[str, Value]) -> tuple[tuple[Effect, ...], str | None]:
+    """Return what a request can do, at worst; and the slot of one order that has a client's id, after the account."""
+    operations = MEANINGS.of(parameters)
+    if operations == (Operation.OPAQUE,):
+        return opaque(VENUE), None
+    fields = Fields(parameters)
+    if "request" in parameters:
+        return bounded(_batch(fields)), None
+    found = tuple(_effect(operation, fields, fields.text("category")) for operation in operations)
+    return found, _slot(found[0], fields)
+
+
+def _slot(effect: Effect, fields: Fields) -> str | None:
+    """Return ``{category}:{symbol}:{orderLinkId}`` of one new order: no second order can have the three."""
+    link = fields.text("orderLinkId")
+    category = fields.text("category")
+    amends = "orderId" in fields  # then the venue may change that order, whatever the client's id says
+    if amends or effect.side is None or effect.symbol is None or category is None or not _LINK.fullmatch(link or ""):
+        return None
+    return f"{category}:{effect.symbol}:{link}"
+
+
+def _batch(fields: Fields) -> tuple[Effect, ...]:
+    """Return the effects of all items of a batch; OPAQUE if one of them, or the request around them, is not known."""
+    if not _BATCH.issuperset(fields.names()):
+        return opaque(VENUE)
+    category = fields.text("category")
+    found = []
+    for number, item in enumerate(venue_json.objects(fields.get("request"), "request")):
+        operations = MEANINGS.of(item)
+        if operations not in ((Operation.ORDER,), (Operation.CANCEL,)) or not _BATCH.isdisjoint(item):
+            return opaque(VENUE)
+        found.append(_effect(operations[0], Fields(item, f"{FIELD}.request.{number}"), category))
+    return tuple(found)
+
+
+def _effect(operation: Operation, fields: Fields, category: str | None) -> Effect:
+    match operation:
+        case Operation.ORDER:
+            return _order(fields, category)
+        case Operation.WITHDRAW:
+            return _withdrawal(fields)
+        case _:
+            return Effect(operation=operation, venue=VENUE, symbol=fields.text("symbol"))
+
+
+def _order(fields: Fields, category: str | None) -> Effect:
+    side = fields.word("side", _SIDE)
+    symbol = fields.text("symbol")
+    if category is not None and not _SPREAD.isdisjoint(symbol or ""):
+        raise fields.refuse("category", "stands beside the symbol of a spread: leave it out")
+    quantity = fields.decimal("qty") or None  # 0 stands for the whole position
+    quoted = _is_quoted(fields, category, side)
+    reduces = fields.flag("reduceOnly") and _CATEGORIES.get(category or "", False)
+    return Effect(
+        operation=Operation.REDUCE if reduces else Operation.ORDER,
+        venue=VENUE,
+        symbol=symbol,
+        side=side,
+        quantity=None if quoted else quantity,
+        quote_quantity=quantity if quoted else None,
+        price=_price(fields),
+        time_in_force=fields.word("timeInForce", _TIMES),
+    )
+
+
+def _is_quoted(fields: Fields, category: str | None, side: str | None) -> bool:
+    """Return whether the quantity is one of the quote coin."""
+    unit = fields.word("marketUnit", _UNITS)
+    market = fields.word("orderType", _TYPES) is False
+    if unit is not None and not (market and category == "spot"):
+        raise fields.refuse("marketUnit", "is for market orders at spot only")
+    if unit is not None:
+        return unit
+    return market and category == "spot" and side == "BUY"
+
+
+def _price(fields: Fields) -> int | None:
+    """Return the limit price; None where the order may be executed at any price, or at one that is not a price."""
+    limited = fields.word("orderType", _TYPES)
+    price = fields.decimal("price")
+    if limited is False and price is not None:
+        raise fields.refuse("price", "stands beside orderType Market, which has no limit price")
+    return None if "orderIv" in fields or "bboSideType" in fields else price
+
+
+def _withdrawal(fields: Fields) -> Effect:
+    """Return what leaves the account, or moves to another one of it."""
+    coin = fields.text("coin")
+    amount = fields.decimal("amount")
+    return Effect(
+        operation=Operation.WITHDRAW,
+        venue=VENUE,
+        symbol=coin,
+        asset=coin,
+        amount=amount,
+        decimals=None if amount is None else 18,
+        destination=_destination(fields),
+        source=fields.label("fromMemberId"),
+    )
+
+
+def _destination(fields: Fields) -> str | None:
+    """Return ``{address}``, ``{address}?tag={tag}``, ``account:{type}`` or ``member:{id}:{type}``."""
+    address, tag = fields.text("address"), fields.text("tag")
+    kind, member = fields.text("toAccountType"), fields.label("toMemberId")
+    if address is not None and (kind is not None or member is not None):
+        raise fields.refuse("address", "stands beside another destination")
+    if address is not None and "?" in address:
+        raise fields.refuse("address", "has a ?, which parts an address from its tag")
+    if address is not None:
+        return address if tag is None else f"{address}?tag={tag}"
+    if kind is None:
+        return None
+    return f"account:{kind}" if member is None else f"member:{member}:{kind}"

@@ -1,0 +1,87 @@
+"""Facts read from named values: of a form, whose values are texts, or of a JSON object.
+
+A value of another type than the fact has, an empty text and null are refused, not guessed at.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from keyvault.core import limits
+from keyvault.core.errors import Malformed
+from keyvault.intents.strict_json import Value
+from keyvault.intents.venue_decimal import decimal, whole
+from keyvault.intents.venue_request import FIELD
+
+Word = TypeVar("Word")
+_FLAGS: Mapping[str, bool] = {"true": True, "false": False}
+
+
+class Fields:
+    """The values of one request, or of one item of a batch; ``place`` says in errors where they stand."""
+
+    __slots__ = ("_place", "_values")
+
+    def __init__(self, values: Mapping[str, Value], place: str = FIELD) -> None:
+        self._values = values
+        self._place = place
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def names(self) -> Iterable[str]:
+        """Return the names of all values."""
+        return self._values.keys()
+
+    def get(self, name: str) -> Value:
+        """Return the value as it stands; None if there is none."""
+        return self._values.get(name)
+
+    def refuse(self, name: str, problem: str) -> Malformed:
+        """Return the error for one value."""
+        return Malformed(f"{self._place}.{name}", problem)
+
+    def text(self, name: str) -> str | None:
+        """Return a text that can stand among the facts."""
+        if name not in self._values:
+            return None
+        value = self._values[name]
+        if not isinstance(value, str):
+            raise self.refuse(name, "must be a string")
+        if not value:
+            raise self.refuse(name, "is empty: leave it out")
+        if len(value) > limits.EXCHANGE_FACT_CHARS_MAX:
+            raise self.refuse(name, f"is longer than {limits.EXCHANGE_FACT_CHARS_MAX} characters")
+        if not value.isprintable() or " " in value:
+            raise self.refuse(name, "has a space or a character that cannot be printed")
+        return value
+
+    def label(self, name: str) -> str | None:
+        """Return a text, or a whole number as text: ids are either."""
+        value = self._values.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        return self.text(name)
+
+    def decimal(self, name: str) -> int | None:
+        """Return a number in 10**-18."""
+        value = self._values.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return whole(value, f"{self._place}.{name}")
+        text = self.text(name)
+        return None if text is None else decimal(text, f"{self._place}.{name}")
+
+    def word(self, name: str, words: Mapping[str, Word]) -> Word | None:
+        """Return the meaning of one of ``words``, as the venue spells them."""
+        text = self.text(name)
+        if text is None:
+            return None
+        if text not in words:
+            raise self.refuse(name, f"must be one of {', '.join(words)}")
+        return words[text]
+
+    def flag(self, name: str) -> bool:
+        """Return whether a boolean stands there and is true; its texts are ``true`` and ``false``."""
+        value = self._values.get(name)
+        if isinstance(value, bool):
+            return value
+        return bool(self.word(name, _FLAGS))

@@ -1,0 +1,137 @@
+"""Binance's orders: what each request states, for REST and WebSocket alike."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from keyvault.core.errors import Malformed
+from keyvault.core.intent import Completeness, Effect, Operation
+from tests.intents.building import request
+from tests.intents.venues import UNIT, parse
+
+BIG = 123456789012345678901234567890
+ONE_AT_ONE = {"quantity": UNIT, "price": UNIT}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "facts", "completeness"),
+    [
+        ("type=MARKET&quantity=0.5", {"quantity": UNIT // 2}, "FULL"),
+        ("type=MARKET&quoteOrderQty=10", {"quote_quantity": 10 * UNIT}, "FULL"),
+        (
+            "type=LIMIT_MAKER&quantity=1&price=2",
+            {"quantity": UNIT, "price": 2 * UNIT, "time_in_force": "POST_ONLY"},
+            "FULL",
+        ),
+        ("type=STOP_LOSS&quantity=1&stopPrice=2", {"quantity": UNIT}, "FULL"),
+        ("type=STOP_LOSS_LIMIT&quantity=1&stopPrice=2&price=3", {"quantity": UNIT, "price": 3 * UNIT}, "FULL"),
+        ("type=LIMIT&quantity=1&price=3&pegPriceType=MARKET_PEG", {"quantity": UNIT}, "FULL"),
+        ("type=LIMIT&price=3", {"price": 3 * UNIT}, "PARTIAL"),
+        ("quantity=1&price=3&stopPrice=2", {"quantity": UNIT}, "PARTIAL"),
+        (
+            "type=LIMIT&quantity=1&price=3&timeInForce=GTX",
+            {"quantity": UNIT, "price": 3 * UNIT, "time_in_force": "POST_ONLY"},
+            "FULL",
+        ),
+        ("type=LIMIT&quantity=1&price=3&sideEffectType=MARGIN_BUY", {"quantity": UNIT, "price": 3 * UNIT}, "PARTIAL"),
+        ("type=LIMIT&quantity=1&price=3&reduceOnly=false", {"quantity": UNIT, "price": 3 * UNIT}, "PARTIAL"),
+        ("type=LIMIT&quantity=1&priceMatch=OPPONENT", {"quantity": UNIT}, "PARTIAL"),
+        ("quantity=1&aboveType=LIMIT_MAKER&abovePrice=9&belowType=STOP_LOSS", {"quantity": UNIT}, "PARTIAL"),
+        (f"type=LIMIT&quantity={BIG}&price=0.000000000000000001", {"quantity": BIG * UNIT, "price": 1}, "FULL"),
+    ],
+)
+def test_facts_of_orders(parameters: str, facts: dict[str, Any], completeness: str) -> None:
+    """Each type of order states what it binds; a price is stated only where it is a limit of all that is ordered."""
+    intent = parse(request(f"symbol=BTCUSDT&side=SELL&{parameters}"))
+    expected = Effect(operation=Operation.ORDER, venue="binance", symbol="BTCUSDT", side="SELL", **facts)
+    assert intent.effects == (expected,)
+    assert intent.completeness.value == completeness
+
+
+@pytest.mark.parametrize("closing", ["reduceOnly=true&quantity=1", "closePosition=true&stopPrice=3"])
+def test_closing_orders_reduce(closing: str) -> None:
+    """A futures order that can only make a position smaller is REDUCE; futures are never stated in full."""
+    intent = parse(request(f"symbol=BTCUSDT&side=SELL&type=STOP_MARKET&{closing}"))
+    assert [(e.operation, e.side) for e in intent.effects] == [(Operation.REDUCE, "SELL")]
+    assert intent.completeness is Completeness.PARTIAL
+
+
+def test_coin_margined_quantity_is_not_full() -> None:
+    """A quantity of COIN-M is a number of contracts: such a symbol is never FULL."""
+    intent = parse(request("symbol=BTCUSD_PERP&side=BUY&type=LIMIT&quantity=1&price=3"))
+    assert intent.completeness is Completeness.PARTIAL
+
+
+def test_replacement_cancels_and_orders() -> None:
+    """CancelReplace is an order and a cancel: none hides behind the other."""
+    intent = parse(request("symbol=A&side=BUY&type=MARKET&quantity=1&cancelReplaceMode=ALLOW_FAILURE&cancelOrderId=3"))
+    assert [(e.operation, e.quantity) for e in intent.effects] == [(Operation.ORDER, UNIT), (Operation.CANCEL, None)]
+
+
+def test_settings_are_effects_beside_the_rest() -> None:
+    """Symbol and leverage fit the setting of leverage and, without it, the cancel of all orders: both are stated."""
+    intent = parse(request("symbol=BTCUSDT&leverage=125"))
+    assert [e.operation for e in intent.effects] == [Operation.CANCEL, Operation.SETUP]
+    assert [e.operation for e in parse(request("dualSidePosition=true")).effects] == [Operation.SETUP]
+
+
+def _batch(*orders: object) -> str:
+    return "batchOrders=" + quote(json.dumps(orders), safe="")
+
+
+def test_batch_states_all_orders() -> None:
+    """Each order of a futures batch is an effect of its own, with its own facts."""
+    one = {"symbol": "A", "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "2", "timeInForce": "GTC"}
+    two = {"symbol": "B", "side": "SELL", "type": "MARKET", "quantity": "1.5", "reduceOnly": "true"}
+    intent = parse(request(_batch(one, two)))
+    assert [(e.operation, e.symbol, e.side, e.quantity, e.price) for e in intent.effects] == [
+        (Operation.ORDER, "A", "BUY", UNIT, 2 * UNIT),
+        (Operation.REDUCE, "B", "SELL", UNIT * 3 // 2, None),
+    ]
+    assert intent.completeness is Completeness.PARTIAL
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        _batch({"symbol": "A", "side": "BUY", "hidden": "1"}),
+        _batch({"symbol": "A", "side": "BUY"}, {"symbol": "A", "orderId": 1}),
+        _batch({"symbol": "A", "side": "BUY"}) + "&symbol=B",
+        _batch({"symbol": "A", "side": "BUY", "batchOrders": "[]"}),
+    ],
+)
+def test_batch_that_is_not_known_is_opaque(query: str) -> None:
+    """An unknown name in one order, an item that is no order, or anything beside the batch makes all of it OPAQUE."""
+    assert [e.operation for e in parse(request(query)).effects] == [Operation.OPAQUE]
+
+
+def test_pump_of_a_thin_pair_is_seen() -> None:
+    """A34: a trade-only key that buys a thin pair far above its price states pair, size and price."""
+    intent = parse(request("symbol=DMGBUSD&side=BUY&type=LIMIT&timeInForce=IOC&quantity=5000000&price=0.9"))
+    assert intent.effects == (
+        Effect(
+            operation=Operation.ORDER,
+            venue="binance",
+            symbol="DMGBUSD",
+            side="BUY",
+            quantity=5_000_000 * UNIT,
+            price=UNIT * 9 // 10,
+            time_in_force="IOC",
+        ),
+    )
+
+
+def test_batch_is_bounded() -> None:
+    """More than 64 orders in one batch are refused before any of them is read."""
+    with pytest.raises(Malformed, match="more than 64"):
+        parse(request(_batch(*[{"side": "BUY"}] * 65)))
+
+
+def test_effects_are_bounded() -> None:
+    """Orders that each cancel another one are two effects: 64 of them are too many."""
+    one = {"symbol": "A", "side": "BUY", "cancelOrderId": 1}
+    assert len(parse(request(_batch(*[one] * 32))).effects) == 64
+    with pytest.raises(Malformed, match="more than 64 effects"):
+        parse(request(_batch(*[one] * 33)))
