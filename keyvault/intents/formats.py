@@ -26,7 +26,25 @@ from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Intent, Output, Payload, PayloadKind, Signer
 from keyvault.core.keys import KeyAlgorithm, Signature
-from keyvault.intents import binance, evm, raw_digest, typed_data
+from keyvault.intents import (
+    binance,
+    binance_ws,
+    bybit,
+    coinbase,
+    cosmos,
+    deribit,
+    evm,
+    evm_authorization,
+    evm_message,
+    fix,
+    hyperliquid,
+    kraken,
+    okx,
+    polymarket,
+    raw_digest,
+    solana,
+    typed_data,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +58,25 @@ class _Format:
 
 _FORMATS: Final[dict[PayloadKind, _Format]] = {
     PayloadKind.EVM_TRANSACTION: _Format(1, evm.parse, evm.assemble),
+    PayloadKind.EVM_AUTHORIZATION: _Format(1, evm_authorization.parse, evm_authorization.assemble),
+    PayloadKind.EVM_MESSAGE: _Format(1, evm_message.parse, evm_message.assemble),
     PayloadKind.TYPED_DATA: _Format(1, typed_data.parse, typed_data.assemble),
+    PayloadKind.HYPERLIQUID_ACTION: _Format(4, hyperliquid.parse, hyperliquid.assemble),
+    PayloadKind.SOLANA_MESSAGE: _Format(1, solana.parse, solana.assemble),
+    PayloadKind.COSMOS_SIGN_DOC: _Format(1, cosmos.parse, cosmos.assemble),
     PayloadKind.BINANCE_REST: _Format(2, binance.parse, binance.assemble),
+    PayloadKind.BINANCE_WS: _Format(3, binance_ws.parse, binance_ws.assemble),
+    PayloadKind.BINANCE_WS_LOGON: _Format(1, binance_ws.parse_logon, binance_ws.assemble_logon),
+    PayloadKind.BINANCE_FIX_LOGON: _Format(4, fix.parse_binance, fix.assemble_binance),
+    PayloadKind.BYBIT_REST: _Format(5, bybit.parse, bybit.assemble),
+    PayloadKind.OKX_REST: _Format(5, okx.parse, okx.assemble),
+    PayloadKind.OKX_WS_LOGON: _Format(1, okx.parse_logon, okx.assemble_logon),
+    PayloadKind.COINBASE_JWT: _Format(5, coinbase.parse, coinbase.assemble),
+    PayloadKind.KRAKEN_REST: _Format(3, kraken.parse, kraken.assemble),
+    PayloadKind.KRAKEN_FIX_LOGON: _Format(4, fix.parse_kraken, fix.assemble_kraken),
+    PayloadKind.DERIBIT_REST: _Format(4, deribit.parse, deribit.assemble),
+    PayloadKind.DERIBIT_AUTH: _Format(2, deribit.parse_auth, deribit.assemble_auth),
+    PayloadKind.POLYMARKET_REST: _Format(5, polymarket.parse, polymarket.assemble),
     PayloadKind.RAW_DIGEST: _Format(1, raw_digest.parse, raw_digest.assemble),
 }
 
