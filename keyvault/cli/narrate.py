@@ -267,7 +267,7 @@ def _meaning(event: SignatureIssued | SignatureEscalated) -> str:
 
 def _asked(request: SignatureRequest) -> str:
     try:
-        return _one_line(intents.describe(intents.parse(request.payload, intents.ANYBODY)))
+        return _one_line(intents.described(request.payload))
     except Malformed:  # it was refused; for some kinds only the signer's key tells more
         return f"a {request.payload.kind}"
 

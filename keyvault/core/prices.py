@@ -69,10 +69,10 @@ class PriceBook:
 
     def _of_withdrawal(self, effect: Effect) -> int | None:
         name = effect.asset or effect.symbol
-        if name is None or effect.venue is None or effect.quantity is None:
+        if name is None or effect.venue is None or effect.amount is None or effect.decimals is None:
             return None
         asset = self.by_place.get((effect.venue, name))
-        return None if asset is None else _up(effect.quantity * asset.usd, ATTO)
+        return None if asset is None else _up(effect.amount * asset.usd, 10**effect.decimals)
 
     def _of_amount(self, effect: Effect) -> int | None:
         if effect.amount is None:

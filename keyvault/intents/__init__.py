@@ -7,7 +7,17 @@ an exchange) is not believed: the worst meaning is the meaning.
 
 from keyvault.intents.address import ethereum_address, parse_address
 from keyvault.intents.describe import describe
-from keyvault.intents.formats import ANYBODY, assemble, checked, parse
+from keyvault.intents.formats import ANYBODY, assemble, checked, described, parse
 from keyvault.intents.keccak import keccak256
 
-__all__ = ["ANYBODY", "assemble", "checked", "describe", "ethereum_address", "keccak256", "parse", "parse_address"]
+__all__ = [
+    "ANYBODY",
+    "assemble",
+    "checked",
+    "describe",
+    "described",
+    "ethereum_address",
+    "keccak256",
+    "parse",
+    "parse_address",
+]

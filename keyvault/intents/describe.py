@@ -66,7 +66,7 @@ def _admin(effect: Effect) -> str:
 
 def _setup(effect: Effect) -> str:
     target = f" for {_destination(effect)}" if effect.destination else ""
-    return f"Prepares something{target}{_chain(effect)}; moves no assets beyond fees and rent"
+    return f"Prepares something{target}{_place(effect)}; moves no assets beyond fees and rent"
 
 
 def _message(effect: Effect) -> str:
@@ -98,8 +98,9 @@ def _cancel(effect: Effect) -> str:
 def _withdraw(effect: Effect) -> str:
     to = effect.destination or "a destination that the request does not name"
     moved = effect.asset or effect.symbol or "unnamed"
-    amount = f"{_atto(effect.quantity)} " if effect.quantity is not None else ""
-    return f"Moves assets out{_place(effect)} or between accounts: {amount}{moved}, to {to}"
+    known = effect.amount is not None and effect.decimals is not None
+    amount = f"{plain_decimal(effect.amount or 0, effect.decimals or 0)} " if known else ""
+    return f"Moves assets out of {effect.venue or 'a venue'} or between accounts: {amount}{moved}, to {to}"
 
 
 def _session(effect: Effect) -> str:
@@ -113,7 +114,8 @@ def _request(effect: Effect) -> str:
 
 def _opaque(effect: Effect) -> str:
     where = effect.venue or effect.contract or effect.destination
-    return f"Does something at {where or 'an unknown place'}{_chain(effect)} that keyvault cannot read"
+    named = f" ({effect.selector})" if effect.selector else ""
+    return f"Does something{named} at {where or 'an unknown place'}{_chain(effect)} that keyvault cannot read"
 
 
 _WORDS: Mapping[Operation, Callable[[Effect], str]] = MappingProxyType(

@@ -19,7 +19,7 @@ other log-ons        account; FIX: SenderCompID, TargetCompID, MsgSeqNum, accoun
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from keyvault.core import limits
@@ -45,6 +45,8 @@ from keyvault.intents import (
     solana,
     typed_data,
 )
+from keyvault.intents.account import account_of
+from keyvault.intents.describe import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,23 @@ _FORMATS: Final[dict[PayloadKind, _Format]] = {
 }
 
 
+PARTS: Final = {kind: each.parts for kind, each in _FORMATS.items()}
+"""How many parts a payload of each kind has."""
+
 _OF_ANY_KEY = frozenset(
     {PayloadKind.EVM_TRANSACTION, PayloadKind.TYPED_DATA, PayloadKind.BINANCE_REST, PayloadKind.RAW_DIGEST}
 )
 """Kinds whose payloads are well formed or not, whoever signs."""
-ANYBODY = Signer(algorithm=KeyAlgorithm.SECP256K1, public_key=b"")
-"""For reading what does not depend on the signer."""
+ANYBODY = Signer(
+    algorithm=KeyAlgorithm.SECP256K1,
+    public_key=bytes.fromhex(
+        "04"
+        "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+        "483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8"
+    ),
+)
+"""For reading what does not depend on the signer: the generator of secp256k1 (SEC 2), which is nobody's key."""
+_NOBODY = account_of(ANYBODY)
 
 
 def checked(payload: Payload) -> Payload:
@@ -94,6 +107,13 @@ def checked(payload: Payload) -> Payload:
     if payload.kind in _OF_ANY_KEY:
         parse(payload, ANYBODY)
     return payload
+
+
+def described(payload: Payload) -> str:
+    """Return in plain words what a payload means whoever signs it, or raise Malformed where that decides."""
+    intent = parse(payload, ANYBODY)
+    effects = (replace(each, source=None) if each.source == _NOBODY else each for each in intent.effects)
+    return describe(replace(intent, effects=tuple(effects)))
 
 
 def parse(payload: Payload, signer: Signer) -> Intent:

@@ -11,7 +11,7 @@ from eth_account.messages import encode_typed_data
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Payload, PayloadKind
 from keyvault.core.keys import Signature
-from keyvault.intents import keccak256, parse, rlp
+from keyvault.intents import ANYBODY, keccak256, parse, rlp
 
 SECRET = bytes.fromhex("46" * 32)
 """Private key of the example in EIP-155."""
@@ -126,7 +126,7 @@ def text(data: str | bytes) -> Payload:
 def refusal(payload: Payload) -> tuple[str, str]:
     """Return field (below typed_data) and problem of the refusal that must come."""
     with pytest.raises(Malformed) as caught:
-        parse(payload)
+        parse(payload, ANYBODY)
     assert caught.value.field.split(".")[0] == "typed_data"
     return caught.value.field.removeprefix("typed_data").removeprefix("."), caught.value.problem
 

@@ -11,7 +11,8 @@ from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Completeness, Effect, Operation, Output, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, Signature
-from keyvault.intents import assemble, describe, ethereum_address, keccak256, parse, parse_address, rlp
+from keyvault.intents import ANYBODY, assemble, described, ethereum_address, keccak256, parse, parse_address, rlp
+from keyvault.intents.formats import PARTS
 from tests.intents.building import ADDRESS, SECRET, TIME, dynamic_fee, mail, request, transaction, typed_data
 
 
@@ -19,25 +20,25 @@ from tests.intents.building import ADDRESS, SECRET, TIME, dynamic_fee, mail, req
 def test_payloads_are_bounded(kind: PayloadKind) -> None:
     """A payload above the limit is refused before it is read, whatever its format."""
     part = b"\x02" * (limits.PAYLOAD_BYTES_MAX + 1)
-    parts = (part, b"") if kind is PayloadKind.BINANCE_REST else (part,)
+    parts = (part, *(b"",) * (PARTS[kind] - 1))
     with pytest.raises(Malformed, match="has more than 24576 bytes"):
-        parse(Payload(kind=kind, parts=parts))
+        parse(Payload(kind=kind, parts=parts), ANYBODY)
 
 
 @pytest.mark.parametrize("kind", list(PayloadKind))
-@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("count", [0, 6])
 def test_payloads_have_their_parts(kind: PayloadKind, count: int) -> None:
     """A payload with another number of parts than its format has is refused."""
     with pytest.raises(Malformed, match=r"part\(s\), not"):
-        parse(Payload(kind=kind, parts=(b"x",) * count))
+        parse(Payload(kind=kind, parts=(b"x",) * count), ANYBODY)
 
 
 @given(st.sampled_from(list(PayloadKind)), st.binary(max_size=200), st.binary(max_size=20))
 def test_nothing_but_malformed_escapes(kind: PayloadKind, first: bytes, second: bytes) -> None:
     """For arbitrary bytes, every decoder returns an intent or raises Malformed with a place and a problem."""
-    parts = (first, second) if kind is PayloadKind.BINANCE_REST else (first,)
+    parts = (first, second, b"GET", b"{}", b"1")[: PARTS[kind]]
     try:
-        parse(Payload(kind=kind, parts=parts))
+        parse(Payload(kind=kind, parts=parts), ANYBODY)
     except Malformed as error:
         said = (error.field, error.problem)
     else:
@@ -48,19 +49,19 @@ def test_nothing_but_malformed_escapes(kind: PayloadKind, first: bytes, second: 
 def test_raw_digest_is_opaque() -> None:
     """32 bytes are signed as they are, state nothing, and have no further output."""
     payload = Payload(kind=PayloadKind.RAW_DIGEST, parts=(bytes(range(32)),))
-    intent = parse(payload)
+    intent = parse(payload, ANYBODY)
     assert intent.signing_input == bytes(range(32))
     assert intent.effects == (Effect(operation=Operation.OPAQUE),)
     assert intent.completeness is Completeness.OPAQUE
     assert intent.algorithms == {KeyAlgorithm.SECP256K1, KeyAlgorithm.P256}
-    assert assemble(payload, Signature(value=bytes(64))) == Output()
+    assert assemble(payload, ANYBODY, Signature(value=bytes(64))) == Output()
 
 
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
 def test_other_lengths_are_no_digest(length: int) -> None:
     """A digest has exactly 32 bytes."""
     with pytest.raises(Malformed, match="must have exactly 32"):
-        parse(Payload(kind=PayloadKind.RAW_DIGEST, parts=(bytes(length),)))
+        parse(Payload(kind=PayloadKind.RAW_DIGEST, parts=(bytes(length),)), ANYBODY)
 
 
 @given(st.binary(max_size=300))
@@ -114,14 +115,14 @@ def test_address_of_a_public_key() -> None:
             f"Sends 1.5 native coin to {ADDRESS} on chain 1, for a fee of at most 0.00063 native coin.",
         ),
         (
-            transaction(dynamic_fee(data=b"\xa9\x05\x9c\xbb", value=b"")),
-            f"Calls 0xa9059cbb of the contract {ADDRESS} on chain 1, for a fee of at most 0.00063 native coin.",
+            transaction(dynamic_fee(data=b"\xa9\x05\x9c\xbc", value=b"")),
+            f"Calls 0xa9059cbc of the contract {ADDRESS} on chain 1, for a fee of at most 0.00063 native coin.",
         ),
         (
             transaction(dynamic_fee(data=b"\x60", value=b"\x01", to=b"")),
             (
-                "Creates a contract on chain 1 with 0.000000000000000001 native coin, "
-                "for a fee of at most 0.00063 native coin."
+                "Creates a contract on chain 1, for a fee of at most 0.00063 native coin.\n"
+                "Sends 0.000000000000000001 native coin to 0x66a15edcC3b50a663e72F1457FFd49b9AE284dDc on chain 1."
             ),
         ),
         (
@@ -130,15 +131,18 @@ def test_address_of_a_public_key() -> None:
         ),
         (
             request(f"symbol=LTCBTC&side=SELL&type=MARKET&quantity=1&{TIME}"),
-            "Places or changes an order at binance: SELL, symbol LTCBTC.",
+            "Places or changes an order at binance: SELL 1, symbol LTCBTC.",
         ),
         (request(f"symbol=LTCBTC&{TIME}"), "Cancels or reads orders at binance, symbol LTCBTC."),
         (
             request(f"coin=XRP&address=rEb8&addressTag=7&amount=1&{TIME}"),
-            "Moves assets out of binance or between accounts: XRP, to rEb8?addressTag=7.",
+            "Moves assets out of binance or between accounts: 1 XRP, to rEb8?addressTag=7.",
         ),
         (request(TIME), "Reads or sets something at binance; moves no assets and no orders."),
-        (request(f"leverage=125&{TIME}"), "Does something at binance that keyvault cannot read."),
+        (
+            request(f"leverage=125&{TIME}"),
+            "Prepares something at binance; moves no assets beyond fees and rent.",
+        ),
         (
             Payload(kind=PayloadKind.RAW_DIGEST, parts=(bytes(32),)),
             "Does something at an unknown place that keyvault cannot read.",
@@ -147,4 +151,4 @@ def test_address_of_a_public_key() -> None:
 )
 def test_effects_in_plain_words(payload: Payload, words: str) -> None:
     """Each effect is one sentence with every fact that policy judged."""
-    assert describe(parse(payload)) == words
+    assert described(payload) == words
