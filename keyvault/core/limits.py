@@ -319,3 +319,16 @@ DESCRIPTORS_MIN = 1_024
 """Below this hard limit the server warns: a connection is one descriptor, a worker three, each started with more."""
 CALLS_MAX = 2_048
 """RPCs at once; more get RESOURCE_EXHAUSTED from gRPC itself."""
+
+# Bitcoin ----------------------------------------------------------------------------------------------------
+
+EFFECTS_MAX = 64
+"""Effects of one payload: policy judges each by every rule, and each is written into the ledger."""
+BITCOIN_INPUTS_MAX = 256
+"""Inputs of one transaction. Each brings the transaction that it spends, so PAYLOAD_BYTES_MAX ends near 200."""
+BITCOIN_OUTPUTS_MAX = 256
+"""Outputs of one transaction; EFFECTS_MAX bounds those that are not change."""
+PSBT_ENTRIES_MAX = 256
+"""Key-value pairs in one map of a PSBT: a 16-of-16 multisig input, the largest that is signed, has some 40."""
+PSBT_SIGNED_BYTES_MAX = 65_536
+"""A PSBT after signing, in the SDK: PAYLOAD_BYTES_MAX, and some 110 bytes for each of BITCOIN_INPUTS_MAX signatures."""
