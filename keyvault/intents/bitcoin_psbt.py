@@ -144,10 +144,9 @@ def _moves(output: TransactionOutput, network: Network, source: str | None, fee:
 
 
 def _completeness(effects: tuple[Effect, ...]) -> Completeness:
-    operations = {effect.operation for effect in effects}
-    if Operation.OPAQUE in operations:
+    if any(effect.operation is Operation.OPAQUE for effect in effects):
         return Completeness.OPAQUE
-    return Completeness.PARTIAL if Operation.MESSAGE in operations else Completeness.FULL
+    return Completeness.PARTIAL if effects[-1].operation is Operation.MESSAGE else Completeness.FULL
 
 
 def _not_before(transaction: Transaction) -> UnixMillis | None:

@@ -30,7 +30,7 @@ def segwit_digest(transaction: Transaction, index: int, script_code: bytes, amou
                 script_code,
                 amount.to_bytes(8, "little"),
                 transaction.sequences[index],
-                double_sha256(transaction.serialised_outputs()),
+                double_sha256(transaction.serialised_outputs),
                 transaction.locktime.to_bytes(4, "little"),
                 _ALL,
             )

@@ -6,7 +6,9 @@ transaction that an input spends has them, and its txid is the hash of what is l
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
@@ -22,12 +24,11 @@ _WIDTHS = {0xFD: 2, 0xFE: 4, 0xFF: 8}
 _MINIMA = {0xFD: 0xFD, 0xFE: 0x1_0000, 0xFF: 0x1_0000_0000}
 _VERSIONS = (1, 2, 3)
 """What Bitcoin Core relays; 3 is BIP-431. What others will mean is not known."""
-_NO_SCRIPT = b"\0"
+_SHORT = tuple([bytes((length,)) for length in range(_ONE_BYTE_MAX + 1)])
 _SEQUENCE_BYTES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionOutput:
+class TransactionOutput(NamedTuple):
     """``amount`` in satoshi goes to whoever satisfies ``script``."""
 
     amount: int
@@ -43,10 +44,8 @@ class Transaction:
     sequences: tuple[bytes, ...]
     outputs: tuple[TransactionOutput, ...]
     locktime: int
-
-    def serialised_outputs(self) -> bytes:
-        """Return the outputs without their count, as sighashes and transactions have them."""
-        return b"".join([o.amount.to_bytes(8, "little") + prefixed(o.script) for o in self.outputs])
+    serialised_outputs: bytes
+    """The outputs without their count, as sighashes and transactions have them."""
 
 
 class Cursor:
@@ -89,6 +88,11 @@ class Cursor:
 
     def string(self) -> bytes:
         """Return the bytes whose length stands before them."""
+        start = self.at
+        if start < self.end and (size := self.data[start]) <= _ONE_BYTE_MAX and start + size < self.end:
+            # The usual case without a further call: a short string that is all there.
+            self.at = stop = start + 1 + size
+            return self.data[start + 1 : stop]
         return self.take(self.compact())
 
     def finish(self) -> None:
@@ -107,7 +111,13 @@ def compact(value: int) -> bytes:
 
 def prefixed(content: bytes) -> bytes:
     """Return ``content`` with its length before it."""
-    return compact(len(content)) + content
+    length = len(content)
+    return (_SHORT[length] if length <= _ONE_BYTE_MAX else compact(length)) + content
+
+
+def serialise(outputs: Iterable[TransactionOutput]) -> bytes:
+    """Return outputs without their count."""
+    return b"".join([amount.to_bytes(8, "little") + prefixed(script) for amount, script in outputs])
 
 
 def double_sha256(data: bytes) -> bytes:
@@ -123,15 +133,18 @@ def read_unsigned(data: bytes, field: str) -> Transaction:
     outpoints: list[bytes] = []
     sequences: list[bytes] = []
     for index in range(count):
-        outpoints.append(cursor.take(OUTPOINT_BYTES))
-        if cursor.take(1) != _NO_SCRIPT:
+        spending = cursor.take(OUTPOINT_BYTES + 1 + _SEQUENCE_BYTES)
+        if spending[OUTPOINT_BYTES]:
             raise Malformed(field, f"input {index} has a scriptSig: an unsigned transaction has none")
-        sequences.append(cursor.take(_SEQUENCE_BYTES))
+        outpoints.append(spending[:OUTPOINT_BYTES])
+        sequences.append(spending[-_SEQUENCE_BYTES:])
     count = bounded(cursor.compact(), limits.BITCOIN_OUTPUTS_MAX, "outputs", field)
     outputs = tuple([_output(cursor) for _ in range(count)])
     locktime = cursor.integer(4)
     cursor.finish()
-    transaction = checked(Transaction(version, tuple(outpoints), tuple(sequences), outputs, locktime), field)
+    transaction = checked(
+        Transaction(version, tuple(outpoints), tuple(sequences), outputs, locktime, serialise(outputs)), field
+    )
     if encode(transaction) != data:
         raise Malformed(field, "is not the canonical encoding of what it says")
     return transaction
@@ -159,15 +172,15 @@ def checked(transaction: Transaction, field: str) -> Transaction:
 
 def encode(transaction: Transaction, script_signatures: tuple[bytes, ...] = ()) -> bytes:
     """Return the transaction in the form without witnesses; without ``script_signatures`` these are empty."""
-    signatures = script_signatures or (b"",) * len(transaction.outpoints)
-    inputs = zip(transaction.outpoints, signatures, transaction.sequences, strict=True)
+    scripts = map(prefixed, script_signatures) if script_signatures else (b"\0",) * len(transaction.outpoints)
+    inputs = zip(transaction.outpoints, scripts, transaction.sequences, strict=True)
     return b"".join(
         (
             transaction.version.to_bytes(4, "little"),
             compact(len(transaction.outpoints)),
-            *[outpoint + prefixed(script) + sequence for outpoint, script, sequence in inputs],
+            *[part for spending in inputs for part in spending],
             compact(len(transaction.outputs)),
-            transaction.serialised_outputs(),
+            transaction.serialised_outputs,
             transaction.locktime.to_bytes(4, "little"),
         )
     )
@@ -213,7 +226,7 @@ def read_output(data: bytes, field: str) -> TransactionOutput:
 
 
 def _output(cursor: Cursor) -> TransactionOutput:
-    amount = cursor.integer(8)
+    amount = int.from_bytes(cursor.take(8), "little")
     if amount > MONEY_MAX:
         raise Malformed(cursor.field, "an output has more than all coins that there will be, or less than nothing")
     return TransactionOutput(amount, cursor.string())

@@ -26,6 +26,7 @@ from keyvault.intents.bitcoin_wire import (
     prefixed,
     read_output,
     read_unsigned,
+    serialise,
 )
 
 FIELD: Final = "bitcoin_psbt"
@@ -114,8 +115,9 @@ def _type(key: bytes, field: str) -> int:
 
 def _check_entry(types: Mapping[int, keys.KeyType], version: int, key: bytes, value: bytes, field: str) -> bool:
     """Return whether the type of a key is known; if so, raise Malformed unless key and value have its form."""
-    known = types.get(_type(key, field))
+    known = types.get(key[0])  # a type of more than one byte begins with what is no type: none is known
     if known is None:
+        _type(key, field)
         return False
     if version not in known.versions:
         raise Malformed(f"{field}.{known.name}", f"does not belong into a PSBT of version {version}")
@@ -202,6 +204,7 @@ def _transaction(top: Entries, inputs: tuple[Entries, ...], outputs: tuple[Entri
         sequences=tuple([entries.get(keys.SEQUENCE, FINAL_SEQUENCE) for entries in inputs]),
         outputs=tuple(paid),
         locktime=locktime(top, inputs),
+        serialised_outputs=serialise(paid),
     )
     return checked(transaction, FIELD)
 

@@ -1,13 +1,14 @@
 """PSBTs for the tests of the Bitcoin decoder, written from the BIPs and not with the code under test."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import coincurve
 import pytest
 from Crypto.Hash import RIPEMD160
+from embit.networks import NETWORKS
+from embit.script import Script
 
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import UnixMillis
@@ -81,6 +82,11 @@ P2TR = b"\x51\x20" + OTHER[1:]
 STRANGER = p2wpkh(OTHER)
 
 
+def address(script: bytes, network: str = "main") -> str:
+    """Return the address that embit writes."""
+    return str(Script(script).address(NETWORKS[network]))
+
+
 def output(amount: int, script: bytes) -> bytes:
     return amount.to_bytes(8, "little") + string(script)
 
@@ -126,7 +132,9 @@ def serialised(pairs: Pairs) -> bytes:
     return b"".join(string(key) + string(value) for key, value in pairs) + b"\0"
 
 
-def unsigned(coins: Sequence[Coin], outputs: Sequence[tuple[int, bytes]], *, locktime: int = 0, version: int = 2) -> bytes:
+def unsigned(
+    coins: Sequence[Coin], outputs: Sequence[tuple[int, bytes]], *, locktime: int = 0, version: int = 2
+) -> bytes:
     inputs = b"".join(coin.outpoint + b"\0" + coin.sequence.to_bytes(4, "little") for coin in coins)
     paid = b"".join(output(*pair) for pair in outputs)
     head = version.to_bytes(4, "little") + size(len(coins)) + inputs
@@ -186,15 +194,12 @@ def parse(psbt: bytes, index: int | bytes = 0, network: bytes = b"mainnet", sign
     return bitcoin_psbt.parse(payload(psbt, index, network), signer)
 
 
-def refusal(psbt: bytes, index: int | bytes = 0, network: bytes = b"mainnet", signer: Signer = SIGNER) -> tuple[str, str]:
+def refusal(
+    psbt: bytes, index: int | bytes = 0, network: bytes = b"mainnet", signer: Signer = SIGNER
+) -> tuple[str, str]:
     """Return field (below bitcoin_psbt) and problem of the refusal that must come."""
     with pytest.raises(Malformed) as caught:
         parse(psbt, index, network, signer)
     head, _, rest = caught.value.field.partition(".")
     assert head == bitcoin_psbt.FIELD
     return rest, caught.value.problem
-
-
-def vectors(text: str) -> dict[str, bytes]:
-    """Return hex vectors by name from lines ``name: hex``."""
-    return {name: bytes.fromhex(data) for name, data in re.findall(r"^(.+?): ([0-9a-f]+)$", text, re.MULTILINE)}
