@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import coincurve
 import pytest
@@ -46,6 +47,7 @@ def string(data: bytes) -> bytes:
     return size(len(data)) + data
 
 
+@lru_cache(maxsize=1_000)
 def hash160(data: bytes) -> bytes:
     return RIPEMD160.new(hashlib.sha256(data).digest()).digest()
 
@@ -82,6 +84,7 @@ P2TR = b"\x51\x20" + OTHER[1:]
 STRANGER = p2wpkh(OTHER)
 
 
+@lru_cache(maxsize=1_000)
 def address(script: bytes, network: str = "main") -> str:
     """Return the address that embit writes."""
     return str(Script(script).address(NETWORKS[network]))
