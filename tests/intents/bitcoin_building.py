@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import coincurve
 import pytest
 from Crypto.Hash import RIPEMD160
-from embit.networks import NETWORKS
-from embit.script import Script
+from embit import ec, finalizer, networks, psbt, script  # type: ignore[import-untyped]  # embit has no types
 
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import UnixMillis
@@ -85,9 +85,23 @@ STRANGER = p2wpkh(OTHER)
 
 
 @lru_cache(maxsize=1_000)
-def address(script: bytes, network: str = "main") -> str:
+def address(paid: bytes, network: str = "main") -> str:
     """Return the address that embit writes."""
-    return str(Script(script).address(NETWORKS[network]))
+    return str(script.Script(paid).address(networks.NETWORKS[network]))
+
+
+def read_by_embit(data: bytes) -> Any:  # noqa: ANN401  embit has no types
+    return psbt.PSBT.parse(data)
+
+
+def finalised_by_embit(data: bytes) -> bytes:
+    """Return the network transaction that embit makes."""
+    return bytes(finalizer.finalize_psbt(psbt.PSBT.parse(data)).serialize())
+
+
+def der_by_embit(r: int, s: int) -> bytes:
+    # embit keeps r and s as libsecp256k1 does on this machine: 32 bytes each, the lowest first.
+    return bytes(ec.Signature(r.to_bytes(32, "little") + s.to_bytes(32, "little")).serialize())
 
 
 def output(amount: int, script: bytes) -> bytes:
@@ -105,7 +119,7 @@ def previous(outputs: Sequence[bytes], *, salt: int = 0, witness: bool = False) 
 
 @dataclass
 class Coin:
-    """An input. ``pairs`` come beside the UTXO; ``None`` for ``utxo`` means the one that ``script`` and ``amount`` make."""
+    """An input that spends output ``index`` of a made-up transaction; ``pairs`` come after the UTXO fields."""
 
     script: bytes
     amount: int = 100_000

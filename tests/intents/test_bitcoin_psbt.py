@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 
+import coincurve
 import pytest
 
 from keyvault.core import limits
@@ -10,7 +11,6 @@ from keyvault.core.errors import Broken
 from keyvault.core.intent import Bound, Completeness, Effect, Operation
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.intents import bitcoin_psbt
-from tests.intents import bitcoin_building as build
 from tests.intents.bitcoin_building import (
     OTHER,
     OWN,
@@ -44,15 +44,21 @@ SHARED_COIN = Coin(p2wsh(SHARED), pairs=[(b"\x05", SHARED)], salt=7)
 STRANGER_ADDRESS = address(STRANGER)
 
 
-def transfer(amount: int, destination: str, fee: int = 0, **more: str) -> Effect:
-    network = more.pop("network", "bitcoin")
+def transfer(
+    amount: int, destination: str, fee: int = 0, *, network: str = "bitcoin", source: str | None = None
+) -> Effect:
     return Effect(
-        operation=Operation.TRANSFER, network=network, destination=destination, amount=amount, fee_max=fee, **more
+        operation=Operation.TRANSFER,
+        network=network,
+        destination=destination,
+        amount=amount,
+        fee_max=fee,
+        source=source,
     )
 
 
 def test_payment_states_everything() -> None:
-    """A payment with change is one TRANSFER with the exact fee; the outpoints are the slot, and nothing binds a chain."""
+    """A payment with change is one TRANSFER with the exact fee; the outpoints are the slot; no chain is bound."""
     psbt = version_0([COIN], [(60_000, STRANGER), (39_000, ME)])
     intent = parse(psbt)
     assert intent.effects == (transfer(60_000, STRANGER_ADDRESS, fee=1_000),)
@@ -117,7 +123,7 @@ def test_change_stays_under_the_same_control(coin: Coin, *, own: bool) -> None:
 
 
 def test_multisig_is_change_only_for_its_own_input() -> None:
-    """Coins of our single key that go to a multisig beside it in the same PSBT are paid to others: 1-of-2 may be theirs."""
+    """Coins of our single key that go to a multisig beside it are paid to others: a 1-of-2 may be theirs."""
     script = multisig(1, OWN, OTHER)
     shared = Coin(p2wsh(script), amount=600, pairs=[(b"\x05", script)], salt=7)
     psbt = version_0([COIN, shared], [(100_000, p2wsh(script))])
@@ -255,7 +261,7 @@ def test_assembled_signature_is_der_with_its_type() -> None:
     assert (made.transaction_hash, made.path, made.query, made.headers, made.body, made.message) == (
         b"", "", "", (), "", "",
     )  # fmt: skip
-    key = build.coincurve.PublicKey(OWN)
+    key = coincurve.PublicKey(OWN)
     assert made.raw[-1:] == b"\x01"
     assert key.verify(made.raw[:-1], parse(psbt).signing_input, hasher=None)
 

@@ -136,7 +136,7 @@ SIGNER_REFUSES: dict[str, tuple[bytes, str, str]] = {
         script(witness=b"\x63" + single(OWN) + b"\x67" + single(OTHER) + b"\x68"),
         "inputs[0].witness_script", "is neither",
     ),
-    "more keys needed than there are": (script(witness=multisig(3, OWN, OTHER)), "inputs[0].witness_script", "is neither"),
+    "3 of 2": (script(witness=multisig(3, OWN, OTHER)), "inputs[0].witness_script", "is neither"),
     "no key needed": (script(witness=multisig(0, OWN, OTHER)), "inputs[0].witness_script", "is neither"),
     "one key twice": (script(witness=multisig(2, OWN, OWN)), "inputs[0].witness_script", "is neither"),
     "17 keys": (
@@ -155,7 +155,7 @@ SIGNER_REFUSES: dict[str, tuple[bytes, str, str]] = {
     ),
     "negative output": (version_0([Coin(ME)], [(2**64 - 1, STRANGER)]), "global.unsigned_tx", "less than nothing"),
     "inputs above all coins": (
-        version_0([Coin(ME, amount=21 * 10**14), Coin(ME, amount=1, salt=2)], PAY), "", "its inputs more than all coins",
+        version_0([Coin(ME, amount=21 * 10**14), Coin(ME, amount=1, salt=2)], PAY), "", "inputs more than all coins",
     ),
     "unknown transaction version": (version_0([Coin(ME)], PAY, version=4), "global.unsigned_tx", "unknown version"),
     "unknown global key": (version_0([Coin(ME)], PAY, top=[(b"\x7f", b"")]), "global", "unknown type 0x7f"),
@@ -175,7 +175,7 @@ SIGNER_REFUSES: dict[str, tuple[bytes, str, str]] = {
 
 @pytest.mark.parametrize(("psbt", "field", "problem"), SIGNER_REFUSES.values(), ids=SIGNER_REFUSES.keys())
 def test_signer_refuses(psbt: bytes, field: str, problem: str) -> None:
-    """What would be signed blindly, or is not ours by its script, or has unknown parts, is refused with place and reason."""
+    """What would be signed blindly, is not ours by its script, or has unknown parts is refused, with the reason."""
     found = refusal(psbt)
     assert found[0] == field
     assert problem in found[1]
@@ -193,6 +193,11 @@ def test_swapped_amounts_of_two_requests_do_not_pass() -> None:
             assert refusal(version_0(claimed, [(10**8, STRANGER)]), index)[0] == "inputs[0].non_witness_utxo"
         proven = [replace(coin, non_witness=True) for coin in claimed]
         assert refusal(version_0(proven, [(10**8, STRANGER)]), lying)[1].startswith("says another amount")
+
+
+def spending(data: bytes) -> bytes:
+    """Return a payment whose input brings ``data`` as the transaction that it spends."""
+    return version_0([Coin(ME, non_witness=False, pairs=[(b"\x00", data)])], PAY)
 
 
 def raw(*maps: bytes) -> bytes:
@@ -220,7 +225,7 @@ MISREAD: dict[str, tuple[bytes, str, str]] = {
     ),
     "type cut off": (own((b"\xfe\x03", ALL)), "inputs[0]", "is cut off"),
     "size beyond the end": (raw(b"\x01\x00\xff" + b"\xff" * 8), "", "is cut off"),
-    "trailing byte in the transaction": (raw(serialised([(b"\x00", TX + b"\0")]), IN, b"\0"), "global.unsigned_tx", "follow"),
+    "longer transaction": (raw(serialised([(b"\x00", TX + b"\0")]), IN, b"\0"), "global.unsigned_tx", "1 b"),
     "transaction cut off": (raw(serialised([(b"\x00", TX[:-1])]), IN, b"\0"), "global.unsigned_tx", "is cut off"),
     "scriptSig": (
         raw(serialised([(b"\x00", TX[:41] + b"\x01" + TX[41:])]), IN, b"\0"), "global.unsigned_tx", "has a scriptSig",
@@ -238,21 +243,21 @@ MISREAD: dict[str, tuple[bytes, str, str]] = {
         version_2([Coin(ME)], PAY, top={b"\x04": b"\xfd\x01\0"}), "global.input_count", "shortest form",
     ),
     "count with more after it": (version_2([Coin(ME)], PAY, top={b"\x04": b"\x01\0"}), "global.input_count", "follow"),
-    "more inputs said than maps": (version_2([Coin(ME)], PAY, top={b"\x04": b"\x02"}), "inputs[1].sighash_type", "form"),
+    "more inputs than maps": (version_2([Coin(ME)], PAY, top={b"\x04": b"\x02"}), "inputs[1].sighash_type", "form"),
     "spent transaction with more after it": (
-        version_0([Coin(ME, non_witness=False, pairs=[(b"\x00", SPENT + b"\0")])], PAY),
+        spending(SPENT + b"\0"),
         "inputs[0].non_witness_utxo", "1 bytes follow",
     ),
     "spent transaction with empty witnesses": (
-        version_0([Coin(ME, non_witness=False, pairs=[(b"\x00", SPENT[:4] + b"\0\x01" + SPENT[4:-4] + b"\0" * 5)])], PAY),
+        spending(SPENT[:4] + b"\0\x01" + SPENT[4:-4] + b"\0" * 5),
         "inputs[0].non_witness_utxo", "and has none",
     ),
     "spent transaction without inputs": (
-        version_0([Coin(ME, non_witness=False, pairs=[(b"\x00", SPENT[:4] + b"\0\x01\0\0\0\0\0\0")])], PAY),
+        spending(SPENT[:4] + b"\0\x01\0\0\0\0\0\0"),
         "inputs[0].non_witness_utxo", "has no inputs",
     ),
     "spent transaction with another mark": (
-        version_0([Coin(ME, non_witness=False, pairs=[(b"\x00", SPENT[:4] + b"\0\x02" + SPENT[4:])])], PAY),
+        spending(SPENT[:4] + b"\0\x02" + SPENT[4:]),
         "inputs[0].non_witness_utxo", "not the mark",
     ),
     "spent transaction without that output": (
@@ -260,10 +265,10 @@ MISREAD: dict[str, tuple[bytes, str, str]] = {
             serialised([(b"\x00", TX[:37] + b"\x01" + TX[38:])]), IN, b"\0",
         ), "inputs[0].non_witness_utxo", "has no output 1",
     ),
-    "witness UTXO with more after it": (own(witness_utxo=output(100_000, ME) + b"\0"), "inputs[0].witness_utxo", "follow"),
+    "claim with more after it": (own(witness_utxo=output(100_000, ME) + b"\0"), "inputs[0].witness_utxo", "follow"),
     "empty map key type of two": (own((b"\x02\x02", bytes(70))), "inputs[0].partial_sig", "its key"),
     "many keys": (
-        version_0([Coin(ME), Coin(STRANGER, salt=2, pairs=[(b"\x7f" + bytes((n >> 8, n & 255)), b"") for n in range(256)])], PAY),
+        version_0([Coin(ME), Coin(STRANGER, salt=2, pairs=[(bytes((0x7F, n)), b"") for n in range(256)])], PAY),
         "", "has more than 256 keys",
     ),
 }  # fmt: skip
