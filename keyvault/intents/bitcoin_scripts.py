@@ -96,7 +96,7 @@ def is_p2tr(script: bytes) -> bool:
 
 def is_witness_program(script: bytes) -> bool:
     """Say whether ``script`` is a witness program of any version (BIP-141)."""
-    return 4 <= len(script) <= 42 and (script[0] == 0 or _OP_1 <= script[0] <= 0x60) and script[1] == len(script) - 2  # noqa: PLR2004 - BIP-141
+    return 4 <= len(script) <= 42 and (script[0] == 0 or _OP_1 <= script[0] <= 0x60) and script[1] == len(script) - 2  # noqa: PLR2004 - lengths of BIP-141
 
 
 @lru_cache(maxsize=limits.KEYS_MAX)

@@ -9,6 +9,7 @@ from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Payload, PayloadKind
 from keyvault.intents import bitcoin_psbt
+from keyvault.intents.bitcoin_wire import Cursor
 from tests.intents.bitcoin_building import (
     OTHER,
     OWN,
@@ -146,6 +147,9 @@ SIGNER_REFUSES: dict[str, tuple[bytes, str, str]] = {
     "keys that are fewer than said": (
         script(witness=multisig(1, OWN, OTHER)[:-2] + b"\x53\xae"), "inputs[0].witness_script", "is neither",
     ),
+    "another push": (
+        script(witness=SHARED[:1] + b"\x20" + SHARED[2:]), "inputs[0].witness_script", "is neither",
+    ),
     "CHECKMULTISIGVERIFY": (script(witness=SHARED[:-1] + b"\xaf"), "inputs[0].witness_script", "is neither"),
     "outputs above inputs": (version_0([Coin(ME)], [(100_001, STRANGER)]), "", "outputs are more than its inputs"),
     "output spent twice": (version_0([Coin(ME), Coin(ME)], PAY), "global.unsigned_tx", "spends one output twice"),
@@ -280,6 +284,22 @@ def test_misread_is_refused(psbt: bytes, field: str, problem: str) -> None:
     found = refusal(psbt)
     assert found[0] == field
     assert problem in found[1]
+
+
+def test_whatever_a_reader_forgives_is_refused_on_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the reader took sizes in a long form, the second encoding would not give the bytes that were read."""
+
+    def lax(cursor: Cursor) -> int:
+        first = cursor.take(1)[0]
+        return first if first <= 0xFC else cursor.integer(1 << first - 0xFC)
+
+    monkeypatch.setattr(Cursor, "compact", lax)
+    monkeypatch.setattr(Cursor, "string", lambda cursor: cursor.take(cursor.compact()))
+    assert parse(GOOD).effects[0].amount == 60_000
+    long_map = raw(b"\x01\x00" + LONG + TX + b"\0", IN, b"\0")
+    assert refusal(long_map) == ("", "is not the canonical encoding of what it says")
+    long_count = raw(serialised([(b"\x00", TX[:4] + b"\xfd\x01\0" + TX[5:])]), IN, b"\0")
+    assert refusal(long_count) == ("global.unsigned_tx", "is not the canonical encoding of what it says")
 
 
 @pytest.mark.parametrize(
