@@ -286,6 +286,29 @@ def test_misread_is_refused(psbt: bytes, field: str, problem: str) -> None:
     assert problem in found[1]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        (b"\x08", b"\x02\x01a", "final_scriptwitness"),
+        (b"\x08", b"\x01\x01ab", "final_scriptwitness"),
+        (b"\x15" + bytes(34), b"\xac\xc0", "tap_leaf_script"),
+        (b"\x15" + bytes(33), b"", "tap_leaf_script"),
+        (b"\x13", bytes(63), "tap_key_sig"),
+        (b"\x0a" + bytes(19), b"", "ripemd160"),
+        (b"\x06" + OTHER, PATH[:3], "bip32_derivation"),
+        (b"\x02" + bytes(33), bytes(70), "partial_sig"),
+        (b"\x02" + OTHER, bytes(8), "partial_sig"),
+    ],
+)
+def test_known_types_have_their_form_everywhere(key: bytes, value: bytes, name: str) -> None:
+    """Also in an input that is not to be signed, a key or value without the form of its type spoils the PSBT."""
+    for write in (version_0, version_2):
+        psbt = write([Coin(ME), Coin(STRANGER, salt=2, pairs=[(key, value)])], PAY)
+        assert refusal(psbt)[0] == f"inputs[1].{name}"
+    good = [(b"\x08", b"\x01\x01a"), (b"\x15" + bytes(65), b"\xac\xc0"), (b"\x17", OTHER[1:])]
+    assert parse(version_0([Coin(ME), Coin(STRANGER, salt=2, pairs=good)], PAY)).effects
+
+
 def test_whatever_a_reader_forgives_is_refused_on_writing(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the reader took sizes in a long form, the second encoding would not give the bytes that were read."""
 
