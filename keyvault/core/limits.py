@@ -379,3 +379,14 @@ EXCHANGE_WINDOW_MS = 5_000
 """How long a stamped request is good where we choose it: what the venues themselves assume."""
 EXCHANGE_TOKEN_S = 120
 """Life of a Coinbase token: what the venue's own library asks for, and the longest that it takes."""
+
+# Bitcoin ----------------------------------------------------------------------------------------------------
+
+BITCOIN_INPUTS_MAX = 256
+"""Inputs of one transaction. Each brings the transaction that it spends, so PAYLOAD_BYTES_MAX ends near 200."""
+BITCOIN_OUTPUTS_MAX = 256
+"""Outputs of one transaction; EFFECTS_MAX bounds those that are not change."""
+PSBT_ENTRIES_MAX = 256
+"""Key-value pairs in one map of a PSBT: a 16-of-16 multisig input, the largest that is signed, has some 40."""
+PSBT_SIGNED_BYTES_MAX = 65_536
+"""A PSBT after signing, in the SDK: PAYLOAD_BYTES_MAX, and some 110 bytes for each of BITCOIN_INPUTS_MAX signatures."""
