@@ -10,7 +10,7 @@
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -66,7 +66,7 @@ class Predicate:
     """A predicate, typed and ready. ``named``: the facts that it reads."""
 
     named: tuple[tuple[str, Place], ...]
-    expression: cel.Expression
+    run: Callable[..., cel.Value]
     unknown_holds: bool
 
     def holds(self, facts: Facts) -> bool:
@@ -79,7 +79,7 @@ class Predicate:
             if isinstance(value, str) != (VARIABLES[name][1] == _STRING):
                 return self.unknown_holds  # the chain has a name and no number
             given[name] = str(value) if isinstance(value, str) else value
-        found = self.expression.eval(data=given)
+        found = self.run(data=given)
         return found.plain_value() is True if found.type() == cel.Type.BOOL else self.unknown_holds
 
 
@@ -94,7 +94,7 @@ def compile_predicate(text: str, *, unknown_holds: bool) -> Predicate:
     if expression.return_type() != cel.Type.BOOL:
         raise Malformed("when", f"is of type {expression.return_type().name().lower()}, and must be true or false")
     named = tuple((name, VARIABLES[name][0]) for name in sorted(names))
-    return Predicate(named=named, expression=expression, unknown_holds=unknown_holds)
+    return Predicate(named=named, run=expression.eval, unknown_holds=unknown_holds)
 
 
 @lru_cache(maxsize=1)

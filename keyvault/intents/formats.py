@@ -29,6 +29,7 @@ from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.intents import (
     binance,
     binance_ws,
+    bitcoin_psbt,
     bybit,
     coinbase,
     cosmos,
@@ -65,6 +66,7 @@ _FORMATS: Final[dict[PayloadKind, _Format]] = {
     PayloadKind.TYPED_DATA: _Format(1, typed_data.parse, typed_data.assemble),
     PayloadKind.HYPERLIQUID_ACTION: _Format(4, hyperliquid.parse, hyperliquid.assemble),
     PayloadKind.SOLANA_MESSAGE: _Format(1, solana.parse, solana.assemble),
+    PayloadKind.BITCOIN_PSBT: _Format(3, bitcoin_psbt.parse, bitcoin_psbt.assemble),
     PayloadKind.COSMOS_SIGN_DOC: _Format(1, cosmos.parse, cosmos.assemble),
     PayloadKind.BINANCE_REST: _Format(2, binance.parse, binance.assemble),
     PayloadKind.BINANCE_WS: _Format(3, binance_ws.parse, binance_ws.assemble),
