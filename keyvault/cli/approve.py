@@ -95,7 +95,7 @@ def command(
         raise UsageProblem("--json asks nothing: give --yes, too, once you have compared the proposal")
 
     try:
-        proposal, in_force = call(target, lambda client: _read(client, name, ledger, target.log_vkey))
+        proposal, in_force = call(target, lambda client: _read(client, name, said, ledger, target.log_vkey))
         text = shown(proposal, in_force, whole=whole)
     except SignatureMismatch as mismatch:
         mismatch.add_note("NOTHING WAS SIGNED.")
@@ -108,7 +108,11 @@ def command(
     emit_proposal(call(target, lambda client: client.cast(proposal, said, key)))
 
 
-async def _read(client: AsyncClient, name: str, ledger: Path | None, log_vkey: str | None) -> tuple[Proposal, InForce]:
+async def _read(
+    client: AsyncClient, name: str, voice: Voice, ledger: Path | None, log_vkey: str | None
+) -> tuple[Proposal, InForce]:
+    if voice is Voice.APPROVE:  # before anybody reads, and believes, what is shown
+        await client.proven_enclave()
     proposal = await fetch(client, name)
     if proposal.outcome is not Outcome.OPEN:  # of what has ended not everything is sent, so it cannot be looked at
         raise Refused(_ENDED[proposal.outcome], f"proposal {short_name(proposal.id)}: {standing(proposal)}")

@@ -231,6 +231,19 @@ def test_an_honest_proxy_may_carry_the_word(keyvault: Run, desk: Deployment) -> 
     assert len(liar.cast) == 1
 
 
+def test_only_a_yes_waits_for_the_proof(keyvault: Run, desk: Deployment) -> None:
+    """Where the first entry cannot be proven, a member looks, rejects and vetoes; a yes is not given."""
+    name = proposed(keyvault, "unproven")
+    with lying_server(desk, lambda _: None, proves=False) as liar:
+        where = ("--target", f"127.0.0.1:{liar.port}", "--timeout", "1")
+        assert keyvault("approve", name, "--yes", *where, "--member", "bob").exit_code == 4
+        assert liar.cast == []
+        assert keyvault("proposals", "show", name, *where).exit_code == 0
+        assert keyvault("approve", name, "--reject", "--yes", *where, "--member", "bob").exit_code == 0
+        vetoed = document_of(keyvault("approve", name, "--veto", "--yes", *where, "--member", "carol", "--json"))
+    assert vetoed["proposal"]["state"] == "VETOED"
+
+
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202eevil\r\nTo approve it: 0000\\x1b"
 
 
