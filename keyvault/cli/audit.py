@@ -14,7 +14,7 @@ from keyvault.cli.exits import AuditProblem, Exit, UsageProblem
 from keyvault.cli.narrate import Line, narrate
 from keyvault.cli.output import JsonValue, emit, hexed, json_option, printable, printable_lines, say, table, time_text
 from keyvault.cli.session import call
-from keyvault.cli.target import Target, read_vkey, target_options
+from keyvault.cli.target import Target, expected_vkey, target_options
 from keyvault.client import AsyncClient
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed, NotFound
@@ -65,7 +65,7 @@ def verify(
       keyvault audit verify ./desk/ledger.db --vkey-file ./log.vkey --checkpoint ./ledger.db.checkpoint
     """  # noqa: D301  as above
     _check_there(path)
-    key = log_vkey or (read_vkey(vkey_file) if vkey_file else None)
+    key = expected_vkey(log_vkey, vkey_file)
     if key is None:
         say("No --log-vkey: this checks the ledger against itself only. Pin the key that `keyvault init` printed.")
     kept = archive.read_note(checkpoint) if checkpoint else None
@@ -166,7 +166,7 @@ def check_proof(proof_file: Path, entry_file: Path, log_vkey: str | None, vkey_f
     Example:
       keyvault audit check-proof 7.tlog-proof 7.entry --vkey-file ./log.vkey
     """  # noqa: D301  as above
-    key = log_vkey or (read_vkey(vkey_file) if vkey_file else None)
+    key = expected_vkey(log_vkey, vkey_file)
     if key is None:
         raise UsageProblem("a proof shows nothing without the log's key: give --log-vkey or --vkey-file")
     entry = _read(entry_file, limits.ENTRY_BYTES_MAX)
@@ -202,7 +202,7 @@ def evidence(which: tuple[str, ...], proposal: str | None, out: Path | None, tar
         if target.log_vkey is None:
             say("The log's key is taken from the server; a deployment's log.vkey would pin it.")
         served = call(target, _everything)
-        pinned = note.parse_vkey(target.log_vkey) if target.log_vkey else None
+        pinned = None if target.log_vkey is None else note.parse_vkey(target.log_vkey)
         data, found = evidence_of(served, index=index, proposal=proposal, key=pinned)
     else:
         _check_there(path)
@@ -233,7 +233,7 @@ def check_evidence(file: Path, log_vkey: str | None, vkey_file: Path | None) -> 
     Example:
       keyvault audit check-evidence key.json --vkey-file ./log.vkey
     """  # noqa: D301  as above
-    key = log_vkey or (read_vkey(vkey_file) if vkey_file else None)
+    key = expected_vkey(log_vkey, vkey_file)
     if key is None:
         raise UsageProblem("evidence shows nothing without the log's key: give --log-vkey or --vkey-file")
     found = verify_evidence(_read(file, limits.EVIDENCE_BYTES_MAX), note.parse_vkey(key))

@@ -15,7 +15,9 @@ import click
 
 from keyvault.cli.exits import UsageProblem
 from keyvault.core import limits
+from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, MemberName, parse_enclave_name, parse_member_name
+from keyvault.ledger.note import parse_vkey
 
 DEFAULT_NAME = "demo"
 """Name of the bot and the auditor that `keyvault init` makes."""
@@ -224,12 +226,22 @@ def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = No
 
 
 def read_vkey(path: Path) -> str:
-    """Return the log key that a file such as ``log.vkey`` holds, verified by nobody yet; raise UsageProblem."""
+    """Return the log key that a file such as ``log.vkey`` holds; raise UsageProblem if it holds none."""
     try:
         with path.open("rb") as file:
-            return file.read(limits.NOTE_BYTES_MAX).decode().strip()
-    except (OSError, ValueError) as error:
+            return parse_vkey(file.read(limits.NOTE_BYTES_MAX).decode().strip()).vkey
+    except (OSError, ValueError, Malformed) as error:
         raise UsageProblem(f"{path}: cannot be read as the ledger's key ({error})") from None
+
+
+def expected_vkey(log_vkey: str | None, vkey_file: Path | None) -> str | None:
+    """Return the log key that was given as it is or in a file; None if neither was. An empty one is no key: Malformed.
+
+    Raises UsageProblem and Malformed.
+    """
+    if log_vkey is not None:
+        return parse_vkey(log_vkey).vkey
+    return None if vkey_file is None else read_vkey(vkey_file)
 
 
 def resolve_member(deployment: Path | None, name: str | None, reference: str | None) -> ChosenMember:
