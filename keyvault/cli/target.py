@@ -1,8 +1,9 @@
 """Which server a command talks to, as whom, and whose key signs changes: from a deployment's folder or from options.
 
 A deployment's folder gives everything: ``keyvault.toml`` the address and the enclave, ``ca/`` the authority, ``certs/``
-one certificate per identity, ``members/`` approval keys. Each can be named on its own instead, for machines that
-hold one identity only.
+one certificate per identity, ``members/`` approval keys, ``log.vkey`` the ledger's key. Each can be named on its own
+instead, for machines that hold one identity only; of the folder only what is not named is looked at, besides
+``log.vkey``, which pins the ledger of its enclave wherever it is there.
 """
 
 import functools
@@ -327,12 +328,12 @@ def _address(folder: Path) -> str:
 def _pinned(given: Given) -> str | None:
     if given.vkey_file is not None:
         return read_vkey(given.vkey_file)
-    if given.deployment is None:
-        return None
-    if given.enclave not in (None, _text(given.deployment, "enclave", "name")):
+    if given.deployment is None or not (given.deployment / VKEY_FILE).exists():
+        return None  # a folder without it pins nothing
+    vkey = read_vkey(given.deployment / VKEY_FILE)
+    if given.enclave is not None and not parse_vkey(vkey).name.startswith(f"keyvault/{given.enclave}/"):
         return None  # another ledger is meant than that of the folder
-    path = given.deployment / VKEY_FILE
-    return read_vkey(path) if path.exists() else None  # a folder without it pins nothing
+    return vkey
 
 
 def _text(folder: Path, section: str, key: str) -> str:
