@@ -130,22 +130,31 @@ def test_a_freeze_stands_for_its_scope_and_name() -> None:
     thaw = world.propose(Action.THAW, {"scope": "enclave", "name": ""})
     world.cast(thaw, "bob")
     assert world.state.frozen == {
-        (FreezeScope.KEY, "signer"),
-        (FreezeScope.PRINCIPAL, BOT),
-        (FreezeScope.VENUE, "binance"),
+        (FreezeScope.KEY, "signer"): "alice",
+        (FreezeScope.PRINCIPAL, BOT): "alice",
+        (FreezeScope.VENUE, "binance"): "alice",
     }
 
 
-def test_freezes_have_a_bound_that_leaves_the_enclave() -> None:
-    """I9: one member cannot fill the state with freezes, and the whole enclave can be stopped all the same."""
+def test_one_member_s_freezes_leave_room_for_the_others() -> None:
+    """I9: a member who froze as many names as one may still freezes keys and the enclave, and others freeze names."""
     world = _world()
-    for number in range(limits.FREEZES_MAX):
+    world.key()
+    for number in range(limits.MEMBER_FREEZES_MAX):
         world.propose(Action.FREEZE, {"scope": "principal", "name": f"{BOT}-{number}"})
-    with pytest.raises(Refused, match=f"{limits.FREEZES_MAX} things are frozen") as full:
-        world.propose(Action.FREEZE, {"scope": "principal", "name": BOT})
-    assert full.value.reason is Reason.STATE_MISMATCH
+    for scope, name in (("principal", BOT), ("venue", "binance")):
+        with pytest.raises(Refused, match=f"alice froze {limits.MEMBER_FREEZES_MAX}") as full:
+            world.propose(Action.FREEZE, {"scope": scope, "name": name})
+        assert full.value.reason is Reason.STATE_MISMATCH
+    world.propose(Action.FREEZE, {"scope": "key", "name": "signer"})
     world.propose(Action.FREEZE, {"scope": "enclave", "name": ""})
-    assert len(world.state.frozen) == limits.FREEZES_MAX + 1
+    world.propose(Action.FREEZE, {"scope": "principal", "name": BOT}, by="bob")
+    assert len(world.state.frozen) == limits.MEMBER_FREEZES_MAX + 3
+    assert world.state.frozen[FreezeScope.PRINCIPAL, BOT] == "bob"
+    thaw = world.propose(Action.THAW, {"scope": "principal", "name": f"{BOT}-0"})
+    world.cast(thaw, "bob")
+    world.propose(Action.FREEZE, {"scope": "venue", "name": "binance"})
+    assert world.replayed() == world.state
 
 
 def test_a_plan_is_made_before_anybody_is_asked() -> None:
