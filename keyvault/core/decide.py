@@ -242,9 +242,22 @@ def decide_proposal(state: State, command: Propose, now: UnixMillis) -> Proposal
         charter=command.charter,
         wrapped_secret=command.wrapped_secret,
     )
-    if check_proposal(state, event, 0).duty not in AT_ONCE:  # what stops things waits for nobody, so it needs no room
+    proposal = check_proposal(state, event, 0)
+    _check_life(state, proposal)
+    if proposal.duty not in AT_ONCE:  # what stops things waits for nobody, so it needs no room
         _check_room(state, statement.requester, now)
     return event
+
+
+def _check_life(state: State, proposal: Proposal) -> None:
+    """Raise Refused for what could never be carried out, however soon members approve it."""
+    life_ms, delay_ms = proposal.statement.expires_at - proposal.made_at, proposal.delay_ms(state.rulers)
+    if life_ms <= delay_ms:
+        raise Refused(
+            Reason.STATEMENT_EXPIRED,
+            f"the statement lives {life_ms / 3_600_000:g} hours, and its change waits {delay_ms / 3_600_000:g} hours"
+            " after the last approval: it must live longer",
+        )
 
 
 def _check_written(statement: Statement, command: Propose) -> None:
