@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from keyvault.cli.charter_file import format_charter
-from keyvault.cli.differences import charter_changes, policy_changes, policy_text_changes
+from keyvault.cli.differences import charter_changes, charter_wait, policy_changes, policy_text_changes
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.local_ledger import Copy, check_covers, fold, remarks
 from keyvault.cli.output import hexed, is_json, json_option, printable, printable_lines, say
@@ -30,7 +30,7 @@ from keyvault.core.intent import PayloadKind
 from keyvault.core.policy import Policy
 from keyvault.core.policy_change import is_tightening
 from keyvault.core.proposals import Outcome
-from keyvault.core.statements import Action
+from keyvault.core.statements import DUTIES, Action
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
 
@@ -188,6 +188,8 @@ def _document(proposal: Proposal, in_force: InForce) -> str:
         elif in_force.charter is not None:
             charter = decode_charter(proposal.document)
             changes = f"It changes the charter ({in_force.source}):\n{charter_changes(in_force.charter, charter)}"
+            waits = charter_wait(in_force.charter, charter, DUTIES[proposal.said.action])
+            changes = "\n\n".join(filter(None, (changes, waits)))
             text = format_charter(charter)
         else:
             return ""
