@@ -14,7 +14,7 @@ from keyvault.cli.exits import AuditProblem, Exit, UsageProblem
 from keyvault.cli.narrate import Line, narrate
 from keyvault.cli.output import JsonValue, emit, hexed, json_option, printable, printable_lines, say, table, time_text
 from keyvault.cli.session import call
-from keyvault.cli.target import Target, expected_vkey, target_options
+from keyvault.cli.target import VKEY_VARIABLE, Target, expected_vkey, target_options
 from keyvault.client import AsyncClient
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed, NotFound
@@ -31,6 +31,12 @@ from keyvault.secretfile import write_new_file
 
 _PATH = click.Path(path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_vkey_file = click.option(
+    "--vkey-file",
+    envvar=VKEY_VARIABLE,
+    type=_NEW_FILE,
+    help=f"File that holds it, such as the log.vkey of `keyvault init`; or {VKEY_VARIABLE}.",
+)
 
 
 @click.group()
@@ -47,7 +53,7 @@ def command() -> None:
 @command.command()
 @click.argument("path", type=_PATH)
 @click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere than the ledger.")
-@click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@_vkey_file
 @click.option("--checkpoint", type=_NEW_FILE, help="File of a checkpoint that you kept, such as ledger.db.checkpoint.")
 @json_option
 @click.pass_context
@@ -157,7 +163,7 @@ def proof(index: int, out: Path | None, target: Target) -> None:
 @click.argument("proof_file", type=_PATH)
 @click.argument("entry_file", type=_PATH)
 @click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere.")
-@click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@_vkey_file
 @json_option
 def check_proof(proof_file: Path, entry_file: Path, log_vkey: str | None, vkey_file: Path | None) -> None:
     """Check offline that PROOF_FILE shows the entry in ENTRY_FILE to be in the ledger of a log key.
@@ -222,7 +228,7 @@ def evidence(which: tuple[str, ...], proposal: str | None, out: Path | None, tar
 @command.command("check-evidence")
 @click.argument("file", type=_PATH)
 @click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere.")
-@click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@_vkey_file
 @json_option
 def check_evidence(file: Path, log_vkey: str | None, vkey_file: Path | None) -> None:
     """Check offline what a bundle of `keyvault audit evidence` shows under a log key, and say it in plain words.

@@ -27,6 +27,8 @@ PORT_FILE = "port"
 """Where ``serve --port-file DIR/port`` leaves the port of a deployment that listens on port 0."""
 VKEY_FILE = "log.vkey"
 """Where ``init`` leaves the key that verifies the ledger's checkpoints, in C2SP form."""
+VKEY_VARIABLE = "KEYVAULT_VKEY_FILE"
+"""Environment variable that names such a file, for every command that pins the ledger's key."""
 TIMEOUT_S = 15.0
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  names of addresses, nothing listens here
@@ -51,6 +53,8 @@ class Target:
     timeout_s: float
     log_vkey: str | None
     """The log key that --vkey-file or the deployment's folder pins; None: as the server names it."""
+    pinned_by: Path | None
+    """The file that log_vkey is from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ class Given:
     cert_key: Path | None
     vkey_file: Path | None
     timeout: float
+    pins: bool
 
 
 _TARGET_OPTIONS = (
@@ -86,20 +91,21 @@ _TARGET_OPTIONS = (
     click.option("--ca", type=_FILE, help="Authority that the server's certificate must come from."),
     click.option("--cert", type=_FILE, help="Our certificate, instead of --as."),
     click.option("--cert-key", type=_FILE, help="The private key of --cert."),
-    click.option(
-        "--vkey-file",
-        envvar="KEYVAULT_VKEY_FILE",
-        type=_FILE,
-        help="The ledger's key, as `keyvault init` printed it. [log.vkey of the deployment]",
-    ),
     click.option("--timeout", type=_SECONDS, default=TIMEOUT_S, show_default=True, help="Seconds, retries included."),
+)
+_PIN_OPTION = click.option(
+    "--vkey-file",
+    envvar=VKEY_VARIABLE,
+    type=_FILE,
+    help="The ledger's key, as `keyvault init` printed it. [log.vkey of the deployment]",
 )
 
 
-def target_options(*roles: str, only_with: str | None = None) -> Callable[[Command], Command]:
+def target_options(*roles: str, only_with: str | None = None, pins: bool = True) -> Callable[[Command], Command]:
     """Give a command the options that name a server; it gets ``target``. Without --as, the first of ``roles`` asks.
 
     With ``only_with``, the name of a flag, ``target`` is None unless that flag is given; the command does not get it.
+    Unless it ``pins``, it knows no log key: bots may not ask a server which ledger it has.
     """
 
     def decorate(command: Command) -> Command:
@@ -113,8 +119,8 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
             ca: Path | None,
             cert: Path | None,
             cert_key: Path | None,
-            vkey_file: Path | None,
             timeout: float,
+            vkey_file: Path | None = None,
             **others: object,
         ) -> None:
             given = Given(
@@ -127,13 +133,14 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
                 cert_key=cert_key,
                 vkey_file=vkey_file,
                 timeout=timeout,
+                pins=pins,
             )
             wanted = only_with is None or others.pop(only_with)
             member = others.get("member")
             name = member.name if isinstance(member, ChosenMember) else None
             command(target=resolve(given, roles, name) if wanted else None, **others)
 
-        return with_options(with_target, _TARGET_OPTIONS)
+        return with_options(with_target, (*_TARGET_OPTIONS, _PIN_OPTION) if pins else _TARGET_OPTIONS)
 
     return decorate
 
@@ -215,6 +222,7 @@ def approval_options(command: Command) -> Command:
 def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = None) -> Target:
     """Return the target, asked with the certificate of this member if it has one; raise UsageProblem."""
     certificate, private_key = _credential(given, roles, member)
+    pin_file = _pin_file(given) if given.pins else None
     return Target(
         address=given.address or _address(_folder(given, "--target")),
         enclave=parse_enclave_name(given.enclave or _text(_folder(given, "--enclave"), "enclave", "name")),
@@ -222,7 +230,8 @@ def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = No
         certificate=certificate,
         private_key=private_key,
         timeout_s=given.timeout,
-        log_vkey=_pinned(given),
+        log_vkey=None if pin_file is None else read_vkey(pin_file),
+        pinned_by=pin_file,
     )
 
 
@@ -325,15 +334,17 @@ def _address(folder: Path) -> str:
     return f"{_EVERYWHERE.get(host, host)}:{port}"
 
 
-def _pinned(given: Given) -> str | None:
-    if given.vkey_file is not None:
-        return read_vkey(given.vkey_file)
-    if given.deployment is None or not (given.deployment / VKEY_FILE).exists():
-        return None  # a folder without it pins nothing
-    vkey = read_vkey(given.deployment / VKEY_FILE)
-    if given.enclave is not None and not parse_vkey(vkey).name.startswith(f"keyvault/{given.enclave}/"):
+def _pin_file(given: Given) -> Path | None:
+    """Return the file with the ledger's key; None if nothing pins it."""
+    if given.vkey_file is not None or given.deployment is None:
+        return given.vkey_file
+    path = given.deployment / VKEY_FILE
+    if not path.exists():
+        return None
+    of_folder = parse_vkey(read_vkey(path)).name
+    if given.enclave is not None and not of_folder.startswith(f"keyvault/{given.enclave}/"):
         return None  # another ledger is meant than that of the folder
-    return vkey
+    return path
 
 
 def _text(folder: Path, section: str, key: str) -> str:

@@ -201,7 +201,7 @@ def other_log(enclave: keys_pb2.Enclave) -> None:
     [
         (other_id, "another enclave than the ledger's first entry"),
         (other_import_key, "another enclave than the ledger's first entry"),
-        (other_log, "another one is expected"),
+        (other_log, "says which one is expected"),
     ],
 )
 def test_the_ledger_proves_for_which_enclave_members_speak(
