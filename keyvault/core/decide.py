@@ -5,7 +5,7 @@ and the yes (``Authorised``) becomes the fact ``SignatureIssued`` once the token
 that the token has to make (``governance.KeyToMake``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keyvault.core import limits
 from keyvault.core.charter import AT_ONCE
@@ -244,6 +244,7 @@ def decide_proposal(state: State, command: Propose, now: UnixMillis) -> Proposal
     )
     proposal = check_proposal(state, event, 0)
     _check_life(state, proposal)
+    _check_changes(state, proposal)
     if proposal.duty not in AT_ONCE:  # what stops things waits for nobody, so it needs no room
         _check_room(state, statement.requester, now)
     return event
@@ -257,6 +258,15 @@ def _check_life(state: State, proposal: Proposal) -> None:
             Reason.STATEMENT_EXPIRED,
             f"the statement lives {life_ms / 3_600_000:g} hours, and its change waits {delay_ms / 3_600_000:g} hours"
             " after the last approval: it must live longer",
+        )
+
+
+def _check_changes(state: State, proposal: Proposal) -> None:
+    """Raise Refused for the policy that is in force: to publish it again only voids what waits under its version."""
+    if proposal.policy is not None and replace(proposal.policy, version=state.policy.version) == state.policy:
+        raise Refused(
+            Reason.STATE_MISMATCH,
+            f"it changes nothing: these rules and limits are in force as version {state.policy.version}",
         )
 
 

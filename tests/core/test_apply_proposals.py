@@ -1,5 +1,6 @@
 """The fold of proposals and what carries them out: what follows, and what leaves nothing behind."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from keyvault.core import limits
 from keyvault.core.decide import decide_proposal
 from keyvault.core.errors import Reason, Refused
 from keyvault.core.events import (
+    ProposalMade,
     SignatureIssued,
     SignatureRefused,
 )
@@ -16,6 +18,7 @@ from keyvault.core.ids import UnixMillis
 from keyvault.core.policy import ANY, Limit
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action, FreezeScope
+from keyvault.ledger.codec_policy import encode_policy
 from tests.core.governed import PUBLIC_KEY, Governed, is_open
 from tests.worlds import (
     BOT,
@@ -155,6 +158,33 @@ def test_one_member_s_freezes_leave_room_for_the_others() -> None:
     world.cast(thaw, "bob")
     world.propose(Action.FREEZE, {"scope": "venue", "name": "binance"})
     assert world.replayed() == world.state
+
+
+def test_a_policy_that_changes_nothing_is_not_asked() -> None:
+    """One member cannot void what others wait for by publishing the policy in force anew; a ledger may hold it."""
+    world = _world()
+    waits = world.propose(Action.KEY_CREATE, key_parameters())
+    same = replace(world.state.policy, version=2)
+    with pytest.raises(Refused, match="changes nothing") as refused:
+        world.propose_policy(same)
+    assert (refused.value.reason, waits.outcome) == (Reason.STATE_MISMATCH, Outcome.OPEN)
+    document = encode_policy(same)
+    parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "2"}
+    asked = propose(world.said(Action.POLICY_PUBLISH, parameters), world.people["alice"])
+    world.add(
+        ProposalMade(
+            at=world.now,
+            epoch=world.state.epoch,
+            statement=asked.statement,
+            signature=asked.signature,
+            document=document,
+            policy=same,
+        )
+    )
+    world.look()
+    assert world.state.policy == same
+    other = replace(same, version=3, limits=(replace(FEW, count_max=1),))
+    assert world.propose_policy(other).outcome is Outcome.EXECUTED
 
 
 def test_a_plan_is_made_before_anybody_is_asked() -> None:
