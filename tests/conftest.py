@@ -1,6 +1,7 @@
-"""How Hypothesis runs here; fixtures live beside the tests that use them."""
+"""How Hypothesis runs here, and Ctrl-C; fixtures live beside the tests that use them."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -8,3 +9,8 @@ from hypothesis import settings
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=2_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# A shell starts what runs in its background with SIGINT ignored, Python leaves it so, and every process that a test
+# starts inherits it: tests that interrupt one would wait in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

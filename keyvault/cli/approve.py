@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from keyvault.cli.charter_file import format_charter
-from keyvault.cli.differences import charter_changes, policy_changes, policy_text_changes
+from keyvault.cli.differences import charter_changes, charter_wait, policy_changes, policy_text_changes
 from keyvault.cli.exits import UsageProblem
-from keyvault.cli.local_ledger import fold, remarks
+from keyvault.cli.local_ledger import Copy, check_covers, fold, remarks
 from keyvault.cli.output import hexed, is_json, json_option, printable, printable_lines, say
 from keyvault.cli.policy_text import format_policy
 from keyvault.cli.proposals import fetch
@@ -30,7 +30,7 @@ from keyvault.core.intent import PayloadKind
 from keyvault.core.policy import Policy
 from keyvault.core.policy_change import is_tightening
 from keyvault.core.proposals import Outcome
-from keyvault.core.statements import Action
+from keyvault.core.statements import DUTIES, Action
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
 from keyvault.ledger.wire_payload import part_names
@@ -71,7 +71,7 @@ class InForce:
 @click.option(
     "--ledger",
     type=click.Path(path_type=Path),
-    help="Copy of the ledger, to find out here what is new, and what changes.",
+    help="Copy of the ledger that has the proposal, to find out here what is new, and what changes.",
 )
 @click.option("--payload", "whole", is_flag=True, help="Show the whole payload, however long it is.")
 @member_options
@@ -96,41 +96,49 @@ def command(
         raise UsageProblem("--json asks nothing: give --yes, too, once you have compared the proposal")
 
     try:
-        proposal, in_force = call(target, lambda client: _read(client, name, ledger, target.log_vkey))
+        proposal, in_force = call(target, lambda client: _read(client, name, said, by_server=ledger is None))
+        copy = _copy(ledger, target.log_vkey, proposal)
+        if copy is not None:
+            in_force = _in_copy(copy)
         text = shown(proposal, in_force, whole=whole)
     except SignatureMismatch as mismatch:
         mismatch.add_note("NOTHING WAS SIGNED.")
         raise
     say(text)
-    say(_remarked(proposal, ledger, target.log_vkey))
+    say(_remarked(proposal, copy))
     if not yes:
         _confirm(proposal, said, member)
     key = signer(member)
     emit_proposal(call(target, lambda client: client.cast(proposal, said, key)))
 
 
-async def _read(client: AsyncClient, name: str, ledger: Path | None, log_vkey: str | None) -> tuple[Proposal, InForce]:
+async def _read(client: AsyncClient, name: str, voice: Voice, *, by_server: bool) -> tuple[Proposal, InForce]:
+    """Return the proposal, and what it would replace if the server is to say it."""
+    if voice is Voice.APPROVE:  # before anybody reads, and believes, what is shown
+        await client.proven_enclave()
     proposal = await fetch(client, name)
     if proposal.outcome is not Outcome.OPEN:  # of what has ended not everything is sent, so it cannot be looked at
         raise Refused(_ENDED[proposal.outcome], f"proposal {short_name(proposal.id)}: {standing(proposal)}")
-    return proposal, await _in_force(client, proposal, ledger, log_vkey)
-
-
-async def _in_force(client: AsyncClient, proposal: Proposal, ledger: Path | None, log_vkey: str | None) -> InForce:
-    if not proposal.document:
-        return InForce()
-    is_policy = proposal.said.action is Action.POLICY_PUBLISH
-    if ledger is not None:
-        state, source = fold(ledger, log_vkey=log_vkey), f"that is in force in {ledger}"
-        return (
-            InForce(source=source, policy=state.policy)
-            if is_policy
-            else InForce(source=source, charter=state.rulers.charter)
-        )
+    if not proposal.document or not by_server:
+        return proposal, InForce()
     source = "that the server says is in force; --ledger FILE finds out here"
-    if is_policy:
-        return InForce(source=source, policy=(await client.get_policy()).policy)
-    return InForce(source=source, charter=(await client.get_charter()).charter)
+    if proposal.said.action is Action.POLICY_PUBLISH:
+        return proposal, InForce(source=source, policy=(await client.get_policy()).policy)
+    return proposal, InForce(source=source, charter=(await client.get_charter()).charter)
+
+
+def _copy(ledger: Path | None, log_vkey: str | None, proposal: Proposal) -> Copy | None:
+    """Return what the copy of the ledger says, if there is one; raise UsageProblem if it cannot speak of this."""
+    if ledger is None:
+        return None
+    copy = fold(ledger, log_vkey=log_vkey)
+    check_covers(copy, proposal)
+    return copy
+
+
+def _in_copy(copy: Copy) -> InForce:
+    state = copy.state
+    return InForce(source=f"that is in force in {copy.path}", policy=state.policy, charter=state.rulers.charter)
 
 
 def shown(proposal: Proposal, in_force: InForce, *, whole: bool) -> str:
@@ -188,12 +196,14 @@ def _payload_text(subject: SignatureSubject) -> str:
 def _document(proposal: Proposal, in_force: InForce) -> str:
     """Return what the document would change, and then all of it: only this is what the statement names."""
     try:
-        if in_force.policy is not None:
+        if in_force.policy is not None and proposal.said.action is Action.POLICY_PUBLISH:
             policy = decode_policy(proposal.document)
             changes, text = _policy_changes(in_force, in_force.policy, policy), format_policy(policy)
         elif in_force.charter is not None:
             charter = decode_charter(proposal.document)
             changes = f"It changes the charter ({in_force.source}):\n{charter_changes(in_force.charter, charter)}"
+            waits = charter_wait(in_force.charter, charter, DUTIES[proposal.said.action])
+            changes = "\n\n".join(filter(None, (changes, waits)))
             text = format_charter(charter)
         else:
             return ""
@@ -214,16 +224,15 @@ def _policy_changes(in_force: InForce, old: Policy, new: Policy) -> str:
     )
 
 
-def _remarked(proposal: Proposal, ledger: Path | None, log_vkey: str | None) -> str:
+def _remarked(proposal: Proposal, copy: Copy | None) -> str:
     """Return what is new about it, and who says so."""
     if proposal.subject is None:
         return ""
-    if ledger is None:
+    if copy is None:
         found, source = proposal.remarks, "the server's word; --ledger FILE finds out here"
     else:
-        state = fold(ledger, log_vkey=log_vkey)
-        found = remarks(state, proposal.subject.key, proposal.subject.effects)
-        source = f"found out here, from {ledger}"
+        found = remarks(copy.state, proposal.subject.key, proposal.subject.effects)
+        source = f"found out here, from {copy.path}"
     lines = [f"  {each.effect + 1}. {_remark(each)}" for each in found]
     return "\n".join(("", f"New about it ({source}):", *(lines or ["  nothing"])))
 

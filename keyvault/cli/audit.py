@@ -14,7 +14,7 @@ from keyvault.cli.exits import AuditProblem, Exit, UsageProblem
 from keyvault.cli.narrate import Line, narrate
 from keyvault.cli.output import JsonValue, emit, hexed, json_option, printable, printable_lines, say, table, time_text
 from keyvault.cli.session import call
-from keyvault.cli.target import Target, read_vkey, target_options
+from keyvault.cli.target import VKEY_VARIABLE, Target, expected_vkey, target_options
 from keyvault.client import AsyncClient
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed, NotFound
@@ -31,6 +31,12 @@ from keyvault.secretfile import write_new_file
 
 _PATH = click.Path(path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_vkey_file = click.option(
+    "--vkey-file",
+    envvar=VKEY_VARIABLE,
+    type=_NEW_FILE,
+    help=f"File that holds it, such as the log.vkey of `keyvault init`; or {VKEY_VARIABLE}.",
+)
 
 
 @click.group()
@@ -47,7 +53,7 @@ def command() -> None:
 @command.command()
 @click.argument("path", type=_PATH)
 @click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere than the ledger.")
-@click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@_vkey_file
 @click.option("--checkpoint", type=_NEW_FILE, help="File of a checkpoint that you kept, such as ledger.db.checkpoint.")
 @json_option
 @click.pass_context
@@ -65,7 +71,7 @@ def verify(
       keyvault audit verify ./desk/ledger.db --vkey-file ./log.vkey --checkpoint ./ledger.db.checkpoint
     """  # noqa: D301  as above
     _check_there(path)
-    key = log_vkey or (read_vkey(vkey_file) if vkey_file else None)
+    key = expected_vkey(log_vkey, vkey_file)
     if key is None:
         say("No --log-vkey: this checks the ledger against itself only. Pin the key that `keyvault init` printed.")
     kept = archive.read_note(checkpoint) if checkpoint else None
@@ -157,7 +163,7 @@ def proof(index: int, out: Path | None, target: Target) -> None:
 @click.argument("proof_file", type=_PATH)
 @click.argument("entry_file", type=_PATH)
 @click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere.")
-@click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@_vkey_file
 @json_option
 def check_proof(proof_file: Path, entry_file: Path, log_vkey: str | None, vkey_file: Path | None) -> None:
     """Check offline that PROOF_FILE shows the entry in ENTRY_FILE to be in the ledger of a log key.
@@ -166,7 +172,7 @@ def check_proof(proof_file: Path, entry_file: Path, log_vkey: str | None, vkey_f
     Example:
       keyvault audit check-proof 7.tlog-proof 7.entry --vkey-file ./log.vkey
     """  # noqa: D301  as above
-    key = log_vkey or (read_vkey(vkey_file) if vkey_file else None)
+    key = expected_vkey(log_vkey, vkey_file)
     if key is None:
         raise UsageProblem("a proof shows nothing without the log's key: give --log-vkey or --vkey-file")
     entry = _read(entry_file, limits.ENTRY_BYTES_MAX)
@@ -202,7 +208,7 @@ def evidence(which: tuple[str, ...], proposal: str | None, out: Path | None, tar
         if target.log_vkey is None:
             say("The log's key is taken from the server; a deployment's log.vkey would pin it.")
         served = call(target, _everything)
-        pinned = note.parse_vkey(target.log_vkey) if target.log_vkey else None
+        pinned = None if target.log_vkey is None else note.parse_vkey(target.log_vkey)
         data, found = evidence_of(served, index=index, proposal=proposal, key=pinned)
     else:
         _check_there(path)
@@ -222,7 +228,7 @@ def evidence(which: tuple[str, ...], proposal: str | None, out: Path | None, tar
 @command.command("check-evidence")
 @click.argument("file", type=_PATH)
 @click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere.")
-@click.option("--vkey-file", type=_NEW_FILE, help="File that holds it, such as the log.vkey of `keyvault init`.")
+@_vkey_file
 @json_option
 def check_evidence(file: Path, log_vkey: str | None, vkey_file: Path | None) -> None:
     """Check offline what a bundle of `keyvault audit evidence` shows under a log key, and say it in plain words.
@@ -233,7 +239,7 @@ def check_evidence(file: Path, log_vkey: str | None, vkey_file: Path | None) -> 
     Example:
       keyvault audit check-evidence key.json --vkey-file ./log.vkey
     """  # noqa: D301  as above
-    key = log_vkey or (read_vkey(vkey_file) if vkey_file else None)
+    key = expected_vkey(log_vkey, vkey_file)
     if key is None:
         raise UsageProblem("evidence shows nothing without the log's key: give --log-vkey or --vkey-file")
     found = verify_evidence(_read(file, limits.EVIDENCE_BYTES_MAX), note.parse_vkey(key))

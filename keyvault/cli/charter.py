@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from keyvault.cli.charter_file import format_charter, read_charter, threshold_text
-from keyvault.cli.differences import charter_changes
+from keyvault.cli.differences import charter_changes, charter_wait
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import JsonValue, emit, hexed, json_option, say
 from keyvault.cli.session import call, signer
@@ -83,8 +83,9 @@ def apply(
 ) -> None:
     """Check FILE, show who and what changes, and propose it.
 
-    It needs the threshold for charters of the one in force and of the new one. With --break-glass it needs the
-    threshold for break-glass instead, and waits as long as that says; anybody with a voice can veto it meanwhile.
+    It needs the threshold for charters of the one in force and of the new one. If it shortens or drops a delay, it
+    waits that long; if it adds a duty with a delay, as long as the longest. With --break-glass it needs the threshold
+    for break-glass instead, and waits as long as that says; anybody with a voice can veto it meanwhile.
 
     \b
     Example:
@@ -99,7 +100,8 @@ def apply(
         charter = _next(wanted, current.version, file, chosen=next_version)
         say(f"Charter version {charter.version} of enclave {target.enclave}: {_size(charter)}.")
         say(charter_changes(current, charter))
-        say(_needs(current, Duty.BREAK_GLASS if break_glass else Duty.CHARTER))
+        duty = Duty.BREAK_GLASS if break_glass else Duty.CHARTER
+        say("\n".join(filter(None, (_needs(current, duty), charter_wait(current, charter, duty)))))
         return await client.change_charter(charter, signer=key, approvers=others, break_glass_reason=reason)
 
     emit_proposal(call(target, propose))

@@ -10,8 +10,9 @@ from keyvault.cli.charter_file import threshold_text
 from keyvault.cli.output import printable
 from keyvault.cli.policy_text import format_policy
 from keyvault.core.approvals import keyid_of
-from keyvault.core.charter import Charter, Member
+from keyvault.core.charter import Charter, Duty, Member, Rulers, change_delay_ms
 from keyvault.core.policy import Limit, Policy, Rule
+from keyvault.core.windows import window_text
 
 _KEYID_SHOWN = 16
 _CONTEXT_LINES = 20
@@ -42,6 +43,21 @@ def charter_changes(old: Charter, new: Charter) -> str:
         *_compared("threshold of ", _thresholds(old), _thresholds(new)),
     ]
     return "\n".join(lines) or "  nothing changes but the version"
+
+
+def charter_wait(old: Charter, new: Charter, duty: Duty) -> str:
+    """Return that the change waits longer than its duty says, and why; nothing if it does not."""
+    rulers = Rulers(old)
+    own = rulers.thresholds.get(duty)
+    if own is None:
+        return ""
+    waits_ms = change_delay_ms(rulers, new, duty)
+    if waits_ms == own.delay_ms:
+        return ""
+    return (
+        f"It WAITS {window_text(waits_ms)} after the last needed yes, because it shortens or drops a delay, or adds a"
+        " duty that has one."
+    )
 
 
 def _compared(what: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:

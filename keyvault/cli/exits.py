@@ -22,6 +22,7 @@ class Exit(IntEnum):
     NOT_FOUND = 3
     UNAVAILABLE = 4
     AUTHENTICATION = 5
+    UNVERIFIED = 6
     INTERNAL = 70
     INTERRUPTED = 130
 
@@ -33,6 +34,7 @@ MEANINGS: tuple[tuple[Exit, str], ...] = (
     (Exit.NOT_FOUND, "no such key, entry or file"),
     (Exit.UNAVAILABLE, "not done, or nobody knows: ask again with the same --request-id"),
     (Exit.AUTHENTICATION, "one side does not accept the other's certificate"),
+    (Exit.UNVERIFIED, "what came back is not what the expected keys sign: do not use it"),
     (Exit.INTERNAL, "a fault in keyvault: `keyvault --debug ...` says more"),
     (Exit.INTERRUPTED, "interrupted (Ctrl-C); what was asked for may have been done all the same"),
 )

@@ -39,6 +39,7 @@ _BY_STATUS: Mapping[grpc.StatusCode, Exit] = {
 _BY_FAMILY: tuple[tuple[type[Exception], Exit], ...] = (
     # Most special first: the first match counts.
     (client.LimitExceeded, Exit.REFUSED),
+    (client.SignatureMismatch, Exit.UNVERIFIED),
     (client.UnusableAnswer, Exit.INTERNAL),
     (NotFound, Exit.NOT_FOUND),
     (Unavailable, Exit.UNAVAILABLE),
@@ -121,6 +122,7 @@ def _word(error: Exception, code: Exit) -> str:
     word = {
         Exit.UNAVAILABLE: "Unavailable",
         Exit.AUTHENTICATION: "Not authenticated",
+        Exit.UNVERIFIED: "Not verified",
         Exit.INTERNAL: "Internal error",
     }.get(code, "Error")
     if code is Exit.REFUSED and not isinstance(error, AuditProblem | Unproven | Corrupt):
@@ -138,6 +140,8 @@ def _harmless(text: str) -> str:
 
 
 def _sentence(error: Exception, code: Exit) -> str:
+    if isinstance(error, client.OtherLog):
+        return _harmless(str(error))  # its note says what to do about it
     if isinstance(error, client.SignatureMismatch):
         return f"{_harmless(str(error))}; do not use the answer, tell your security team"
     if isinstance(error, client.Unavailable) and not error.reason:

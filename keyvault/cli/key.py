@@ -315,7 +315,7 @@ def _list(keys: tuple[Key, ...]) -> None:
 
 @command.command()
 @click.argument("key")
-@target_options("bot", *_READERS)
+@target_options("bot", *_READERS, pins=False)
 @json_option
 def show(key: str, target: Target) -> None:
     """Show KEY with its public key and, for secp256k1, its Ethereum address.

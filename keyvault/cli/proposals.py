@@ -97,6 +97,9 @@ def watch(name: str, wait: float | None, target: Target) -> None:
 
 
 async def fetch(client: AsyncClient, name: str) -> Proposal:
-    """Return a proposal of the enclave that is expected, whole."""
-    await client.proven_enclave()  # pins the enclave that statements must name
+    """Return a proposal of the enclave that is expected, whole; what is said to it is ``AsyncClient.cast``'s to guard.
+
+    No proof is asked for here: whoever says no must not have to wait for one.
+    """
+    await client.get_enclave()  # pins the enclave that statements must name
     return await client.get_proposal(name)

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from keyvault.cli.approver_key import open_signer
 from keyvault.cli.exits import AuthenticationFailed, UsageProblem
 from keyvault.cli.target import ChosenMember, Target
-from keyvault.client import AsyncClient, Credentials, Unavailable
+from keyvault.client import AsyncClient, Credentials, OtherLog, Unavailable
 from keyvault.client.credentials import read_small
 from keyvault.client.statements import MemberSigner
 from keyvault.secretfile import check_secret_file
@@ -36,6 +36,7 @@ def call(target: Target, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
             expected_log_vkey=target.log_vkey,
         )
         async with client:
+            await _check_pin(client, target)
             return await work(client)
 
     try:
@@ -45,6 +46,21 @@ def call(target: Target, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
         if problem is None:
             raise
         raise AuthenticationFailed(f"{target.certificate}: {problem}; the server closed the connection") from error
+
+
+async def _check_pin(client: AsyncClient, target: Target) -> None:
+    """Raise OtherLog if the ledger's key is pinned and the server's is another: then it is asked nothing."""
+    if target.log_vkey is None:
+        return
+    try:
+        await client.get_enclave()
+    except OtherLog as other:
+        other.add_note(
+            f"{target.pinned_by} says which one is expected. Compare both with what `keyvault init` printed: if the"
+            " file is wrong, give the right one with --vkey-file; if it is right, another server answers: do not use"
+            " it, and tell your security team."
+        )
+        raise
 
 
 def signer(member: ChosenMember) -> MemberSigner:

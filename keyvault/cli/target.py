@@ -1,8 +1,9 @@
 """Which server a command talks to, as whom, and whose key signs changes: from a deployment's folder or from options.
 
 A deployment's folder gives everything: ``keyvault.toml`` the address and the enclave, ``ca/`` the authority, ``certs/``
-one certificate per identity, ``members/`` approval keys. Each can be named on its own instead, for machines that
-hold one identity only.
+one certificate per identity, ``members/`` approval keys, ``log.vkey`` the ledger's key. Each can be named on its own
+instead, for machines that hold one identity only; of the folder only what is not named is looked at, besides
+``log.vkey``, which pins the ledger of its enclave wherever it is there.
 """
 
 import functools
@@ -15,7 +16,9 @@ import click
 
 from keyvault.cli.exits import UsageProblem
 from keyvault.core import limits
+from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, MemberName, parse_enclave_name, parse_member_name
+from keyvault.ledger.note import parse_vkey
 
 DEFAULT_NAME = "demo"
 """Name of the bot and the auditor that `keyvault init` makes."""
@@ -24,6 +27,8 @@ PORT_FILE = "port"
 """Where ``serve --port-file DIR/port`` leaves the port of a deployment that listens on port 0."""
 VKEY_FILE = "log.vkey"
 """Where ``init`` leaves the key that verifies the ledger's checkpoints, in C2SP form."""
+VKEY_VARIABLE = "KEYVAULT_VKEY_FILE"
+"""Environment variable that names such a file, for every command that pins the ledger's key."""
 TIMEOUT_S = 15.0
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  names of addresses, nothing listens here
@@ -48,6 +53,8 @@ class Target:
     timeout_s: float
     log_vkey: str | None
     """The log key that --vkey-file or the deployment's folder pins; None: as the server names it."""
+    pinned_by: Path | None
+    """The file that log_vkey is from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +80,7 @@ class Given:
     cert_key: Path | None
     vkey_file: Path | None
     timeout: float
+    pins: bool
 
 
 _TARGET_OPTIONS = (
@@ -83,20 +91,21 @@ _TARGET_OPTIONS = (
     click.option("--ca", type=_FILE, help="Authority that the server's certificate must come from."),
     click.option("--cert", type=_FILE, help="Our certificate, instead of --as."),
     click.option("--cert-key", type=_FILE, help="The private key of --cert."),
-    click.option(
-        "--vkey-file",
-        envvar="KEYVAULT_VKEY_FILE",
-        type=_FILE,
-        help="The ledger's key, as `keyvault init` printed it. [log.vkey of the deployment]",
-    ),
     click.option("--timeout", type=_SECONDS, default=TIMEOUT_S, show_default=True, help="Seconds, retries included."),
+)
+_PIN_OPTION = click.option(
+    "--vkey-file",
+    envvar=VKEY_VARIABLE,
+    type=_FILE,
+    help="The ledger's key, as `keyvault init` printed it. [log.vkey of the deployment]",
 )
 
 
-def target_options(*roles: str, only_with: str | None = None) -> Callable[[Command], Command]:
+def target_options(*roles: str, only_with: str | None = None, pins: bool = True) -> Callable[[Command], Command]:
     """Give a command the options that name a server; it gets ``target``. Without --as, the first of ``roles`` asks.
 
     With ``only_with``, the name of a flag, ``target`` is None unless that flag is given; the command does not get it.
+    Unless it ``pins``, it knows no log key: bots may not ask a server which ledger it has.
     """
 
     def decorate(command: Command) -> Command:
@@ -110,8 +119,8 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
             ca: Path | None,
             cert: Path | None,
             cert_key: Path | None,
-            vkey_file: Path | None,
             timeout: float,
+            vkey_file: Path | None = None,
             **others: object,
         ) -> None:
             given = Given(
@@ -124,13 +133,14 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
                 cert_key=cert_key,
                 vkey_file=vkey_file,
                 timeout=timeout,
+                pins=pins,
             )
             wanted = only_with is None or others.pop(only_with)
             member = others.get("member")
             name = member.name if isinstance(member, ChosenMember) else None
             command(target=resolve(given, roles, name) if wanted else None, **others)
 
-        return with_options(with_target, _TARGET_OPTIONS)
+        return with_options(with_target, (*_TARGET_OPTIONS, _PIN_OPTION) if pins else _TARGET_OPTIONS)
 
     return decorate
 
@@ -212,6 +222,7 @@ def approval_options(command: Command) -> Command:
 def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = None) -> Target:
     """Return the target, asked with the certificate of this member if it has one; raise UsageProblem."""
     certificate, private_key = _credential(given, roles, member)
+    pin_file = _pin_file(given) if given.pins else None
     return Target(
         address=given.address or _address(_folder(given, "--target")),
         enclave=parse_enclave_name(given.enclave or _text(_folder(given, "--enclave"), "enclave", "name")),
@@ -219,17 +230,28 @@ def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = No
         certificate=certificate,
         private_key=private_key,
         timeout_s=given.timeout,
-        log_vkey=_pinned(given),
+        log_vkey=None if pin_file is None else read_vkey(pin_file),
+        pinned_by=pin_file,
     )
 
 
 def read_vkey(path: Path) -> str:
-    """Return the log key that a file such as ``log.vkey`` holds, verified by nobody yet; raise UsageProblem."""
+    """Return the log key that a file such as ``log.vkey`` holds; raise UsageProblem if it holds none."""
     try:
         with path.open("rb") as file:
-            return file.read(limits.NOTE_BYTES_MAX).decode().strip()
-    except (OSError, ValueError) as error:
+            return parse_vkey(file.read(limits.NOTE_BYTES_MAX).decode().strip()).vkey
+    except (OSError, ValueError, Malformed) as error:
         raise UsageProblem(f"{path}: cannot be read as the ledger's key ({error})") from None
+
+
+def expected_vkey(log_vkey: str | None, vkey_file: Path | None) -> str | None:
+    """Return the log key that was given as it is or in a file; None if neither was. An empty one is no key: Malformed.
+
+    Raises UsageProblem and Malformed.
+    """
+    if log_vkey is not None:
+        return parse_vkey(log_vkey).vkey
+    return None if vkey_file is None else read_vkey(vkey_file)
 
 
 def resolve_member(deployment: Path | None, name: str | None, reference: str | None) -> ChosenMember:
@@ -312,15 +334,17 @@ def _address(folder: Path) -> str:
     return f"{_EVERYWHERE.get(host, host)}:{port}"
 
 
-def _pinned(given: Given) -> str | None:
-    if given.vkey_file is not None:
-        return read_vkey(given.vkey_file)
-    if given.deployment is None:
-        return None
-    if given.enclave not in (None, _text(given.deployment, "enclave", "name")):
-        return None  # another ledger is meant than that of the folder
+def _pin_file(given: Given) -> Path | None:
+    """Return the file with the ledger's key; None if nothing pins it."""
+    if given.vkey_file is not None or given.deployment is None:
+        return given.vkey_file
     path = given.deployment / VKEY_FILE
-    return read_vkey(path) if path.exists() else None  # a folder without it pins nothing
+    if not path.exists():
+        return None
+    of_folder = parse_vkey(read_vkey(path)).name
+    if given.enclave is not None and not of_folder.startswith(f"keyvault/{given.enclave}/"):
+        return None  # another ledger is meant than that of the folder
+    return path
 
 
 def _text(folder: Path, section: str, key: str) -> str:

@@ -100,6 +100,8 @@ def next_step(proposal: Proposal) -> str:
     name = short_name(proposal.id)
     if proposal.outcome is not Outcome.OPEN:
         return ""
+    if _ends_first(proposal):
+        return "\nApproved too late for its delay: propose it anew."
     if proposal.approved_at is not None:
         return f"\nWait for it:  keyvault proposals watch {name}\nStop it:      keyvault approve {name} --veto"
     return f"\nNext, as another member:  keyvault approve {name}"
@@ -149,4 +151,11 @@ def _due(proposal: Proposal) -> str:
         return ""
     if proposal.due_at == proposal.approved_at:
         return "as soon as the same request comes again" if proposal.subject else "at the enclave's next look"
+    if _ends_first(proposal):
+        return f"NEVER: it expires before its delay is over, at {time_text(proposal.due_at)}"
     return f"at {time_text(proposal.due_at)}, unless somebody vetoes it"
+
+
+def _ends_first(proposal: Proposal) -> bool:
+    """Return whether the proposal expires before it may be carried out."""
+    return proposal.due_at is not None and proposal.said.expires_at <= proposal.due_at

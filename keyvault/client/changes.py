@@ -14,10 +14,11 @@ from keyvault.client.results import EnclaveInfo, Proposal
 from keyvault.client.statements import MemberSigner
 from keyvault.core import limits
 from keyvault.core.approvals import Voice
-from keyvault.core.charter import AT_ONCE, Charter
+from keyvault.core.charter import AT_ONCE, Charter, Duty
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm, KeyState
 from keyvault.core.policy import Policy
+from keyvault.core.policy_change import is_tightening
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import DUTIES, Action, FreezeScope
 from keyvault.core.wrap import wrap_secret
@@ -38,14 +39,17 @@ class Changes(Governance):
         document: bytes = b"",
         wrapped_secret: bytes = b"",
         life_ms: int | None = None,
+        duty: Duty | None = None,
     ) -> Proposal:
         """Ask for a change, and approve it as each of the approvers.
 
+        ``duty`` is the action's own if None. What one member may do at once is asked for without the proof that
+        everything else waits for: it stops things, and has to go through when the token signs no checkpoint.
         Raises Denied if the signer may not ask, PreconditionFailed if it does not fit the state, policy or time.
         """
-        stops = DUTIES.get(action) in AT_ONCE  # only stops things, wherever it ends up, and must not wait for a proof
+        stops = (duty or DUTIES.get(action)) in AT_ONCE
         enclave = await (self.get_enclave() if stops else self.proven_enclave())
-        if DUTIES.get(action) not in AT_ONCE and self._charter_version != enclave.charter_version:
+        if not stops and self._charter_version != enclave.charter_version:
             await self.get_charter()  # for the delay that the proposal must outlive
         statement = self.make_statement(enclave, action, parameters, requester=signer.member, life_ms=life_ms)
         proposal = await self.propose(statement, signer, document=document, wrapped_secret=wrapped_secret)
@@ -169,6 +173,7 @@ class Changes(Governance):
     ) -> Proposal:
         """Publish the next policy; its version must be one more than that in force."""
         document = encode_policy(policy)
+        current = (await self.get_policy()).policy
         parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": str(policy.version)}
         return await self.change(
             Action.POLICY_PUBLISH,
@@ -176,6 +181,7 @@ class Changes(Governance):
             signer=signer,
             approvers=approvers,
             document=document,
+            duty=Duty.POLICY_TIGHTEN if is_tightening(current, policy) else Duty.POLICY_LOOSEN,
         )
 
     async def change_charter(

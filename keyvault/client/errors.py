@@ -139,6 +139,10 @@ class SignatureMismatch(UnusableAnswer):
     """What came back is not what the expected key signs for what was sent. A security event; never retried."""
 
 
+class OtherLog(SignatureMismatch):
+    """The server's ledger has another log key than the one that is expected: one of the two is not the right one."""
+
+
 _CLASSES: dict[grpc.StatusCode, type[KeyvaultRpcError]] = {
     grpc.StatusCode.PERMISSION_DENIED: Denied,
     grpc.StatusCode.FAILED_PRECONDITION: PreconditionFailed,

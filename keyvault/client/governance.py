@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 import grpc
 
 from keyvault.client.caller import Caller
-from keyvault.client.errors import SignatureMismatch, UnusableAnswer, error_of, fault_of_call, invalid
+from keyvault.client.errors import OtherLog, SignatureMismatch, UnusableAnswer, error_of, fault_of_call, invalid
 from keyvault.client.names import KeyName
 from keyvault.client.proposals import proposal_of
 from keyvault.client.results import EnclaveInfo, Key, Proposal, PublishedCharter, PublishedPolicy
@@ -48,7 +48,7 @@ class Governance(Caller):
         if self._enclave_id not in (None, message.enclave_id):
             raise SignatureMismatch(f"the enclave's id is {message.enclave_id.hex()}, another one is expected")
         if self._log_vkey not in (None, message.log_vkey):
-            raise SignatureMismatch(f"the log's key is {message.log_vkey[:200]!r}, another one is expected")
+            raise OtherLog(f"the server's log key is {message.log_vkey[:200]!r}, expected is {self._log_vkey!r}")
         self._enclave_id, self._log_vkey = message.enclave_id, message.log_vkey
         return EnclaveInfo(
             name=message.name,

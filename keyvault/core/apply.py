@@ -202,8 +202,7 @@ def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
             _set_charter(state, Rulers(charter), document)
             state.proposals.recount(state.rulers, event.at)
         case FreezeChanged():
-            change = state.frozen.add if event.frozen else state.frozen.discard
-            change((event.scope, event.name))
+            _apply_freeze(state, event, proposal)
         case CeremonyStepRecorded():
             pass
         case _:
@@ -268,6 +267,13 @@ def _apply_key_state(state: State, event: KeyStateChanged) -> None:
     )
     if event.state is KeyState.ACTIVE:
         _make_primary(state.keys[event.key], event.version)
+
+
+def _apply_freeze(state: State, event: FreezeChanged, proposal: Proposal) -> None:
+    if event.frozen:
+        state.frozen[event.scope, event.name] = proposal.statement.requester
+    else:
+        del state.frozen[event.scope, event.name]
 
 
 def _make_primary(line: KeyLine, version: int) -> None:

@@ -13,7 +13,8 @@ Laws:
    shorter than any other. It is a threshold like the others: there is no way around.
 8. Loosening the policy has a delay. A charter that shortens or drops a delay waits for it first, or the delay would be
    worth what a change of the charter costs; and it needs at least as many persons as loosening the policy. Break-glass
-   may be dropped at once: a member who has to go may be one too many for it, and it keeps its day when it comes back.
+   may be dropped at once: a member who has to go may be one too many for it. A duty with a delay that comes anew waits
+   for the longest delay there is: it may have had a longer one before it was dropped.
 """
 
 from collections.abc import Mapping
@@ -145,9 +146,13 @@ class Rulers:
 
 
 def change_delay_ms(old: Rulers, new: Charter, duty: Duty) -> int:
-    """Return how long the change to a new charter waits: the delay of its ``duty``, and every one that it shortens."""
+    """Return how long the change to a new charter waits: the delay of its ``duty``, and every one that it shortens.
+
+    All that there are, if it brings a duty with a delay that the old one does not have.
+    """
     kept = {Duty.BREAK_GLASS: limits.DELAY_MS_MAX} | {each.duty: each.delay_ms for each in new.thresholds}
-    shortened = (each.delay_ms for each in old.charter.thresholds if kept.get(each.duty, 0) < each.delay_ms)
+    brings = any(each.delay_ms and each.duty not in old.thresholds for each in new.thresholds)
+    shortened = (each.delay_ms for each in old.charter.thresholds if brings or kept.get(each.duty, 0) < each.delay_ms)
     return max(old.threshold(duty).delay_ms, *shortened, 0)
 
 

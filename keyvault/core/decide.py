@@ -5,7 +5,7 @@ and the yes (``Authorised``) becomes the fact ``SignatureIssued`` once the token
 that the token has to make (``governance.KeyToMake``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keyvault.core import limits
 from keyvault.core.charter import AT_ONCE
@@ -255,9 +255,32 @@ def decide_proposal(state: State, command: Propose, now: UnixMillis) -> Proposal
         charter=command.charter,
         wrapped_secret=command.wrapped_secret,
     )
-    if check_proposal(state, event, 0).duty not in AT_ONCE:  # what stops things waits for nobody, so it needs no room
+    proposal = check_proposal(state, event, 0)
+    _check_life(state, proposal)
+    _check_changes(state, proposal)
+    if proposal.duty not in AT_ONCE:  # what stops things waits for nobody, so it needs no room
         _check_room(state, statement.requester, now)
     return event
+
+
+def _check_life(state: State, proposal: Proposal) -> None:
+    """Raise Refused for what could never be carried out, however soon members approve it."""
+    life_ms, delay_ms = proposal.statement.expires_at - proposal.made_at, proposal.delay_ms(state.rulers)
+    if life_ms <= delay_ms:
+        raise Refused(
+            Reason.STATEMENT_EXPIRED,
+            f"the statement lives {life_ms / 3_600_000:g} hours, and its change waits {delay_ms / 3_600_000:g} hours"
+            " after the last approval: it must live longer",
+        )
+
+
+def _check_changes(state: State, proposal: Proposal) -> None:
+    """Raise Refused for the policy that is in force: to publish it again only voids what waits under its version."""
+    if proposal.policy is not None and replace(proposal.policy, version=state.policy.version) == state.policy:
+        raise Refused(
+            Reason.STATE_MISMATCH,
+            f"it changes nothing: these rules and limits are in force as version {state.policy.version}",
+        )
 
 
 def _check_written(statement: Statement, command: Propose) -> None:

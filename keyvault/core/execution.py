@@ -42,6 +42,10 @@ _TARGETS = {
 }
 
 
+_NAMED = (FreezeScope.PRINCIPAL, FreezeScope.VENUE)
+"""Scopes whose names need not exist, so that there is no end of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyToMake:
     """An approved key that the token still has to make. ``fact`` lacks the public key only."""
@@ -208,8 +212,8 @@ def _freeze(state: State, proposal: Proposal, at: UnixMillis) -> FreezeChanged:
         raise _mismatch(f"{scope} {name} is {'frozen already' if freezing else 'not frozen'}".replace("  ", " "))
     if scope is FreezeScope.KEY and KeyId(name) not in state.keys:
         raise Refused(Reason.KEY_NOT_FOUND, f"enclave {state.enclave} has no key {name}")
-    if freezing and scope is not FreezeScope.ENCLAVE and len(state.frozen) >= limits.FREEZES_MAX:
-        raise _mismatch(f"{limits.FREEZES_MAX} things are frozen, which is the most: freeze the enclave, or lift some")
+    if freezing and scope in _NAMED:
+        _check_room(state, proposal.statement.requester)
     return FreezeChanged(
         at=at,
         epoch=state.epoch,
@@ -219,6 +223,16 @@ def _freeze(state: State, proposal: Proposal, at: UnixMillis) -> FreezeChanged:
         proposal=proposal.id,
         charter_sha256=state.charter_sha256,
     )
+
+
+def _check_room(state: State, member: str) -> None:
+    """Raise Refused if this member froze as many names as one may: the state has a bound, and not by who was first."""
+    own = sum(by == member and scope in _NAMED for (scope, _), by in state.frozen.items())
+    if own >= limits.MEMBER_FREEZES_MAX:
+        raise _mismatch(
+            f"{member} froze {own} principals and venues, the most of one member: freeze keys or the enclave, let"
+            " another member freeze, or lift some"
+        )
 
 
 def _attached(document: _D | None) -> _D:

@@ -156,8 +156,9 @@ AGENT_TEXT_CHARS_MAX = 80
 PASSPHRASE_CHARS_MIN = 8
 """Passphrase of a new approval key: NIST SP 800-63B, section 5.1.1.1."""
 
-FREEZES_MAX = 1_024
-"""Keys, principals and venues frozen one by one; the enclave as a whole can always be frozen besides."""
+MEMBER_FREEZES_MAX = 64
+"""Principals and venues that stay frozen at one member's word; a bound for all would let one keep others from freezing.
+The keys there are and the enclave can always be frozen besides."""
 HOOKS_MAX = 8
 """Webhooks of one server; each has a thread of its own."""
 HOOK_URL_CHARS_MAX = 2_048

@@ -56,7 +56,8 @@ class State:
         self.charter_document = b""
         self.charter_sha256 = b""
         self.proposals = Proposals()
-        self.frozen: set[tuple[FreezeScope, str]] = set()
+        self.frozen: dict[tuple[FreezeScope, str], str] = {}
+        """What is frozen, and the member who froze it."""
         self.keys: dict[KeyId, KeyLine] = {}
         self.policy = Policy(version=0, rules=(), limits=())
         self.policy_document = b""

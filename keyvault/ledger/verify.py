@@ -104,7 +104,7 @@ def verify_rows(
     """Like ``verify`` for entries that know their place. Corrupt from ``rows`` is a problem, and the end of them."""
     audit = _Audit(
         checkpoints,
-        parse_vkey(expected_vkey) if expected_vkey else None,
+        None if expected_vkey is None else parse_vkey(expected_vkey),  # an empty one is no key, and not no pin
         None if kept is None else KeptCheckpoint(kept),
         read,
     )

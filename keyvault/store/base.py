@@ -51,6 +51,7 @@ class Store(Protocol):
         Raises:
             Fenced: the epoch is not the newest, or the head is not ``expected``. Nothing was written.
             DuplicateRequest: a request key is taken. Nothing was written.
+            Corrupt: the store did not take every entry. Nothing was written; end the process.
             OutcomeUnknown: an I/O error; the entries may or may not be there. Never call again: end the process.
         """
 

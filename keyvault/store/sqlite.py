@@ -11,6 +11,8 @@ Laws:
    and SQLite's recovery says what is there.
 5. The newest checkpoint also stands in a file beside the database (``store.anchor``), written after its row: it is
    never newer than an honest database.
+6. The schema is ours to the last object, or the file is not opened. Triggers and views of others, which somebody can
+   add while it is open, do nothing on our connections, and an append counts the rows that it added.
 
 SQLite is apsw's own build: 3.7.0 to 3.51.2 can lose commits when a WAL is reset (sqlite.org/wal.html, "the WAL-reset
 bug").
@@ -42,6 +44,13 @@ CACHE_KIB = 16_384
 """Page cache of the writing connection: the right edges of the table and of the request index, and some history."""
 BUSY_MS = 1_000
 """An operator's own sqlite3 shell may hold a lock; longer than this is a failure."""
+
+_OPTIONS = (
+    (apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),  # ours are for people with a shell; a stranger's could drop rows
+    (apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0),
+    (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
+    (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
+)
 
 _SCHEMA = """
 CREATE TABLE entries (idx INTEGER PRIMARY KEY, request_key BLOB UNIQUE, body BLOB NOT NULL) STRICT;
@@ -131,7 +140,8 @@ def _create(path: Path) -> None:
 def _connect(path: Path, flags: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(BUSY_MS)
-    connection.pragma("trusted_schema", 0)
+    for option, on in _OPTIONS:
+        connection.config(option, on)
     connection.pragma("mmap_size", 0)
     if flags & apsw.SQLITE_OPEN_READWRITE:
         connection.pragma("journal_mode", "wal")
@@ -148,17 +158,30 @@ def _check_identity(connection: apsw.Connection, path: Path) -> None:
         raise Corrupt(f"{path} is not a keyvault ledger")
     if connection.pragma("user_version") != SCHEMA_VERSION:
         raise Corrupt(f"{path} has another schema version than {SCHEMA_VERSION}, the one that this build knows")
-    with contextlib.closing(apsw.Connection(":memory:")) as own:
-        own.execute(_SCHEMA)
-        if _tables(connection) != _tables(own):  # without UNIQUE one request could stand twice (I3)
-            raise Corrupt(f"{path}: its tables are not defined as keyvault made them: somebody edited it")
+    _check_schema(connection, path)
     if (connection.pragma("journal_mode"), connection.pragma("synchronous")) != ("wal", 2):
         raise Corrupt(f"{path} cannot be written durably: WAL with synchronous=FULL is not in force")
 
 
-def _tables(connection: apsw.Connection) -> list[tuple[Any, ...]]:
-    own = "type = 'table' AND name NOT GLOB 'sqlite_*'"  # the others are SQLite's
-    return list(connection.execute(f"SELECT name, sql FROM sqlite_schema WHERE {own} ORDER BY name"))  # noqa: S608  a constant
+def _check_schema(connection: apsw.Connection, path: Path) -> None:
+    """Raise Corrupt unless tables, indexes, triggers and views are those of _SCHEMA, no more, no fewer, no others."""
+    with contextlib.closing(apsw.Connection(":memory:")) as own:
+        own.execute(_SCHEMA)
+        expected, found = _objects(own), _objects(connection)
+    for name in sorted(found.keys() - expected.keys()):
+        tool = " A tool that replicates by tables of its own cannot be used here." if "litestream" in name else ""
+        raise Corrupt(f"{path} has the {name}, which keyvault did not make: find out who did, then drop it.{tool}")
+    for name, definition in expected.items():
+        if name not in found:
+            raise Corrupt(f"{path} lacks the {name}: somebody edited it")
+        if found[name] != definition:  # without UNIQUE one request could stand twice (I3)
+            raise Corrupt(f"{path}: the {name} is not defined as keyvault made it: somebody edited it")
+
+
+def _objects(connection: apsw.Connection) -> dict[str, str | None]:
+    """Return the definition of each object, by kind and name; SQLite's own indexes have none."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")
+    return {f"{kind} {name!a:.80}": definition for kind, name, definition in rows}
 
 
 class SqliteStore:
@@ -201,7 +224,10 @@ class SqliteStore:
                 )
                 if self._writer.changes() != 1:
                     raise self._fenced(epoch, expected)
+                before = self._writer.total_changes()
                 self._writer.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
+                if self._writer.total_changes() - before != len(rows):
+                    raise Corrupt("the table of entries did not take every row: somebody changed it")
         except apsw.ConstraintError as error:
             raise self._duplicate(entries, error) from error
 
@@ -270,8 +296,8 @@ class SqliteStore:
     def _transaction(self) -> Iterator[Callable[..., apsw.Cursor]]:
         """Give a function that executes; commit at the end, or roll back and raise.
 
-        A rule that says no, and a violated constraint, leave a known state: nothing was written. Everything else, a
-        failed rollback included, leaves an unknown one.
+        A rule that says no, a violated constraint and rows that were not taken leave a known state: nothing was
+        written. Everything else, a failed rollback included, leaves an unknown one.
         """
         if self._in_doubt:
             raise OutcomeUnknown("an earlier write is in doubt: end the process and open the ledger again")
@@ -279,11 +305,11 @@ class SqliteStore:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer.execute
-            except (Fenced, apsw.ConstraintError):
+            except (Fenced, Corrupt, apsw.ConstraintError):
                 self._writer.execute("ROLLBACK")
                 raise
             self._writer.execute("COMMIT")
-        except (Fenced, apsw.ConstraintError):
+        except (Fenced, Corrupt, apsw.ConstraintError):
             raise
         except BaseException as error:  # whatever it was: the transaction is neither committed nor rolled back for sure
             self._in_doubt = True

@@ -73,7 +73,7 @@ SECRET = "an-api-secret-that-must-not-be-seen"
 
 def run(*arguments: object, stdin: str | bytes | None = None) -> Result:
     """Run one command in this process, without KEYVAULT_* of our own environment."""
-    runner = CliRunner(env={"KEYVAULT_DEPLOYMENT": None, "KEYVAULT_MEMBER": None})
+    runner = CliRunner(env={"KEYVAULT_DEPLOYMENT": None, "KEYVAULT_MEMBER": None, "KEYVAULT_VKEY_FILE": None})
     return runner.invoke(cli, [str(each) for each in arguments], input=stdin)
 
 

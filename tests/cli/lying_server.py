@@ -43,8 +43,13 @@ def _unchanged(_: Message, __: Message) -> None:
     pass
 
 
+def _no_proof(_: Message, context: grpc.ServicerContext) -> Message:
+    context.abort(grpc.StatusCode.UNAVAILABLE, "the token signs nothing")
+    raise AssertionError("abort raises")
+
+
 def _handlers(
-    real: grpc.Channel, liar: Liar, lie: Lie, about_enclave: EnclaveLie
+    real: grpc.Channel, liar: Liar, lie: Lie, about_enclave: EnclaveLie, *, proves: bool
 ) -> tuple[grpc.GenericRpcHandler, ...]:
     audit = audit_pb2_grpc.AuditServiceStub(real)
     keys, governance = keys_pb2_grpc.KeyServiceStub(real), governance_pb2_grpc.GovernanceServiceStub(real)
@@ -67,7 +72,11 @@ def _handlers(
         ),
         grpc.method_handlers_generic_handler(
             "keyvault.v1.AuditService",
-            {"GetInclusionProof": _passed_on(audit.GetInclusionProof, audit_pb2.GetInclusionProofRequest, _unchanged)},
+            {
+                "GetInclusionProof": _passed_on(audit.GetInclusionProof, audit_pb2.GetInclusionProofRequest, _unchanged)
+                if proves
+                else grpc.unary_unary_rpc_method_handler(_no_proof)
+            },
         ),
         grpc.method_handlers_generic_handler(
             "keyvault.v1.GovernanceService",
@@ -81,8 +90,13 @@ def _handlers(
 
 
 @contextmanager
-def lying_server(deployment: Deployment, lie: Lie, about_enclave: EnclaveLie = lambda _: None) -> Iterator[Liar]:
-    """Serve the deployment's members with the server's own certificate, but for what ``lie`` changes in proposals."""
+def lying_server(
+    deployment: Deployment, lie: Lie, about_enclave: EnclaveLie = lambda _: None, *, proves: bool = True
+) -> Iterator[Liar]:
+    """Serve the deployment's members with the server's own certificate, but for what ``lie`` changes in proposals.
+
+    Unless it ``proves``, it has no inclusion proof for anybody, as when no worker signs a checkpoint.
+    """
     certs, ca = deployment.dir / "certs", (deployment.dir / "ca" / "ca.crt").read_bytes()
 
     def pair(name: str) -> tuple[bytes, bytes]:
@@ -92,7 +106,7 @@ def lying_server(deployment: Deployment, lie: Lie, about_enclave: EnclaveLie = l
     server = grpc.server(ThreadPoolExecutor(2))
     own = grpc.ssl_server_credentials([pair("server-hot")], ca, require_client_auth=True)
     liar = Liar(server.add_secure_port("127.0.0.1:0", own))
-    server.add_generic_rpc_handlers(_handlers(real, liar, lie, about_enclave))
+    server.add_generic_rpc_handlers(_handlers(real, liar, lie, about_enclave, proves=proves))
     server.start()
     try:
         yield liar

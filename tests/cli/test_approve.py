@@ -201,7 +201,7 @@ def other_log(enclave: keys_pb2.Enclave) -> None:
     [
         (other_id, "another enclave than the ledger's first entry"),
         (other_import_key, "another enclave than the ledger's first entry"),
-        (other_log, "another one is expected"),
+        (other_log, "says which one is expected"),
     ],
 )
 def test_the_ledger_proves_for_which_enclave_members_speak(
@@ -229,6 +229,19 @@ def test_an_honest_proxy_may_carry_the_word(keyvault: Run, desk: Deployment) -> 
         target = ("--target", f"127.0.0.1:{liar.port}", "--member", "bob")
         carried_out(keyvault("approve", name, *target, "--yes", "--json"))
     assert len(liar.cast) == 1
+
+
+def test_only_a_yes_waits_for_the_proof(keyvault: Run, desk: Deployment) -> None:
+    """Where the first entry cannot be proven, a member looks, rejects and vetoes; a yes is not given."""
+    name = proposed(keyvault, "unproven")
+    with lying_server(desk, lambda _: None, proves=False) as liar:
+        where = ("--target", f"127.0.0.1:{liar.port}", "--timeout", "1")
+        assert keyvault("approve", name, "--yes", *where, "--member", "bob").exit_code == 4
+        assert liar.cast == []
+        assert keyvault("proposals", "show", name, *where).exit_code == 0
+        assert keyvault("approve", name, "--reject", "--yes", *where, "--member", "bob").exit_code == 0
+        vetoed = document_of(keyvault("approve", name, "--veto", "--yes", *where, "--member", "carol", "--json"))
+    assert vetoed["proposal"]["state"] == "VETOED"
 
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202eevil\r\nTo approve it: 0000\\x1b"

@@ -87,6 +87,18 @@ def test_a_kept_checkpoint_is_held_against_the_ledger(offline: Run, past: Deploy
     assert "WRONG: the checkpoint that you kept covers 8 entries, the ledger has 3" in result.stdout
 
 
+@pytest.mark.parametrize("text", ["", "\n", "keyvault/hot/0123456789abcdef+00000000+AQ=="])
+def test_a_file_without_a_key_pins_nothing_silently(offline: Run, past: Deployment, tmp_path: Path, text: str) -> None:
+    """A key file that is empty or holds something else ends the command and is named; nothing is verified without."""
+    file = tmp_path / "empty.vkey"
+    file.write_text(text)
+    result = offline("audit", "verify", past.ledger, "--vkey-file", file)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{file}: cannot be read as the ledger's key" in result.stderr
+    given = offline("audit", "verify", past.ledger, "--log-vkey", text)
+    assert (given.exit_code, given.stdout) == (2, "")
+
+
 def test_another_log_s_key_is_found(offline: Run, past: Deployment, desk: Deployment) -> None:
     """A ledger of another deployment does not pass under our key."""
     result = offline("audit", "verify", past.ledger, "--log-vkey", desk.log_vkey)

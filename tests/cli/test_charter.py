@@ -90,6 +90,19 @@ def test_roles_keys_and_thresholds_are_told(keyvault: Run, file: Path) -> None:
     assert "PREVIOUSLY VETOED" in again.stdout
 
 
+def test_a_shorter_delay_is_said_to_wait(keyvault: Run, file: Path) -> None:
+    """A charter that shortens a delay is said to wait for the old one, to the asker and to the approver."""
+    changed(file, ("delay: 1s", "delay: 500ms"))
+    asked = keyvault("charter", "apply", file, "--next-version")
+    assert "It WAITS 1s after the last needed yes, because it shortens" in asked.stderr
+    vetoed = keyvault("approve", asked.stdout.split()[-1], "--veto", "--member", "carol", "--yes")
+    assert "It WAITS 1s after the last needed yes, because it shortens" in vetoed.stderr
+    changed(file, ("delay: 500ms", "delay: 2s"))
+    longer = keyvault("charter", "apply", file, "--next-version")
+    assert (longer.exit_code, "It WAITS" in longer.stderr) == (0, False)
+    assert keyvault("approve", longer.stdout.split()[-1], "--veto", "--member", "carol", "--yes").exit_code == 0
+
+
 def test_breaking_the_glass_waits_for_days(keyvault: Run, file: Path) -> None:
     """Break-glass says its reason and its threshold, and with everybody's approval is still not carried out today."""
     in_force = keyvault("charter", "show").stdout

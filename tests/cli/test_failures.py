@@ -6,7 +6,7 @@ import pytest
 
 from keyvault.cli.exits import JSON_MODE, REQUEST_ID, AuditProblem, AuthenticationFailed, Exit, UsageProblem
 from keyvault.cli.failures import exit_of, report
-from keyvault.client.errors import Fault, SignatureMismatch, UnusableAnswer, error_of
+from keyvault.client.errors import Fault, OtherLog, SignatureMismatch, UnusableAnswer, error_of
 from keyvault.config import ConfigError
 from keyvault.core.errors import (
     Conflict,
@@ -57,7 +57,8 @@ def _rpc(code: grpc.StatusCode, message: str = "no", reason: str = "") -> Except
         (_rpc(grpc.StatusCode.DEADLINE_EXCEEDED), Exit.UNAVAILABLE),
         (_rpc(grpc.StatusCode.UNAUTHENTICATED), Exit.AUTHENTICATION),
         (_rpc(grpc.StatusCode.INTERNAL), Exit.INTERNAL),
-        (SignatureMismatch("x"), Exit.INTERNAL),
+        (SignatureMismatch("x"), Exit.UNVERIFIED),
+        (OtherLog("x"), Exit.UNVERIFIED),
         (UnusableAnswer("x"), Exit.INTERNAL),
     ],
     ids=repr,

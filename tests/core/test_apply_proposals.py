@@ -1,5 +1,6 @@
 """The fold of proposals and what carries them out: what follows, and what leaves nothing behind."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from keyvault.core import limits
 from keyvault.core.decide import decide_proposal
 from keyvault.core.errors import Reason, Refused
 from keyvault.core.events import (
+    ProposalMade,
     SignatureIssued,
     SignatureRefused,
 )
@@ -16,6 +18,7 @@ from keyvault.core.ids import UnixMillis
 from keyvault.core.policy import ANY, Limit
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action, FreezeScope
+from keyvault.ledger.codec_policy import encode_policy
 from tests.core.governed import PUBLIC_KEY, Governed, is_open
 from tests.worlds import (
     BOT,
@@ -130,22 +133,58 @@ def test_a_freeze_stands_for_its_scope_and_name() -> None:
     thaw = world.propose(Action.THAW, {"scope": "enclave", "name": ""})
     world.cast(thaw, "bob")
     assert world.state.frozen == {
-        (FreezeScope.KEY, "signer"),
-        (FreezeScope.PRINCIPAL, BOT),
-        (FreezeScope.VENUE, "binance"),
+        (FreezeScope.KEY, "signer"): "alice",
+        (FreezeScope.PRINCIPAL, BOT): "alice",
+        (FreezeScope.VENUE, "binance"): "alice",
     }
 
 
-def test_freezes_have_a_bound_that_leaves_the_enclave() -> None:
-    """I9: one member cannot fill the state with freezes, and the whole enclave can be stopped all the same."""
+def test_one_member_s_freezes_leave_room_for_the_others() -> None:
+    """I9: a member who froze as many names as one may still freezes keys and the enclave, and others freeze names."""
     world = _world()
-    for number in range(limits.FREEZES_MAX):
+    world.key()
+    for number in range(limits.MEMBER_FREEZES_MAX):
         world.propose(Action.FREEZE, {"scope": "principal", "name": f"{BOT}-{number}"})
-    with pytest.raises(Refused, match=f"{limits.FREEZES_MAX} things are frozen") as full:
-        world.propose(Action.FREEZE, {"scope": "principal", "name": BOT})
-    assert full.value.reason is Reason.STATE_MISMATCH
+    for scope, name in (("principal", BOT), ("venue", "binance")):
+        with pytest.raises(Refused, match=f"alice froze {limits.MEMBER_FREEZES_MAX}") as full:
+            world.propose(Action.FREEZE, {"scope": scope, "name": name})
+        assert full.value.reason is Reason.STATE_MISMATCH
+    world.propose(Action.FREEZE, {"scope": "key", "name": "signer"})
     world.propose(Action.FREEZE, {"scope": "enclave", "name": ""})
-    assert len(world.state.frozen) == limits.FREEZES_MAX + 1
+    world.propose(Action.FREEZE, {"scope": "principal", "name": BOT}, by="bob")
+    assert len(world.state.frozen) == limits.MEMBER_FREEZES_MAX + 3
+    assert world.state.frozen[FreezeScope.PRINCIPAL, BOT] == "bob"
+    thaw = world.propose(Action.THAW, {"scope": "principal", "name": f"{BOT}-0"})
+    world.cast(thaw, "bob")
+    world.propose(Action.FREEZE, {"scope": "venue", "name": "binance"})
+    assert world.replayed() == world.state
+
+
+def test_a_policy_that_changes_nothing_is_not_asked() -> None:
+    """One member cannot void what others wait for by publishing the policy in force anew; a ledger may hold it."""
+    world = _world()
+    waits = world.propose(Action.KEY_CREATE, key_parameters())
+    same = replace(world.state.policy, version=2)
+    with pytest.raises(Refused, match="changes nothing") as refused:
+        world.propose_policy(same)
+    assert (refused.value.reason, waits.outcome) == (Reason.STATE_MISMATCH, Outcome.OPEN)
+    document = encode_policy(same)
+    parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "2"}
+    asked = propose(world.said(Action.POLICY_PUBLISH, parameters), world.people["alice"])
+    world.add(
+        ProposalMade(
+            at=world.now,
+            epoch=world.state.epoch,
+            statement=asked.statement,
+            signature=asked.signature,
+            document=document,
+            policy=same,
+        )
+    )
+    world.look()
+    assert world.state.policy == same
+    other = replace(same, version=3, limits=(replace(FEW, count_max=1),))
+    assert world.propose_policy(other).outcome is Outcome.EXECUTED
 
 
 def test_a_plan_is_made_before_anybody_is_asked() -> None:

@@ -257,6 +257,20 @@ def test_break_glass_may_be_dropped_at_once_but_not_shortened() -> None:
     assert change_delay_ms(Rulers(with_glass), shorter, Duty.CHARTER) == 72 * HOUR_MS
 
 
+@pytest.mark.parametrize("duty", [Duty.BREAK_GLASS, Duty.POLICY_LOOSEN])
+def test_a_duty_that_comes_back_waits_for_the_longest_delay(duty: Duty) -> None:
+    """Dropped and added again with a shorter delay it comes no sooner than the longest delay that stands."""
+    slow = Threshold(duty=Duty.KEY_CREATE, quorum=parse_quorum("1 of admins"), delay_ms=5 * HOUR_MS)
+    base = charter(ALICE, BOB, P256, thresholds={Duty.POLICY_LOOSEN: "", Duty.KEY_CREATE: slow})
+    back = Threshold(duty=duty, quorum=parse_quorum("2 of admins"), delay_ms=24 * HOUR_MS)
+    with_it = dataclasses.replace(base, thresholds=(*base.thresholds, back))
+    assert change_delay_ms(Rulers(base), with_it, Duty.CHARTER) == 5 * HOUR_MS
+    at_once = Threshold(duty=Duty.THAW, quorum=parse_quorum("1 of admins"))
+    without = dataclasses.replace(base, thresholds=tuple(each for each in base.thresholds if each.duty != Duty.THAW))
+    again = dataclasses.replace(without, thresholds=(*without.thresholds, at_once))
+    assert change_delay_ms(Rulers(without), again, Duty.CHARTER) == 0
+
+
 def test_members_and_groups_have_bounds() -> None:
     """I9: one more than GROUPS_MAX, or than MEMBERS_MAX, is refused."""
     groups: dict[str, tuple[str, ...]] = {f"g{n}": ("alice",) for n in range(limits.GROUPS_MAX)}

@@ -258,7 +258,7 @@ def test_what_one_may_do_at_once_counts_only_the_key_that_asked_and_still_stands
     assert change.outcome is Outcome.EXECUTED
     assert freeze.id not in world.state.proposals.ready
     world.look()
-    assert world.state.frozen == set()
+    assert world.state.frozen == {}
 
 
 def test_an_auditor_has_no_voice() -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 import pytest
@@ -173,23 +173,31 @@ async def sign_some(deployment: Deployment) -> None:
     assert await desk.burst(deployment, desk.mixed_requests("before", 8), answers) == {}
 
 
+@contextmanager
+def edited(deployment: Deployment) -> Iterator[sqlite3.Connection]:
+    """Give the database without the triggers that stand in the way of a slip; they are there again afterwards."""
+    with closing(sqlite3.connect(deployment.ledger)) as database, database:
+        triggers = database.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
+            database.execute(f"DROP TRIGGER {name}")
+        yield database
+        for _, definition in triggers:
+            database.execute(definition)
+
+
 def flip_one_byte(deployment: Deployment, index: int) -> None:
     """Change the last byte of an entry's body, as somebody who owns the database can."""
-    with closing(sqlite3.connect(deployment.ledger)) as database:
-        database.execute("DROP TRIGGER entries_are_never_changed")
+    with edited(deployment) as database:
         (body,) = database.execute("SELECT body FROM entries WHERE idx = ?", (index,)).fetchone()
         codec.decode(body)
         harmed = body[:-1] + bytes([body[-1] ^ 1])
         database.execute("UPDATE entries SET body = ? WHERE idx = ?", (harmed, index))
-        database.commit()
 
 
 def forget_checkpoints(deployment: Deployment) -> None:
     """Delete every checkpoint, as somebody who owns the database can."""
-    with closing(sqlite3.connect(deployment.ledger)) as database:
-        database.execute("DROP TRIGGER checkpoints_are_never_deleted")
+    with edited(deployment) as database:
         database.execute("DELETE FROM checkpoints")
-        database.commit()
 
 
 def rewrite_head(deployment: Deployment) -> None:

@@ -1,6 +1,7 @@
 """What the tests of the governor share: statements, members' words, and what stands in the ledger."""
 
 import hashlib
+from dataclasses import replace
 
 from keyvault.core.approvals import Voice
 from keyvault.core.charter import Charter, Duty, Threshold
@@ -8,7 +9,7 @@ from keyvault.core.events import (
     Event,
     SignatureEscalated,
 )
-from keyvault.core.policy import Policy
+from keyvault.core.policy import Policy, Verdict
 from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.quorum import parse_quorum
 from keyvault.core.statements import Action, Statement
@@ -18,6 +19,7 @@ from tests.engine.world import World
 from tests.worlds import (
     BOT,
     Person,
+    allow_digest,
     ballot,
     charter,
     key_parameters,
@@ -72,8 +74,14 @@ def the_same(first: Recorded, *others: Recorded) -> bool:
     return all(other == first for other in others)
 
 
+def tighter(present: Policy) -> Policy:
+    """Return the next policy, which denies what nobody asks for."""
+    deny = replace(allow_digest("nothing", "never"), verdict=Verdict.DENY)
+    return replace(present, version=present.version + 1, rules=(*present.rules, deny))
+
+
 async def publish(world: World, wanted: Policy) -> None:
-    """Let alice publish a policy that takes away, or nothing."""
+    """Let alice publish a policy that only takes away."""
     parameters = {"policy_sha256": hashlib.sha256(encode_policy(wanted)).hexdigest(), "version": str(wanted.version)}
     asked = said(world, Action.POLICY_PUBLISH, parameters)
     done = await world.enclave.propose(propose(asked, world.alice, policy=wanted, document=encode_policy(wanted)))

@@ -24,7 +24,6 @@ from keyvault.core.events import (
     SignatureIssued,
 )
 from keyvault.core.ids import MemberName, UnixMillis
-from keyvault.core.policy import Policy
 from keyvault.core.statements import Action
 from keyvault.engine.recovery import recover
 from keyvault.ledger import codec
@@ -33,7 +32,7 @@ from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.ledger.verify import verify
 from keyvault.store.base import Head
 from keyvault.store.memory import MemoryMedium, MemoryStore
-from tests.engine.governing import approve, asked_members, key_wanted, publish, said
+from tests.engine.governing import approve, asked_members, key_wanted, publish, said, tighter
 from tests.engine.world import World, opened_world
 from tests.worlds import Person, allow_digest, charter, escalate_digest, people, policy, propose
 
@@ -204,16 +203,12 @@ async def _history(world: World) -> Database:
     await approve(world, asked)
     await approve(world, asked, carol)
     await world.sign("r1")
-    await publish(world, _tighter(world.enclave.state.policy))
+    await publish(world, tighter(world.enclave.state.policy))
     wanted = await world.enclave.propose(propose(key_wanted(world, "other"), world.alice))
     await approve(world, wanted)
     await world.enclave.propose(propose(said(world, Action.FREEZE, {"scope": "enclave", "name": ""}), world.alice))
     await world.enclave.close()
     return Database(medium=world.medium, events=[codec.decode(body) for body in world.medium.bodies])
-
-
-def _tighter(present: Policy) -> Policy:
-    return replace(present, version=present.version + 1)
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)

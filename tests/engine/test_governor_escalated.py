@@ -29,6 +29,7 @@ from tests.engine.governing import (
     publish,
     said,
     the_same,
+    tighter,
 )
 from tests.engine.world import SOON, World, folded, hold, let_go, opened_world, restart, settle
 from tests.worlds import (
@@ -150,7 +151,7 @@ async def test_a_request_that_a_new_policy_voided_has_one_answer_for_ever(monkey
     monkeypatch.setattr(limits, "CLOSED_PROPOSALS_REMEMBERED", 1)
     async with opened_world(rule=escalate_digest()) as world:
         asked = await asked_members(world, "r1")
-        await _tighten(world)
+        await publish(world, tighter(world.enclave.state.policy))
         await _end_another(world)
         assert asked.id not in world.enclave.state.proposals.closed
         await restart(world)
@@ -161,18 +162,13 @@ async def test_a_request_that_a_new_policy_voided_has_one_answer_for_ever(monkey
         assert the_same(first, await world.sign("r1"))
 
 
-async def _tighten(world: World) -> None:
-    """Publish the same policy again."""
-    await publish(world, replace(world.enclave.state.policy, version=2))
-
-
 async def test_a_change_that_voids_more_than_is_remembered_is_still_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever publishes a policy gets its proposal back, however many others end by it."""
     monkeypatch.setattr(limits, "CLOSED_PROPOSALS_REMEMBERED", 1)
     async with opened_world(rule=escalate_digest()) as world:
         for number in range(3):
             await asked_members(world, f"r{number}", digest=bytes([number]) * 32)
-        await _tighten(world)
+        await publish(world, tighter(world.enclave.state.policy))
         assert [each.outcome for each in world.enclave.state.proposals.closed.values()] == [Outcome.EXECUTED]
         assert folded(world) == world.enclave.state
 

@@ -47,14 +47,17 @@ def _recover(path: Path) -> Recovered:
 
 
 def _edit(path: Path, *statements: str, values: tuple[object, ...] = ()) -> None:
-    """Do what somebody with the file and sqlite3 does: triggers gone, statements run, the head's root made to fit."""
+    """Do what somebody with the file and sqlite3 does: triggers off, statements run, the head's root made to fit."""
     with closing(sqlite3.connect(path)) as connection, connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+        triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
             connection.execute(f"DROP TRIGGER {name}")
         for statement in statements:
             connection.execute(statement, values if "?" in statement else ())
         leaves = [leaf_hash(body) for (body,) in connection.execute("SELECT body FROM entries ORDER BY idx")]
         connection.execute("UPDATE head SET size = ?, root = ?", (len(leaves), Tree.of(leaves).root()))
+        for _, definition in triggers:
+            connection.execute(definition)
 
 
 _REWRITE_LAST = ("DELETE FROM entries WHERE idx = 5", "INSERT INTO entries SELECT 5, ?, ?")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -240,8 +240,10 @@ class Ledger:
         return self.add(destroyed(self.state, KeyId(name), 1, self.at))
 
     def publish_policy(self, *rules: Rule) -> int:
-        """Publish a policy that is the next version, of these rules or of the same."""
-        new = policy(*(rules or (RULE, ASK)), version=self.state.policy.version + 1)
+        """Publish a policy that is the next version, of these rules or of the same and one that denies nothing new."""
+        version = self.state.policy.version + 1
+        never = replace(RULE, id=f"never-{version}", verdict=Verdict.DENY, keys=frozenset({"none"}))
+        new = policy(*(rules or (RULE, ASK, never)), version=version)
         document = encode_policy(new)
         parameters = {"policy_sha256": policy_sha256(document).hex(), "version": str(new.version)}
         return self.change(Action.POLICY_PUBLISH, parameters, wait_ms=1_000, document=document, policy=new)

@@ -246,6 +246,8 @@ def test_another_log_key_is_named() -> None:
     assert report.checkpoints_verified == 0
     with pytest.raises(Malformed):
         verify(GOOD.entries, GOOD.checkpoints, expected_vkey="nonsense")
+    with pytest.raises(Malformed):
+        verify(GOOD.entries, GOOD.checkpoints, expected_vkey="")
 
 
 def test_a_rewritten_history_needs_the_log_key() -> None:

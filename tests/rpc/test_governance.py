@@ -210,6 +210,27 @@ async def test_loosening_waits(tmp_path: Path) -> None:
         assert (done.outcome, done.document) == (Outcome.EXECUTED, b"")
 
 
+async def test_no_needs_no_token(tmp_path: Path) -> None:
+    """While no worker signs a checkpoint of what came last, members veto and tighten; a yes is proven all the same."""
+    looser = policy(BOTS, ASK, replace(BOTS, id="more", keys=frozenset({"signer", "other"})), version=2)
+    async with governed(tmp_path) as here, here.client("bot") as bot:
+        async with here.client("admin") as admin:
+            waits = await admin.publish_policy(looser, signer=here.alice)
+        for lane in here.token.lanes:
+            lane.up.clear()
+        with pytest.raises(sdk.NotFoundError):
+            await bot.sign_digest("other", DIGEST)
+        async with here.client("approver") as admin:
+            assert (await admin.cast(waits, Voice.APPROVE, here.bob)).approved_by == ("bob",)
+            assert (await admin.cast(waits, Voice.VETO, here.carol)).outcome is Outcome.VETOED
+            tighter = await admin.publish_policy(policy(ASK, version=2), signer=here.bob)
+            assert tighter.outcome is Outcome.EXECUTED
+            proof = await admin.inclusion_proof(0)
+            assert proof.checkpoint.size < here.enclave.size
+        for lane in here.token.lanes:
+            lane.up.set()
+
+
 async def test_versions_of_a_key(tmp_path: Path) -> None:
     """A rotated key has two versions, listed apart and in pages; the newest is the primary."""
     async with governed(tmp_path) as here, here.client("admin") as admin:

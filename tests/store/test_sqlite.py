@@ -16,6 +16,7 @@ from keyvault.store.sqlite import SqliteStore, open_store
 from tests.store.worlds import after, append, entry
 
 ROOT = Path(__file__).parents[2]
+IGNORED = "BEGIN SELECT RAISE(IGNORE); END"
 
 
 def _child(path: Path, bound: int = 0) -> "subprocess.Popen[str]":
@@ -147,11 +148,61 @@ def test_a_table_without_its_unique_index_is_refused(tmp_path: Path, unique: str
     path = tmp_path / "ledger.db"
     open_store(path, create=True).close()
     connection = apsw.Connection(str(path))
+    triggers = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'entries'").get
     connection.execute("DROP TABLE entries")
     connection.execute(f"CREATE TABLE entries (idx INTEGER PRIMARY KEY, request_key BLOB {unique}, body BLOB NOT NULL)")
+    connection.execute(";".join(triggers))
     connection.close()
-    with pytest.raises(Corrupt, match="not defined as keyvault made them"):
+    with pytest.raises(Corrupt, match=r"'entries' is not defined as keyvault made it|lacks the index"):
         open_store(path, create=False)
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        (f"CREATE TRIGGER drops BEFORE INSERT ON entries {IGNORED}", "has the trigger 'drops', which keyvault did not"),
+        ("CREATE VIEW seen AS SELECT 1", "has the view 'seen', which"),
+        ("CREATE INDEX by_body ON entries (body)", "has the index 'by_body', which"),
+        ("CREATE TABLE _litestream_seq (id, seq)", "has the table '_litestream_seq', .* tool that replicates"),
+        ("DROP TRIGGER entries_are_never_deleted", "lacks the trigger 'entries_are_never_deleted'"),
+    ],
+)
+def test_objects_that_keyvault_did_not_make_are_refused(tmp_path: Path, statement: str, told: str) -> None:
+    """A file with a trigger, view, index or table more, or one fewer, is not opened; the message names it."""
+    path = tmp_path / "ledger.db"
+    open_store(path, create=True).close()
+    with contextlib.closing(apsw.Connection(str(path))) as shell:
+        shell.execute(statement)
+    with pytest.raises(Corrupt, match=told):
+        open_store(path, create=False)
+
+
+def test_a_trigger_that_is_added_meanwhile_drops_nothing(tmp_path: Path) -> None:
+    """I1: triggers on an open file do nothing to the server's rows: what is acknowledged stands in the ledger."""
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(open_store(path, create=True)) as store:
+        epoch = store.acquire_term("one")
+        with contextlib.closing(apsw.Connection(str(path))) as shell:
+            shell.execute(f"CREATE TRIGGER drops BEFORE INSERT ON entries {IGNORED}")
+            shell.execute(f"CREATE TRIGGER forgets BEFORE INSERT ON checkpoints {IGNORED}")
+        append(store, epoch, "a")
+        store.put_checkpoint(epoch=epoch, size=1, note=b"note")
+        assert (store.read(0, 2), store.checkpoint()) == ([b"a"], (1, b"note"))
+
+
+def test_rows_that_are_not_taken_end_the_term(tmp_path: Path) -> None:
+    """I1: a table that swallows a row without an error is found before anything is acknowledged; nothing is written."""
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(open_store(path, create=True)) as store:
+        epoch = store.acquire_term("one")
+        head = append(store, epoch, "a")
+        with contextlib.closing(apsw.Connection(str(path))) as shell:
+            shell.execute("ALTER TABLE entries RENAME TO old")
+            shell.execute("CREATE TABLE entries (idx INTEGER PRIMARY KEY ON CONFLICT IGNORE, request_key, body)")
+            shell.execute("INSERT INTO entries SELECT * FROM old; INSERT INTO entries VALUES (1, NULL, x'00')")
+        with pytest.raises(Corrupt, match="did not take every row"):
+            append(store, epoch, "b", expected=head)
+        assert store.head() == head
 
 
 @pytest.mark.parametrize(
@@ -180,7 +231,8 @@ def test_a_missing_row_is_noticed_when_it_is_read(tmp_path: Path) -> None:
     with contextlib.closing(open_store(path, create=True)) as store:
         append(store, store.acquire_term("one"), "a", "b", "c")
     with contextlib.closing(apsw.Connection(str(path))) as shell:
-        shell.execute("DROP TRIGGER entries_are_never_deleted; DELETE FROM entries WHERE idx = 1")
+        shell.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+        shell.execute("DELETE FROM entries WHERE idx = 1")
     with contextlib.closing(open_store(path, create=False)) as store, pytest.raises(Corrupt) as missing:
         store.read(0, 3)
     assert missing.value.index == 1
