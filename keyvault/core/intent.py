@@ -264,6 +264,18 @@ class Intent:
         return b"" if self.stamped else self.signing_input
 
 
+SOLANA_BLOCKHASH_MS = 120_000
+"""A recent blockhash dies after 150 blocks, about a minute (Solana documentation, "Transaction confirmation"); one that
+is not known yet cannot be guessed. So a message that was signed now is worth nothing after this."""
+
+
+def ending(intent: Intent, at: UnixMillis) -> UnixMillis | None:
+    """Return when a signature that is made at this time is worth nothing any more; None: never, or nobody knows."""
+    if intent.expires_at is None and intent.kind is PayloadKind.SOLANA_MESSAGE and Bound.EXPIRY in intent.binds:
+        return UnixMillis(at + SOLANA_BLOCKHASH_MS)
+    return intent.expires_at
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """Exactly what is to be sent, ready to copy.
