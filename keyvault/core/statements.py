@@ -163,8 +163,8 @@ _SUMMARIES: Mapping[Action, str] = {
     Action.FREEZE: "Freeze {scope} {name} in enclave {enclave}: nothing is signed for it.",
     Action.THAW: "Lift the freeze of {scope} {name} in enclave {enclave}.",
     Action.CEREMONY_STEP: "Record step {step} of ceremony {ceremony} ({record_sha256}) in enclave {enclave}.",
-    Action.SIGN: "Sign {kind} {payload_sha256} with version {key_version} of key {key} in enclave {enclave} for request"
-    " {request_id}; needs {quorum}.",
+    Action.SIGN: "Sign {kind} {payload_sha256} with version {key_version} of key {key} ({algorithm} {public_key}) in"
+    " enclave {enclave} for request {request_id}; needs {quorum}.",
 }
 
 

@@ -383,7 +383,7 @@ class Story:
         for (name, label), person in self.keys.items():
             text = text.replace(keyid_of(spki(person.key))[:16], name if label == "first" else f"{name}/{label}")
         text = re.sub(r"\b(1[78]\d{11}) ms", lambda found: f"T+{length_text(int(found[1]) - NOW)}", text)
-        return re.sub(r"\b[0-9a-f]{64}\b", "(hash)", text)
+        return re.sub(r"\b04[0-9a-f]{128}\b", "(key)", re.sub(r"\b[0-9a-f]{64}\b", "(hash)", text))
 
 
 def _words(word: Outcome | KeyState) -> str:

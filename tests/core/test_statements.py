@@ -60,6 +60,8 @@ PARAMETERS: dict[Action, dict[str, str]] = {
     Action.SIGN: {
         "key": "eth-hot",
         "key_version": "1",
+        "algorithm": "SECP256K1",
+        "public_key": "04" + 64 * "ab",
         "request_id": "r-1",
         "kind": "raw-digest",
         "payload_sha256": HASH,
@@ -286,7 +288,19 @@ def test_braces_in_a_reason_are_only_text() -> None:
         (Action.CHARTER_CHANGE, {"version"}),
         (Action.BREAK_GLASS, {"version", "reason"}),
         (Action.FREEZE, set()),
-        (Action.SIGN, {"key_version", "request_id", "kind", "facts_sha256", "words_sha256", "quorum"}),
+        (
+            Action.SIGN,
+            {
+                "key_version",
+                "algorithm",
+                "public_key",
+                "request_id",
+                "kind",
+                "facts_sha256",
+                "words_sha256",
+                "quorum",
+            },
+        ),
     ],
 )
 def test_a_second_attempt_has_the_same_subject(action: Action, left_out: set[str]) -> None:
