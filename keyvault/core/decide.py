@@ -23,7 +23,7 @@ from keyvault.core.events import (
 )
 from keyvault.core.governance import check_ballot, check_proposal, member_of
 from keyvault.core.ids import Principal, UnixMillis
-from keyvault.core.intent import Intent
+from keyvault.core.intent import Intent, ending
 from keyvault.core.keys import KeyVersion, Signature
 from keyvault.core.limits_check import check_limits
 from keyvault.core.policy_kinds import VENUES
@@ -170,10 +170,12 @@ def _judge(
             Reason.ALGORITHM_MISMATCH, f"{intent.kind} cannot be signed by a key with algorithm {key.algorithm}"
         )
     _check_time(intent, now)
-    permission = state.rules.evaluate(
-        key=key_id, principal=request.principal, intent=intent, moment=moment_of(state, now)
-    )
     at = now if asked is None else not_before(state, now)
+    command = _with_end(command, at)
+    intent = command.intent
+    permission = state.rules.evaluate(
+        key=key_id, principal=request.principal, intent=intent, moment=moment_of(state, at)
+    )
     charge = charge_of(
         key_id,
         request.principal,
@@ -186,7 +188,8 @@ def _judge(
     charged = check_limits(state.windows, reservations, charge, now)
     if permission.quorums and asked is None:
         _check_room(state, request.principal, now)
-        return escalated(state, request, intent, key, permission, words, not_before(state, now))
+        _check_clock(state, now)
+        return escalated(state, request, intent, key, permission, words, now)
     _check_same_key(asked, key)
     return Authorised(
         command=command,
@@ -202,6 +205,25 @@ def _judge(
         shadows=permission.shadows,
         known=state.size,
     )
+
+
+def _with_end(command: RequestSignature, at: UnixMillis) -> RequestSignature:
+    """Return the command with the end that its signature has if it is made now."""
+    end = ending(command.intent, at)
+    return (
+        command
+        if end == command.intent.expires_at
+        else replace(command, intent=replace(command.intent, expires_at=end))
+    )
+
+
+def _check_clock(state: State, now: UnixMillis) -> None:
+    """Raise Overloaded if the clock is behind the ledger: the fact would have a time that policy did not judge."""
+    if now < state.latest_at:
+        raise Overloaded(
+            f"the clock is {state.latest_at - now} ms behind the ledger's latest entry",
+            retry_after_ms=min(state.latest_at - now, 60_000),
+        )
 
 
 def _check_same_key(asked: Proposal | None, key: KeyVersion) -> None:

@@ -7,7 +7,7 @@ from keyvault.core.errors import Malformed, Refused
 from keyvault.core.events import Event, SignatureIssued
 from keyvault.core.familiar import Familiar
 from keyvault.core.ids import KeyId, UnixMillis
-from keyvault.core.intent import UNSTAMPED, Intent, Payload, PayloadKind, Signer
+from keyvault.core.intent import UNSTAMPED, Intent, Payload, PayloadKind, Signer, ending
 from keyvault.core.keys import KeyAlgorithm, KeyVersion
 from keyvault.core.policy import CompiledPolicy
 from keyvault.core.policy_facts import Moment
@@ -58,7 +58,7 @@ def misread(event: SignatureIssued, key: KeyVersion, read: Reader) -> str | None
         return "what was signed is not what its payload says"
     if intent.stamped != (event.stamp is not None):
         return "it says of its time what its payload does not"
-    if (intent.slot, intent.expires_at) != (event.slot, event.expires_at):
+    if (intent.slot, ending(intent, event.at)) != (event.slot, event.expires_at):
         return "its slot or its end is not what its payload says"
     if (intent.effects, intent.completeness) != (event.effects, event.completeness):
         return "its payload does something else than the entry says"
