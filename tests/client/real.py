@@ -45,6 +45,7 @@ RULES = (
         principals=ANY,
         kinds=frozenset({PayloadKind.BINANCE_REST}),
         venues=ANY,
+        symbols=ANY,
     ),
     Rule(
         id="mail",
