@@ -1,6 +1,5 @@
 """Signatures and public keys: what bots use."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -8,7 +7,6 @@ from keyvault.client import payloads
 from keyvault.client.caller import Caller
 from keyvault.client.errors import invalid
 from keyvault.client.names import KeyName
-from keyvault.client.psbt import inputs_to_sign, signed_psbt
 from keyvault.client.request_id import uuid7
 from keyvault.client.results import (
     Key,
@@ -16,14 +14,13 @@ from keyvault.client.results import (
     SignedBytes,
     SignedDigest,
     SignedExchangeRequest,
-    SignedPsbt,
     SignedTransaction,
     SignedTypedData,
     narrowed,
 )
 from keyvault.client.verify import Asked, key_version_of, verified
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Payload, Signer
+from keyvault.core.intent import Payload
 from keyvault.v1 import signing_pb2, types_pb2
 
 S = TypeVar("S", bound=Signed)
@@ -99,28 +96,6 @@ class Signing(Caller):
     async def sign_cosmos(self, key: str, sign_doc: bytes, *, request_id: str | None = None) -> SignedBytes:
         """Sign a serialised SignDoc (SIGN_MODE_DIRECT); ``raw`` is the TxRaw to broadcast. See ``sign``."""
         return await self._sign_as(SignedBytes, key, lambda: payloads.cosmos(sign_doc), request_id)
-
-    async def sign_psbt(
-        self, key: str, psbt: bytes, *, network: str = "mainnet", request_id: str | None = None
-    ) -> SignedPsbt:
-        """Sign every input of a PSBT that waits for this key. See ``sign``.
-
-        Each input is a request of its own, ``{request_id}.{number}``; they share a slot, so limits count them once.
-        All are asked for before an error is raised: after NeedsApproval, or any other, ask again with the same
-        ``request_id`` for the rest. Raises InvalidRequest if an input of this key may not be signed, or none waits.
-        """
-        chosen = str(uuid7()) if request_id is None else request_id
-        described = await self.public_key(key)
-        signer = Signer(algorithm=described.algorithm, public_key=described.public_key)
-        try:
-            waiting = inputs_to_sign(psbt, network, signer)
-        except Malformed as error:
-            raise invalid(error, request_id=chosen) from None
-        answers = await asyncio.gather(
-            *(self.sign(key, payload, request_id=f"{chosen}.{number}") for number, payload in waiting.items()),
-            return_exceptions=True,
-        )
-        return signed_psbt(chosen, psbt, signer, dict(zip(waiting, answers, strict=True)))
 
     async def sign_exchange(  # noqa: PLR0913 (the fields of ExchangeRequest, each named)
         self,
