@@ -35,6 +35,7 @@ from keyvault.client.results import (
     SignedBytes,
     SignedDigest,
     SignedExchangeRequest,
+    SignedPsbt,
     SignedTransaction,
     SignedTypedData,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "SignedCheckpoint",
     "SignedDigest",
     "SignedExchangeRequest",
+    "SignedPsbt",
     "SignedTransaction",
     "SignedTypedData",
     "Timing",

@@ -186,11 +186,14 @@ def edited(deployment: Deployment) -> Iterator[sqlite3.Connection]:
 
 
 def flip_one_byte(deployment: Deployment, index: int) -> None:
-    """Change the last byte of an entry's body, as somebody who owns the database can."""
+    """Change a byte of the signature in an entry's body, as somebody who owns the database can."""
     with edited(deployment) as database:
         (body,) = database.execute("SELECT body FROM entries WHERE idx = ?", (index,)).fetchone()
-        codec.decode(body)
-        harmed = body[:-1] + bytes([body[-1] ^ 1])
+        event = codec.decode(body)
+        assert isinstance(event, SignatureIssued | ProposalMade)
+        assert event.signature is not None
+        signature = event.signature.value if isinstance(event, SignatureIssued) else event.signature.sig
+        harmed = body.replace(signature, signature[:-1] + bytes([signature[-1] ^ 1]))
         database.execute("UPDATE entries SET body = ? WHERE idx = ?", (harmed, index))
 
 
