@@ -7,8 +7,8 @@ import yaml
 from keyvault.cli.policy_units import parse_dollars, parse_span, parse_time, parse_whole
 from keyvault.cli.yaml_nodes import Problems, Table, table
 from keyvault.core.errors import Malformed
-from keyvault.core.policy_lint import check_chain, check_name, check_venue
 from keyvault.core.policy_rules import Asset, Chain, Market, Prices, normal_destination
+from keyvault.core.policy_values import check_chain, check_name, check_venue
 
 _FIELDS = ("as_of", "max_age", "assets", "markets")
 _ASSET_FIELDS = ("name", "usd", "decimals", "at")

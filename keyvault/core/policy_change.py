@@ -10,6 +10,8 @@
 4. Every count and every amount that the old policy limits is limited by the new one, over the same window, of the same
    things, for the same keys or more, to the same number or less.
 5. The prices are the same: another price can be a yes where there was a no.
+6. If the old policy looks for look-alikes, both name the same destinations: what is named is known, and what
+   resembles it is looked for.
 
 ``when`` implies only itself. Shadow rules decide nothing and are not looked at.
 
@@ -23,9 +25,11 @@ on the same field; two rules that only together cover a third are not seen. Ids 
 from dataclasses import dataclass, replace
 
 from keyvault.core.errors import Malformed
+from keyvault.core.familiar import listed_destinations
 from keyvault.core.ids import GroupName
-from keyvault.core.policy_match import Matcher, allow_matcher, can_permit, deny_matcher, scope
-from keyvault.core.policy_rules import ANY, LIST_MARK, Anything, Limit, Per, Policy, Rule, Verdict, verdict_of
+from keyvault.core.policy_match import allow_matcher, can_permit, deny_matcher
+from keyvault.core.policy_rules import ANY, LIST_MARK, Limit, Per, Policy, Rule, Verdict, verdict_of
+from keyvault.core.policy_within import Part, are_keys_within
 from keyvault.core.quorum import group_names, parse_quorum
 
 
@@ -46,7 +50,15 @@ def is_tightening(old: Policy, new: Policy) -> bool:
             _is_limited(_resolved(limit, old), [_resolved(each, new) for each in new.limits]) for limit in old.limits
         )
         and old.prices == new.prices
+        and _are_look_alikes_kept(old, new)
     )
+
+
+def _are_look_alikes_kept(old: Policy, new: Policy) -> bool:
+    """Return whether what looks like a destination that the old policy names still does, and nothing is known anew."""
+    if not any(rule.look_alike and not rule.shadow for rule in old.rules):
+        return True
+    return listed_destinations(old) == listed_destinations(new)
 
 
 def quorum_groups(policy: Policy) -> frozenset[GroupName]:
@@ -64,62 +76,14 @@ def _groups_of(rule: Rule) -> frozenset[GroupName]:
 # Rules ----------------------------------------------------------------------------------------------------------
 
 
-class _Part:
-    """A rule by one of its readings, its conditions found by place."""
-
-    __slots__ = ("_bounds", "_floors", "_sets", "keys", "kinds", "matcher", "rule")
-
-    def __init__(self, rule: Rule, matcher: Matcher) -> None:
-        self.rule = rule
-        self.keys, self.kinds = scope(rule)
-        self.matcher = matcher
-        self._sets = dict(matcher.sets)
-        self._bounds = {place: (low, high) for place, low, high in matcher.bounds}
-        self._floors = {place: (floor, others) for place, floor, others in matcher.floors}
-
-    def is_within(self, other: "_Part") -> bool:
-        """Return True only if the other matches whatever this matches; False when in doubt."""
-        return (
-            _are_keys_within(self.keys, other.keys)
-            and self.kinds <= other.kinds
-            and self._sets_imply(other.matcher)
-            and self._amounts_imply(other.matcher)
-            and self._says_as_much(other.matcher)
-        )
-
-    def _says_as_much(self, other: Matcher) -> bool:
-        """Return whether this leaves out all that the other leaves out, and its predicate is the other's or more."""
-        if other.unsaid & ~self.matcher.unsaid:
-            return False
-        return other.predicate is None or (self.matcher.predicate is not None and self.rule.when == other.rule.when)
-
-    def _sets_imply(self, other: Matcher) -> bool:
-        for place, values in other.sets:
-            mine = self._sets.get(place)
-            if mine is None or not mine <= values:
-                return False
-        return True
-
-    def _amounts_imply(self, other: Matcher) -> bool:
-        for place, low, high in other.bounds:
-            bound = self._bounds.get(place)
-            if bound is None or bound[0] < low or bound[1] > high:
-                return False
-        for place, floor, others in other.floors:
-            mine = self._floors.get(place)
-            if mine is None or mine[0] < floor or not mine[1] <= others:
-                return False
-        return True
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """The rules of a policy by what they do; escalate rules by both readings."""
 
-    allow: tuple[_Part, ...]
-    permitting_escalate: tuple[_Part, ...]
-    deny: tuple[_Part, ...]
-    escalate: tuple[_Part, ...]
+    allow: tuple[Part, ...]
+    permitting_escalate: tuple[Part, ...]
+    deny: tuple[Part, ...]
+    escalate: tuple[Part, ...]
 
     @classmethod
     def of(cls, policy: Policy) -> "_Parts":
@@ -128,12 +92,12 @@ class _Parts:
             for verdict in (Verdict.ALLOW, Verdict.DENY, Verdict.ESCALATE)
         )
         return cls(
-            allow=tuple(_Part(rule, allow_matcher(rule, policy.lists)) for rule in allow if can_permit(rule)),
+            allow=tuple(Part(rule, allow_matcher(rule, policy.lists)) for rule in allow if can_permit(rule)),
             permitting_escalate=tuple(
-                _Part(rule, allow_matcher(rule, policy.lists)) for rule in escalate if can_permit(rule)
+                Part(rule, allow_matcher(rule, policy.lists)) for rule in escalate if can_permit(rule)
             ),
-            deny=tuple(_Part(rule, deny_matcher(rule, policy.lists)) for rule in deny),
-            escalate=tuple(_Part(rule, deny_matcher(rule, policy.lists)) for rule in escalate),
+            deny=tuple(Part(rule, deny_matcher(rule, policy.lists)) for rule in deny),
+            escalate=tuple(Part(rule, deny_matcher(rule, policy.lists)) for rule in escalate),
         )
 
 
@@ -149,15 +113,15 @@ def _written_out(values: frozenset[str], policy: Policy) -> frozenset[str]:
     return frozenset[str]().union(*listed)
 
 
-def _are_covered(parts: tuple[_Part, ...], others: tuple[_Part, ...]) -> bool:
+def _are_covered(parts: tuple[Part, ...], others: tuple[Part, ...]) -> bool:
     """Return whether each part is within one of the others. What stands on both sides is found without comparing."""
     same = {other.rule for other in others}
     return all(part.rule in same or any(map(part.is_within, others)) for part in parts)
 
 
-def _are_asked(parts: tuple[_Part, ...], after: _Parts) -> bool:
+def _are_asked(parts: tuple[Part, ...], after: _Parts) -> bool:
     """Return whether each part is within a rule that asks the same quorum, or one that denies."""
-    asking: dict[str, list[_Part]] = {}
+    asking: dict[str, list[Part]] = {}
     for other in after.escalate:
         asking.setdefault(other.rule.quorum, []).append(other)
     same = {other.rule for other in after.escalate}
@@ -165,10 +129,6 @@ def _are_asked(parts: tuple[_Part, ...], after: _Parts) -> bool:
         part.rule in same or any(map(part.is_within, (*asking.get(part.rule.quorum, ()), *after.deny)))
         for part in parts
     )
-
-
-def _are_keys_within(keys: frozenset[str] | Anything, other: frozenset[str] | Anything) -> bool:
-    return other is ANY or (keys is not ANY and keys <= other)
 
 
 # Limits ---------------------------------------------------------------------------------------------------------
@@ -195,7 +155,7 @@ def _is_limited(resolved: _Resolved, others: list[_Resolved]) -> bool:
     alike = [
         other
         for other, other_tags in others
-        if _about(other) == _about(limit) and tags == other_tags and _are_keys_within(limit.keys, other.keys)
+        if _about(other) == _about(limit) and tags == other_tags and are_keys_within(limit.keys, other.keys)
     ]
     return (
         (limit.count_max is None or any(_is_at_most(other.count_max, limit.count_max) for other in alike))

@@ -63,8 +63,11 @@ WORDS: Final = {
     Place.DEVIATION: "distance from the table's price",
     Place.AGE: "age of the destination",
     Place.LOOK_ALIKE: "look-alike",
-    Place.HOUR: "minute of the week",
+    Place.HOUR: "time of the week",
 }  # fmt: skip
+
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""Days of the week as policies write them."""
 
 OF_FIELD: Final = {
     "chains": Place.CHAIN,

@@ -160,3 +160,22 @@ def known(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     if kind in CHAIN_KINDS:
         fields -= {"venues", "symbols", "primary_types", "type_hashes"}
     return fields
+
+
+_CALL_PINS = frozenset({"selectors", "amount_max"})
+_TYPED_PINS = frozenset({"chains", "contracts", "type_hashes", "destinations", "amount_max", "validity_ms_max"})
+_UNREAD_PINS = frozenset({"chains", "destinations", "primary_types", "type_hashes"})
+
+
+def pinned(kind: PayloadKind, operation: Operation) -> frozenset[str]:
+    """Return the conditions where ``any`` in an allow rule would be a hole: the meaning then is the contract's alone.
+
+    Typed data is good for whoever holds it, until it ends: its contract, chain and type say what it is.
+    """
+    if operation is Operation.CALL:
+        return _CALL_PINS
+    if kind is not PayloadKind.TYPED_DATA:
+        return frozenset()
+    if operation in (Operation.ALLOWANCE, Operation.TRANSFER):
+        return _TYPED_PINS
+    return _UNREAD_PINS if operation is Operation.TYPED_DATA else frozenset()

@@ -10,7 +10,8 @@ from keyvault.cli.policy_file import PolicyFileError, format_policy, parse_polic
 from keyvault.core import limits
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy import ANY, Policy, Rule, Verdict
-from keyvault.core.policy_lint import AMOUNT_MAX, lint
+from keyvault.core.policy_lint import lint
+from keyvault.core.policy_values import AMOUNT_MAX
 
 EXAMPLE = """\
 version: 1

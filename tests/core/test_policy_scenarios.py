@@ -4,28 +4,54 @@ A story is a text of blocks, separated by empty lines: lines of a command, ``---
 with ``#`` are for the reader. Commands:
 
 - ``policy`` and YAML lines: from now on this policy decides; what was used stays used
-- ``ask KEY KIND at=SECONDS`` and one line for each effect, ``OPERATION field=value ...``: judge, and count a yes.
-  What is escalated is told with the rules that ask and their quorums, and is not counted
+- ``ask KEY KIND at=SECONDS until=SECONDS`` and one line for each effect, ``OPERATION field=value ...``: judge, and
+  count a yes. What is escalated is told with the rules that ask and their quorums, and is not counted
+- ``sees DESTINATION at=SECONDS``: it was signed for then
 
-``at`` is 0 unless said. The caller is always spiffe://demo/bot/maker.
+``at`` is 0 unless said: Friday, 2027-01-15, 08:00 UTC. The payload ends at ``until``, if it does. The caller is always
+spiffe://demo/bot/maker. Prices come with the policy.
 """
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from keyvault.cli.policy_file import PolicyFileError, parse_policy
 from keyvault.core.errors import Refused
+from keyvault.core.familiar import Familiar
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.policy import CompiledPolicy, Policy, compile_policy
+from keyvault.core.policy_facts import Moment
 from keyvault.core.windows import Reservations, Windows, check_limits, outflow
 
 STORIES = Path(__file__).parent.parent / "scenarios" / "policy"
 NOW = 1_800_000_000_000
-NUMBERS = {"chain": "chain_id", "amount": "amount", "fee": "fee_max"}
-TEXTS = {"to": "destination", "selector": "selector", "type": "primary_type", "venue": "venue"}
+BOT = Principal("spiffe://demo/bot/maker")
+NUMBERS = {
+    "chain": "chain_id",
+    "amount": "amount",
+    "fee": "fee_max",
+    "quantity": "quantity",
+    "price": "price",
+    "spend": "quote_quantity",
+}
+TEXTS = {
+    "to": "destination",
+    "selector": "selector",
+    "type": "primary_type",
+    "venue": "venue",
+    "network": "network",
+    "symbol": "symbol",
+    "side": "side",
+    "asset": "asset",
+    "contract": "contract",
+    "hash": "type_hash",
+}
+ATTO = frozenset({"quantity", "price", "quote_quantity"})
+"""Fields in 10**-18; stories write whole numbers, or ones with a point."""
 
 
 @dataclass
@@ -34,16 +60,23 @@ class World:
 
     rules: CompiledPolicy = field(default_factory=lambda: compile_policy(Policy(version=0, rules=(), limits=())))
     windows: Windows = field(default_factory=Windows)
+    familiar: Familiar = field(default_factory=Familiar)
+    size: int = 0
 
     def run(self, command: list[str]) -> str:
         """Return the outcome of one command."""
         first, *more = command
         if first == "policy":
             return self._policy("\n".join(more))
-        word, key, kind, *options = first.split()
+        word, about, *options = first.split()
+        times = {name: UnixMillis(NOW + int(each) * 1_000) for name, each in map(_pair, options[word == "ask" :])}
+        now = times.get("at", UnixMillis(NOW))
+        if word == "sees":
+            self._saw((Effect(operation=Operation.TRANSFER, destination=about),), KeyId("before"), now)
+            return "seen"
         assert word == "ask"
-        at = int(options[0].removeprefix("at=")) if options else 0
-        return self._ask(KeyId(key), PayloadKind(kind), tuple(map(effect, more)), UnixMillis(NOW + at * 1_000))
+        kind = PayloadKind(options[0])
+        return self._ask(KeyId(about), kind, tuple(map(effect, more)), now, times.get("until"))
 
     def _policy(self, text: str) -> str:
         try:
@@ -52,26 +85,40 @@ class World:
             return str(error)
         return "in force"
 
-    def _ask(self, key: KeyId, kind: PayloadKind, effects: tuple[Effect, ...], now: UnixMillis) -> str:
+    def _saw(self, effects: tuple[Effect, ...], key: KeyId, now: UnixMillis) -> None:
+        self.familiar.saw(key, effects, self.size, now)
+        self.size += 1
+
+    def _ask(
+        self, key: KeyId, kind: PayloadKind, effects: tuple[Effect, ...], now: UnixMillis, until: UnixMillis | None
+    ) -> str:
         intent = Intent(
             kind=kind,
             algorithms=frozenset(),
             signing_input=bytes(32),
             effects=effects,
             completeness=Completeness.OPAQUE if kind is PayloadKind.RAW_DIGEST else Completeness.PARTIAL,
+            expires_at=until,
         )
+        moment = Moment(now=now, familiar=self.familiar, known=self.size)
         flow = outflow(effects)
         try:
-            permission = self.rules.evaluate(key=key, principal=Principal("spiffe://demo/bot/maker"), intent=intent)
+            permission = self.rules.evaluate(key=key, principal=BOT, intent=intent, moment=moment)
             check_limits(self.rules.policy.limits, self.windows, Reservations(), key=key, outflow=flow, now=now)
         except Refused as refused:
             return f"{refused.reason}\n{refused}"
-        rules = f"yes: {' '.join(permission.rules)}"
+        rules = "\n".join((f"yes: {' '.join(permission.rules)}", *(f"shadow {each}" for each in permission.shadows)))
         if permission.quorums:
             asked = "\n".join(f"needs {quorum}" for quorum in permission.quorums)
             return f"escalated by {' '.join(permission.escalated_by)}\n{asked}\nthen {rules}"
         self.windows.charge(key, now, flow)
+        self._saw(effects, key, now)
         return rules
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
 
 
 def effect(line: str) -> Effect:
@@ -79,7 +126,9 @@ def effect(line: str) -> Effect:
     operation, *pairs = line.split()
     fields: dict[str, int | str] = {}
     for name, value in (pair.split("=", 1) for pair in pairs):
-        if name in NUMBERS:
+        if NUMBERS.get(name) in ATTO:
+            fields[NUMBERS[name]] = int(Decimal(value).scaleb(18))
+        elif name in NUMBERS:
             power, _, minus = value.partition("-")
             fields[NUMBERS[name]] = (2**256 if power == "2**256" else int(power)) - int(minus or 0)
         else:
@@ -108,13 +157,23 @@ def test_there_is_a_story_for_every_law() -> None:
     assert {path.stem for path in STORIES.glob("*.txt")} == {
         "absent_condition",
         "amounts_are_exact",
+        "assets",
         "default_deny",
         "deny_wins",
+        "dollars",
         "escalate",
         "escalate_permits",
         "escalate_unknown",
         "every_effect",
+        "first_seen",
+        "hours",
         "limits",
+        "lists",
+        "look_alike",
+        "price_band",
         "raw_digest",
+        "shadow",
+        "validity",
+        "when",
         "withdrawals",
     }
