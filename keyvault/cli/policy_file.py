@@ -106,7 +106,6 @@ _FILE_FIELDS = {
 
 _EVM_ADDRESS = re.compile(r"0[xX][0-9A-Fa-f]{40}(\?|$)", re.ASCII)
 _EVM_ADDRESS_CHARS = 42
-_SHORT_HEX = re.compile(r"0[xX][0-9A-Fa-f]{0,39}", re.ASCII)
 
 
 class PolicyFileError(KeyvaultError):
@@ -266,8 +265,12 @@ def _operations(fields: Table) -> frozenset[Operation]:
 
 
 def _hours(fields: Table) -> tuple[Interval, ...]:
-    found = _words(fields, "hours", parse_hours)
-    return tuple(sorted(found, key=lambda each: (sorted(each.days), each.start)))
+    """Return one interval for each time of the day, with all its days, in order."""
+    days: dict[tuple[int, int], frozenset[int]] = {}
+    for each in _words(fields, "hours", parse_hours):
+        time = each.start, each.end
+        days[time] = days.get(time, frozenset()) | each.days
+    return tuple(Interval(days=days[time], start=time[0], end=time[1]) for time in sorted(days))
 
 
 # Values -----------------------------------------------------------------------------------------------------------
@@ -348,8 +351,6 @@ def _destination(text: str) -> str:
     """Return the address in normal form; an EVM address in mixed case must have its EIP-55 checksum."""
     if text.startswith(LIST_MARK):
         return LIST_MARK + ids.parse_key_id(text[len(LIST_MARK) :])
-    if _SHORT_HEX.fullmatch(text):
-        raise Malformed("destinations", f"{text} is not an EVM address: 0x and 40 hex digits")
     if _EVM_ADDRESS.match(text):
         text = parse_address(text[:_EVM_ADDRESS_CHARS]) + text[_EVM_ADDRESS_CHARS:]
     return check_destination(text)

@@ -16,6 +16,7 @@ _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,77})(?:\.([0-9]{1,77}))?(?: *([A-Za-z]+))
 _DOLLARS = re.compile(r"\$?(0|[1-9][0-9]{0,3}(?:,[0-9]{3})*|[1-9][0-9]{0,17})(?:\.([0-9]{1,6}))?", re.ASCII)
 _WINDOW = re.compile(r"([1-9][0-9]{0,11})(ms|s|m|h|d)", re.ASCII)
 _PERCENT = re.compile(r"(0|[1-9][0-9]{0,3})(?:\.([0-9]{1,2}))?%", re.ASCII)
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{3}))?Z", re.ASCII)
 _HOURS = re.compile(r"([a-z]{3})(?:-([a-z]{3}))? +([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])", re.ASCII)
 _DAY_MINUTES = 24 * 60
 _HOUR_MINUTES = 60
@@ -105,17 +106,23 @@ def parse_window(text: str) -> int:
 
 
 def parse_time(text: str) -> int:
-    """Return Unix milliseconds from ``2026-11-26T12:00:00Z``, or raise Malformed."""
+    """Return Unix milliseconds from ``2026-11-26T12:00:00Z`` or ``2026-11-26T12:00:00.250Z``, or raise Malformed."""
+    match = _TIME.fullmatch(text)
+    problem = f"{text[:80]!r} is not a time in UTC: write 2026-11-26T12:00:00Z"
+    if match is None:
+        raise Malformed("time", problem)
     try:
-        found = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        found = datetime.strptime(match.group(1), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     except ValueError:
-        raise Malformed("time", f"{text[:80]!r} is not a time in UTC: write 2026-11-26T12:00:00Z") from None
-    return int(found.timestamp()) * 1_000
+        raise Malformed("time", problem) from None
+    return int(found.timestamp()) * 1_000 + int(match.group(2) or 0)
 
 
 def format_time(at_ms: int) -> str:
-    """Return a time as ``parse_time`` reads it; parts of seconds are lost."""
-    return datetime.fromtimestamp(at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return a time as ``parse_time`` reads it."""
+    seconds, rest = divmod(at_ms, 1_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{rest:03}Z" if rest else f"{text}Z"
 
 
 def parse_hours(text: str) -> Interval:

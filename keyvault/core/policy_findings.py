@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from keyvault.core import ids, limits
 from keyvault.core.errors import Malformed
-from keyvault.core.policy_rules import LIST_MARK, Chain
+from keyvault.core.policy_rules import ANY, LIST_MARK, Chain
 from keyvault.core.policy_values import check_chain
 
 
@@ -83,6 +83,9 @@ def value_problems(values: frozenset[str], check: Callable[[str], str], *, lists
     if len(values) > limits.POLICY_VALUES_MAX:
         yield f"{len(values)} values, at most {limits.POLICY_VALUES_MAX} are permitted"
     for value in sorted(values):
+        if value == ANY.value:
+            yield "any is no name: write any without brackets"
+            continue
         if value.startswith(LIST_MARK) and not lists:
             yield f"{value[:80]}: only destinations can name a list"
             continue

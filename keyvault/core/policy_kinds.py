@@ -134,7 +134,7 @@ def asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
         return frozenset({"venues"}) if kind in VENUE_KINDS else frozenset()
     fields = ASKED_FIELDS[operation] - {"assets"}
     if kind in VENUE_KINDS:
-        return fields - _OF_CHAINS - {"amount_max"}
+        return fields - _OF_CHAINS - {"amount_max", "contracts", "selectors"}
     if kind in CHAIN_KINDS:
         return fields - {"venues", "symbols"}
     if operation is Operation.TYPED_DATA:

@@ -13,7 +13,7 @@ from keyvault.core.policy_findings import Finding, Lint, Problems, chain_problem
 from keyvault.core.policy_lint_rules import lint_rule
 from keyvault.core.policy_reach import unreachable
 from keyvault.core.policy_rules import LIST_MARK, Limit, Per, Policy, Rule
-from keyvault.core.policy_values import AMOUNT_MAX, check_destination, check_venue
+from keyvault.core.policy_values import AMOUNT_MAX, USD_MAX, check_destination, check_venue
 from keyvault.core.windows import window_text
 
 
@@ -156,7 +156,7 @@ def _lint_measures(limit: Limit) -> Problems:
 _BOUNDS = (
     ("count_max", 0, 2**63 - 1, "must be 0 to 2^63-1"),
     ("amount_max", 0, AMOUNT_MAX, "must be 0 to 2^256-1 wei"),
-    ("usd_max", 0, AMOUNT_MAX, "must be 0 to 2^256-1 millionths of a dollar"),
+    ("usd_max", 0, USD_MAX, "must be 0 to 10^18 dollars"),
     ("chain_id", 1, AMOUNT_MAX, "a chain id is a whole number from 1 to 2^256-1"),
 )
 """(field of a limit, least, most, what is right)."""

@@ -21,6 +21,8 @@ from keyvault.core.policy_rules import ANY, LIST_MARK, PLAIN_OPERATIONS, Rule, V
 from keyvault.core.policy_values import (
     ADDRESS,
     AMOUNT_MAX,
+    BAND_MAX,
+    USD_MAX,
     check_destination,
     check_name,
     check_primary_type,
@@ -49,6 +51,13 @@ _EFFECT_FIELDS = (
     "price_band_bps",
     "validity_ms_max",
 )
+_MOST = {
+    "usd_max": (USD_MAX, "10^18 dollars"),
+    "usd_above": (USD_MAX, "10^18 dollars"),
+    "price_band_bps": (BAND_MAX, "9999.99%"),
+    "validity_ms_max": (limits.VALIDITY_MS_MAX, window_text(limits.VALIDITY_MS_MAX)),
+}
+"""Highest caps where they are not 2^256-1, and as people write them."""
 _FLOORS = {"amount_above": "amount_max", "usd_above": "usd_max"}
 _CAPS = ("amount_max", "usd_max", "fee_max", "price_band_bps", "validity_ms_max")
 _EXAMPLES = {
@@ -113,15 +122,18 @@ def _lint_values(rule: Rule) -> Problems:
     if isinstance(rule.chains, frozenset):
         yield from ((Lint.VALUE, "chains", problem) for problem in chain_problems(rule.chains))
     for field in (*_CAPS, *_FLOORS):
-        cap = getattr(rule, field)
-        if isinstance(cap, int) and not 0 <= cap <= AMOUNT_MAX:
-            yield Lint.BOUND, field, "must be 0 to 2^256-1"
+        cap, (most, words) = getattr(rule, field), _MOST.get(field, (AMOUNT_MAX, "2^256-1"))
+        if isinstance(cap, int) and not 0 <= cap <= most:
+            yield Lint.BOUND, field, f"must be 0 to {words}"
     if rule.first_seen_ms is not None and not 0 < rule.first_seen_ms <= limits.FIRST_SEEN_MS_MAX:
         yield Lint.BOUND, "first_seen_ms", f"lasts at most {window_text(limits.FIRST_SEEN_MS_MAX)}, and not 0"
     yield from _lint_texts(rule)
 
 
 def _lint_texts(rule: Rule) -> Problems:
+    times = [(each.start, each.end) for each in rule.hours]
+    if times != sorted(set(times)):
+        yield Lint.TIME_OF_WEEK, "hours", "must be one interval for each time of the day, in order"
     for each in rule.hours:
         if not each.days or not each.days <= _DAYS or not 0 <= each.start < each.end <= _DAY_MINUTES:
             yield Lint.TIME_OF_WEEK, "hours", "is no time of the week: days from 0 to 6, and minutes of the day"

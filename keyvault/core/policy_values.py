@@ -9,10 +9,15 @@ from keyvault.core.policy_rules import Chain, normal_destination
 
 AMOUNT_MAX = 2**256 - 1
 """Highest native amount that an EVM can hold."""
+USD_MAX = 10**24 - 1
+"""Highest amount of dollars in a policy, in 10**-6."""
+BAND_MAX = 999_999
+"""Widest band around a price, in 1/100 of a per cent."""
 
 _SELECTOR = re.compile(r"0x([0-9a-f]{2}){1,4}", re.ASCII)
 ADDRESS = re.compile(r"0x[0-9a-f]{40}", re.ASCII)
 _PRINTABLE = re.compile(rf"[!-~]{{1,{limits.POLICY_VALUE_CHARS_MAX}}}", re.ASCII)
+_SHORT_HEX = re.compile(r"0[xX][0-9A-Fa-f]{0,39}", re.ASCII)
 _TYPE_HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _NETWORK = re.compile(r"bitcoin(-testnet|-regtest)?|solana|cosmos:[A-Za-z0-9-]{1,64}", re.ASCII)
 _PRIMARY_TYPE = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,127}", re.ASCII)
@@ -23,6 +28,8 @@ def check_destination(text: str) -> str:
     if not _PRINTABLE.fullmatch(text):
         most = limits.POLICY_VALUE_CHARS_MAX
         raise Malformed("destinations", f"{text[:80]!r} is not an address: 1 to {most} characters without spaces")
+    if _SHORT_HEX.fullmatch(text):
+        raise Malformed("destinations", f"{text} is not an EVM address: 0x and 40 hex digits")
     return normal_destination(text)
 
 

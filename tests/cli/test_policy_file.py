@@ -149,8 +149,10 @@ def test_all_problems_are_told_at_once_with_their_places() -> None:
         "p.yaml:16:18: principals: 'maker' is not spiffe://<trust-domain>/<server|bot|admin|approver|auditor|node>/<name>",
         "p.yaml:17:12: amount has no value",
         (
-            "p.yaml:18:5: a rule must be a table of id, verdict, quorum, keys, principals, kinds, operations, chains,"
-            " destinations, selectors, primary_types, venues, above, amount, fee"
+            "p.yaml:18:5: a rule must be a table of id, verdict, quorum, shadow, keys, principals, kinds, operations,"
+            " authorities, chains, venues, destinations, contracts, selectors, primary_types, type_hashes, symbols,"
+            " sides, assets, above, amount, fee, usd_above, usd, price_band, validity, first_seen, look_alike, hours,"
+            " when"
         ),
         "p.yaml:18:5: id is missing: add id: name-of-the-rule",
         "p.yaml:18:5: verdict is missing: add verdict: allow, deny or escalate",
@@ -173,15 +175,15 @@ def test_a_rule_that_can_never_match_says_what_to_add() -> None:
             amount: any
         """
     ) == (
-        "p.yaml:3:5: chains: without chains it never matches transfer: add chains: [1], or chains: any [absent-condition]",
+        (
+            "p.yaml:3:5: chains: without chains it never matches transfer: add chains: [1], or chains: any"
+            " [absent-condition]"
+        ),
         (
             "p.yaml:3:5: destinations: without destinations it never matches transfer:"
             ' add destinations: ["0x..."], or destinations: any [absent-condition]'
         ),
-        (
-            "p.yaml:3:5: fee: without fee it never matches transfer: add fee: 0.01 ether, or fee: any"
-            " [absent-condition]"
-        ),
+        ("p.yaml:3:5: fee: without fee it never matches transfer: add fee: 0.01 ether, or fee: any [absent-condition]"),
         (
             "p.yaml:3:5: principals: an allow rule without principals never matches:"
             " add principals: [spiffe://domain/bot/name], or any [absent-condition]"

@@ -64,11 +64,11 @@ EFFECTS = st.builds(
     received_min=AMOUNTS,
     expires_at=st.none() | TIMES,
 )
-NUMBERS_AS_TEXT = st.integers(0, 2**32 - 1).map(str)
+NUMBERS_AS_TEXT = st.integers(0, 2**32 - 1).map(lambda number: str(number).encode())
 PARTS = {
     "psbt": st.binary(max_size=200),
     "action": st.binary(max_size=200),
-    "expires_after_ms": st.just("") | st.integers(1, 2**63 - 1).map(str),
+    "expires_after_ms": st.just(b"") | st.integers(1, 2**63 - 1).map(lambda number: str(number).encode()),
     "sequence_number": NUMBERS_AS_TEXT,
     "input": NUMBERS_AS_TEXT,
 }
@@ -83,9 +83,8 @@ def payloads(draw: st.DrawFn) -> Payload:
         return Payload(kind=kind, parts=(draw(st.binary(max_size=200)),))
     named = dict(PARTS)
     if kind is PayloadKind.HYPERLIQUID_ACTION:
-        named["network"] = st.sampled_from(["mainnet", "testnet"])
-    parts = [draw(named.get(name, TEXT)) for name in part_names(kind)]
-    return Payload(kind=kind, parts=tuple(part if isinstance(part, bytes) else part.encode() for part in parts))
+        named["network"] = st.sampled_from([b"mainnet", b"testnet"])
+    return Payload(kind=kind, parts=tuple(draw(named.get(name, TEXT.map(str.encode))) for name in part_names(kind)))
 
 
 PAYLOADS = payloads()
