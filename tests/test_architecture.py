@@ -101,7 +101,10 @@ def test_pure_code_calls_nothing_impure() -> None:
         for node in ast.walk(ast.parse(read(path)))
         if isinstance(node, ast.Call) and PURE_CALLS.search(ast.unparse(node.func))
     ]
-    assert found == []
+    # Not Python's eval: a CEL expression, typed and compiled before, over the facts that are given to it.
+    assert [
+        each for each in found if not re.fullmatch(r"keyvault/core/policy_cel\.py:\d+: self\.expression\.eval", each)
+    ] == []
 
 
 def test_no_assert_in_product_code() -> None:

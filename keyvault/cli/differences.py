@@ -11,7 +11,8 @@ from keyvault.cli.output import printable
 from keyvault.cli.policy_text import format_policy
 from keyvault.core.approvals import keyid_of
 from keyvault.core.charter import Charter, Duty, Member, Rulers, change_delay_ms
-from keyvault.core.policy import Limit, Policy, Rule
+from keyvault.core.policy import Policy
+from keyvault.core.policy_rules import Prices
 from keyvault.core.windows import window_text
 
 _KEYID_SHOWN = 16
@@ -20,12 +21,12 @@ _CONTEXT_LINES = 20
 
 
 def policy_changes(old: Policy, new: Policy) -> str:
-    """Return which rules and limits come, go and change, by id."""
+    """Return which rules, limits, lists, tags and prices come, go and change, by name."""
     before, after = _parts(old), _parts(new)
     lines = [f"  + {each}" for each in after if each not in before]
     lines += [f"  - {each}" for each in before if each not in after]
     lines += [f"  ~ {each}" for each in after if each in before and after[each] != before[each]]
-    return "\n".join(map(printable, lines)) or "  no rule or limit changes"
+    return "\n".join(map(printable, lines)) or "  nothing changes but the version"
 
 
 def policy_text_changes(old: Policy, new: Policy) -> str:
@@ -80,9 +81,18 @@ def _line(sign: str, name: str, text: str) -> str:
 # Policies -------------------------------------------------------------------------------------------------------
 
 
-def _parts(policy: Policy) -> dict[str, Rule | Limit]:
-    parts: tuple[Rule | Limit, ...] = (*policy.rules, *policy.limits)
-    return {each.id: each for each in parts}
+def _parts(policy: Policy) -> dict[str, object]:
+    """Return everything that a policy has, by what people call it."""
+    parts: dict[str, object] = {rule.id: rule for rule in policy.rules}
+    parts |= {limit.id: limit for limit in policy.limits}
+    parts |= {f"list {name}": values for name, values in policy.lists.items()}
+    parts |= {f"tag {name}": keys for name, keys in policy.tags.items()}
+    parts |= {f"price of {asset.name}": asset for asset in policy.prices.assets}
+    parts |= {f"market {each.venue} {each.symbol}": each for each in policy.prices.markets}
+    if policy.prices != Prices():
+        dated = policy.prices.as_of, policy.prices.age_ms_max
+        parts["date of the prices"] = dated
+    return parts
 
 
 # Charters -------------------------------------------------------------------------------------------------------

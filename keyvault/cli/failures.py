@@ -15,6 +15,7 @@ import grpc
 
 from keyvault.cli.exits import JSON_MODE, REQUEST_ID, AuditProblem, AuthenticationFailed, Exit
 from keyvault.cli.output import printable_lines
+from keyvault.cli.policy_file import PolicyFileError
 from keyvault.cli.told import approval_needed
 from keyvault.client import errors as client
 from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, NotFound, Reason, Refused, Unavailable
@@ -93,8 +94,8 @@ def _how_to_go_on(error: client.NeedsApproval, request_id: str) -> str:
     return f"{approval_needed(details)}\n{again}"
 
 
-def _document(error: Exception, code: Exit, request_id: str) -> dict[str, str | int | list[str]]:
-    document: dict[str, str | int | list[str]] = {
+def _document(error: Exception, code: Exit, request_id: str) -> dict[str, object]:
+    document: dict[str, object] = {
         "exit_code": int(code),
         "kind": code.name,
         "message": _text(error, code),
@@ -106,6 +107,8 @@ def _document(error: Exception, code: Exit, request_id: str) -> dict[str, str | 
         document["retry_after_ms"] = error.retry_after_ms
     if isinstance(error, client.NeedsApproval):
         document |= {"proposal": error.proposal, "quorum": error.quorum, "summary": error.summary}
+    if isinstance(error, PolicyFileError):
+        document["problems"] = [each._asdict() for each in error.found]
     if request_id:
         document["request_id"] = request_id
     return document

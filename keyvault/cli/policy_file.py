@@ -23,9 +23,11 @@ from keyvault.core import ids, limits
 from keyvault.core.errors import KeyvaultError, Malformed
 from keyvault.core.intent import AUTHORITY, Authority, Operation, PayloadKind
 from keyvault.core.policy import ANY, Anything, Limit, Policy, Rule, Verdict
-from keyvault.core.policy_lint import (
+from keyvault.core.policy_findings import FIELD_WORDS, Finding
+from keyvault.core.policy_lint import lint
+from keyvault.core.policy_rules import LIST_MARK, Chain, Interval, Per
+from keyvault.core.policy_values import (
     AMOUNT_MAX,
-    FIELD_WORDS,
     check_chain,
     check_destination,
     check_name,
@@ -34,9 +36,7 @@ from keyvault.core.policy_lint import (
     check_side,
     check_type_hash,
     check_venue,
-    lint,
 )
-from keyvault.core.policy_rules import LIST_MARK, Chain, Interval, Per
 from keyvault.core.quorum import parse_quorum, quorum_text
 from keyvault.intents.address import parse_address
 
@@ -97,24 +97,27 @@ _LIMIT_FIELDS = (
 )
 _FILE_FIELDS = {
     **FIELD_WORDS,
-    "price_band_bps": "price_band",
     "window_ms": "window",
     "count_max": "count",
     "chain_id": "chain",
+    "network": "chain",
 }
 """Fields of Rule and Limit that have another name in the file."""
 
 _EVM_ADDRESS = re.compile(r"0[xX][0-9A-Fa-f]{40}(\?|$)", re.ASCII)
 _EVM_ADDRESS_CHARS = 42
-_SHORT_HEX = re.compile(r"0[xX][0-9A-Fa-f]{0,39}", re.ASCII)
 
 
 class PolicyFileError(KeyvaultError):
-    """The file is not a policy. ``problems`` are all that were found: ``name:line:column: sentence``."""
+    """The file is not a policy. ``problems`` are all that were found: ``name:line:column: sentence [lint]``.
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    ``found`` are the same by their parts.
+    """
+
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems.lines()
+        self.found = problems.sorted()
+        super().__init__("\n".join(self.problems))
 
 
 def parse_policy(text: str, *, name: str) -> Policy:
@@ -123,7 +126,7 @@ def parse_policy(text: str, *, name: str) -> Policy:
     node = compose(text, problems, _BOUNDS)
     policy = None if node is None else _policy(node, problems)
     if policy is None or problems.found:
-        raise PolicyFileError(problems.lines())
+        raise PolicyFileError(problems)
     return policy
 
 
@@ -145,10 +148,19 @@ def _policy(node: yaml.Node, problems: Problems) -> Policy:
     tables = {"policy": [top], "rules": [each for _, each in rules], "limits": [each for _, each in capped]}
     for finding in lint(policy):
         field = _FILE_FIELDS.get(finding.field, finding.field)
-        found = tables[finding.section][finding.index]
-        at = found.values.get(field)
-        problems.add(found.start if at is None else at.start_mark, f"{field}: {finding.problem}")
+        word = f"{field}.{finding.name[:80]}" if finding.name else field
+        mark = _place(tables[finding.section][finding.index], field, finding)
+        problems.add(mark, f"{word}: {finding.problem}", lint=finding.lint)
     return policy
+
+
+def _place(found: Table, field: str, finding: Finding) -> yaml.Mark:
+    """Return where in the file the finding is: at its field, at the name in it, else where its rule or limit begins."""
+    at = found.values.get(field)
+    if at is None:
+        return found.start
+    names = [key for key, _ in at.value] if isinstance(at, yaml.MappingNode) else []
+    return next((key.start_mark for key in names if key.value == finding.name), at.start_mark)
 
 
 def _named(top: Table, field: str, parse: Callable[[str], str]) -> Mapping[str, frozenset[str]]:
@@ -253,8 +265,12 @@ def _operations(fields: Table) -> frozenset[Operation]:
 
 
 def _hours(fields: Table) -> tuple[Interval, ...]:
-    found = _words(fields, "hours", parse_hours)
-    return tuple(sorted(found, key=lambda each: (sorted(each.days), each.start)))
+    """Return one interval for each time of the day, with all its days, in order."""
+    days: dict[tuple[int, int], frozenset[int]] = {}
+    for each in _words(fields, "hours", parse_hours):
+        time = each.start, each.end
+        days[time] = days.get(time, frozenset()) | each.days
+    return tuple(Interval(days=days[time], start=time[0], end=time[1]) for time in sorted(days))
 
 
 # Values -----------------------------------------------------------------------------------------------------------
@@ -335,8 +351,6 @@ def _destination(text: str) -> str:
     """Return the address in normal form; an EVM address in mixed case must have its EIP-55 checksum."""
     if text.startswith(LIST_MARK):
         return LIST_MARK + ids.parse_key_id(text[len(LIST_MARK) :])
-    if _SHORT_HEX.fullmatch(text):
-        raise Malformed("destinations", f"{text} is not an EVM address: 0x and 40 hex digits")
     if _EVM_ADDRESS.match(text):
         text = parse_address(text[:_EVM_ADDRESS_CHARS]) + text[_EVM_ADDRESS_CHARS:]
     return check_destination(text)

@@ -1,14 +1,15 @@
 """The price table of a policy file."""
 
-from collections import Counter
+from collections.abc import Sequence
 
 import yaml
 
 from keyvault.cli.policy_units import parse_dollars, parse_span, parse_time, parse_whole
-from keyvault.cli.yaml_nodes import Problems, Table, table
+from keyvault.cli.yaml_nodes import Problems, table
+from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.policy_lint import check_chain, check_name, check_venue
 from keyvault.core.policy_rules import Asset, Chain, Market, Prices, normal_destination
+from keyvault.core.policy_values import check_chain, check_name, check_venue
 
 _FIELDS = ("as_of", "max_age", "assets", "markets")
 _ASSET_FIELDS = ("name", "usd", "decimals", "at")
@@ -21,9 +22,12 @@ def read_prices(node: yaml.Node | None, problems: Problems) -> Prices:
     if node is None:
         return Prices()
     fields = table("prices", node, _FIELDS, problems)
-    assets = tuple(_asset(each, problems) for each in fields.items("assets", needed="assets, each with name and usd"))
-    markets = tuple(_market(each, problems) for each in fields.items("markets"))
-    _check(fields, assets, markets)
+    priced = [
+        (each, _asset(each, problems)) for each in fields.items("assets", needed="assets, each with name and usd")
+    ]
+    traded = [(each, _market(each, problems)) for each in fields.items("markets")]
+    _check(priced, traded, problems)
+    assets, markets = tuple(asset for _, asset in priced), tuple(market for _, market in traded)
     return Prices(
         assets=assets,
         markets=markets,
@@ -53,17 +57,30 @@ def _market(node: yaml.Node, problems: Problems) -> Market:
     )
 
 
-def _check(fields: Table, assets: tuple[Asset, ...], markets: tuple[Market, ...]) -> None:
-    """Note what stands twice, and markets of assets that have no price."""
-    names = [asset.name for asset in assets]
-    places = [f"{place}/{name}" for asset in assets for place, name in asset.places]
-    for each, count in Counter((*names, *places)).items():
-        if count > 1:
-            fields.problems.add(fields.start, f"prices: {each} stands twice")
-    for market in markets:
-        for name in (market.base, market.quote):
-            if name not in names:
-                fields.problems.add(fields.start, f"prices: {market.venue} {market.symbol}: {name} is no asset in here")
+def _check(assets: list[tuple[yaml.Node, Asset]], markets: list[tuple[yaml.Node, Market]], problems: Problems) -> None:
+    """Note what stands twice, at the second, markets of assets that have no price, and too many of either."""
+    seen: set[tuple[str, str]] = set()
+    for node, asset in assets:
+        places = [("place", f"{place}/{name}") for place, name in sorted(asset.places, key=str)]
+        for each in (("asset", asset.name), *places):
+            if each in seen and each[1]:
+                problems.add(node.start_mark, f"prices: {each[1]} stands twice")
+            seen.add(each)
+    names = {asset.name for _, asset in assets}
+    for node, market in markets:
+        traded = f"{market.venue} {market.symbol}"
+        if ("market", traded) in seen:
+            problems.add(node.start_mark, f"prices: {traded} stands twice")
+        seen.add(("market", traded))
+        for name in sorted({market.base, market.quote} - names - {""}):
+            problems.add(node.start_mark, f"prices: {traded}: {name} is no asset in here")
+    _check_count("assets", assets, limits.POLICY_ASSETS_MAX, problems)
+    _check_count("markets", markets, limits.POLICY_MARKETS_MAX, problems)
+
+
+def _check_count(what: str, items: Sequence[tuple[yaml.Node, object]], most: int, problems: Problems) -> None:
+    if len(items) > most:
+        problems.add(items[most][0].start_mark, f"prices: {len(items)} {what}, at most {most} are permitted")
 
 
 def _price(text: str) -> int:

@@ -123,7 +123,9 @@ def _limit_lines(limit: Limit) -> Iterator[str]:
         yield f"count: {limit.count_max}"
     if limit.usd_max is not None:
         yield f"usd: {format_dollars(limit.usd_max)}"
-    yield from _cap("amount", limit.amount_max)
+    if limit.amount_max is not None:
+        wei = limit.chain_id is not None and limit.asset is None
+        yield f"amount: {format_amount(limit.amount_max) if wei else limit.amount_max}"
     if limit.chain_id is not None:
         yield f"chain: {limit.chain_id}"
     if limit.network is not None:

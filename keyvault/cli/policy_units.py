@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.policy_lint import AMOUNT_MAX
+from keyvault.core.policy_facts import DAYS
 from keyvault.core.policy_rules import Interval
+from keyvault.core.policy_values import AMOUNT_MAX
 from keyvault.core.units import plain_decimal
 from keyvault.core.windows import window_text
 
@@ -15,8 +16,8 @@ _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,77})(?:\.([0-9]{1,77}))?(?: *([A-Za-z]+))
 _DOLLARS = re.compile(r"\$?(0|[1-9][0-9]{0,3}(?:,[0-9]{3})*|[1-9][0-9]{0,17})(?:\.([0-9]{1,6}))?", re.ASCII)
 _WINDOW = re.compile(r"([1-9][0-9]{0,11})(ms|s|m|h|d)", re.ASCII)
 _PERCENT = re.compile(r"(0|[1-9][0-9]{0,3})(?:\.([0-9]{1,2}))?%", re.ASCII)
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{3}))?Z", re.ASCII)
 _HOURS = re.compile(r"([a-z]{3})(?:-([a-z]{3}))? +([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])", re.ASCII)
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_MINUTES = 24 * 60
 _HOUR_MINUTES = 60
 
@@ -105,26 +106,32 @@ def parse_window(text: str) -> int:
 
 
 def parse_time(text: str) -> int:
-    """Return Unix milliseconds from ``2026-11-26T12:00:00Z``, or raise Malformed."""
+    """Return Unix milliseconds from ``2026-11-26T12:00:00Z`` or ``2026-11-26T12:00:00.250Z``, or raise Malformed."""
+    match = _TIME.fullmatch(text)
+    problem = f"{text[:80]!r} is not a time in UTC: write 2026-11-26T12:00:00Z"
+    if match is None:
+        raise Malformed("time", problem)
     try:
-        found = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        found = datetime.strptime(match.group(1), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     except ValueError:
-        raise Malformed("time", f"{text[:80]!r} is not a time in UTC: write 2026-11-26T12:00:00Z") from None
-    return int(found.timestamp()) * 1_000
+        raise Malformed("time", problem) from None
+    return int(found.timestamp()) * 1_000 + int(match.group(2) or 0)
 
 
 def format_time(at_ms: int) -> str:
-    """Return a time as ``parse_time`` reads it; parts of seconds are lost."""
-    return datetime.fromtimestamp(at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return a time as ``parse_time`` reads it."""
+    seconds, rest = divmod(at_ms, 1_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{rest:03}Z" if rest else f"{text}Z"
 
 
 def parse_hours(text: str) -> Interval:
     """Return a time of the week from ``mon-fri 08:00-18:00`` (UTC; 24:00 ends a day), or raise Malformed."""
     match = _HOURS.fullmatch(text)
     problem = f"{text[:80]!r} is not a time of the week: write mon-fri 08:00-18:00, in UTC"
-    if match is None or match.group(1) not in _DAYS or (match.group(2) or "mon") not in _DAYS:
+    if match is None or match.group(1) not in DAYS or (match.group(2) or "mon") not in DAYS:
         raise Malformed("hours", problem)
-    first, last = _DAYS.index(match.group(1)), _DAYS.index(match.group(2) or match.group(1))
+    first, last = DAYS.index(match.group(1)), DAYS.index(match.group(2) or match.group(1))
     start, end = (int(match.group(at)) * _HOUR_MINUTES + int(match.group(at + 1)) for at in (3, 5))
     if last < first or not start < end <= _DAY_MINUTES:
         raise Malformed("hours", f"{problem}; what goes over a week's end or midnight is two")
@@ -145,7 +152,7 @@ def _runs(days: list[int]) -> list[str]:
             runs[-1].append(day)
         else:
             runs.append([day])
-    return [_DAYS[run[0]] if len(run) == 1 else f"{_DAYS[run[0]]}-{_DAYS[run[-1]]}" for run in runs]
+    return [DAYS[run[0]] if len(run) == 1 else f"{DAYS[run[0]]}-{DAYS[run[-1]]}" for run in runs]
 
 
 def format_amount(wei: int) -> str:

@@ -63,7 +63,7 @@ def sign_options(function: Command) -> Command:
             metavar="SECONDS",
             help="Where policy asks members first: wait for them so long. [not at all]",
         ),
-        target_options("bot"),
+        target_options("bot", pins=False),
         json_option,
     )
     return with_options(with_wish, options)

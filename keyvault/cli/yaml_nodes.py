@@ -8,7 +8,7 @@ and column, so that all of them are reported at once.
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import yaml
 
@@ -27,25 +27,44 @@ class Bounds:
     depth_max: int
 
 
+class Problem(NamedTuple):
+    """A problem at a place counted from 1. ``lint`` is the name of the finding, or empty."""
+
+    line: int
+    column: int
+    sentence: str
+    lint: str
+
+    @property
+    def text(self) -> str:
+        """``line:column: sentence [lint]``."""
+        name = f" [{self.lint}]" if self.lint else ""
+        return f"{self.line}:{self.column}: {self.sentence}{name}"
+
+
 class Problems:
     """What was found so far in the file of this name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.found: list[tuple[int, int, str]] = []
+        self.found: list[Problem] = []
 
-    def add(self, mark: yaml.Mark | None, sentence: str) -> None:
-        """Note a problem at a node, or at the start of the file."""
-        place = (0, 0) if mark is None else (mark.line, mark.column)
-        self.add_at(*place, sentence)
+    def add(self, mark: yaml.Mark | None, sentence: str, *, lint: str = "") -> None:
+        """Note a problem at a node, or at the start of the file. ``lint`` is the name of the finding, if it has one."""
+        line, column = (0, 0) if mark is None else (mark.line, mark.column)
+        self.add_at(line, column, sentence, lint=lint)
 
-    def add_at(self, line: int, column: int, sentence: str) -> None:
+    def add_at(self, line: int, column: int, sentence: str, *, lint: str = "") -> None:
         """Note a problem at a place counted from 0."""
-        self.found.append((line + 1, column + 1, sentence))
+        self.found.append(Problem(line + 1, column + 1, sentence, lint))
+
+    def sorted(self) -> tuple[Problem, ...]:
+        """Return what was found, in the order of the file, as much of it as anybody reads."""
+        return tuple(sorted(set(self.found))[: limits.POLICY_PROBLEMS_MAX])
 
     def lines(self) -> tuple[str, ...]:
-        """Return everything found as ``name:line:column: sentence``, in the order of the file."""
-        lines = [f"{self.name}:{line}:{column}: {text}" for line, column, text in sorted(set(self.found))]
+        """Return everything found as ``name:line:column: sentence [lint]``, in the order of the file."""
+        lines = [f"{self.name}:{each.text}" for each in sorted(set(self.found))]
         more = len(lines) - limits.POLICY_PROBLEMS_MAX
         if more > 0:
             lines[limits.POLICY_PROBLEMS_MAX :] = [f"{self.name}: {more} more problems"]

@@ -339,6 +339,8 @@ POLICY_MARKETS_MAX = 4_000
 """Markets in a policy: some hundreds at each of ten venues."""
 FIRST_SEEN_MS_MAX = 90 * 86_400_000
 """Longest time that a destination can count as new: 90 days."""
+VALIDITY_MS_MAX = 3_650 * 86_400_000
+"""Longest validity that a cap can name: ten years. What lasts longer is without an end, and ``any`` says so."""
 HISTORY_LAG_MAX = 16_384
 """Entries that a decision may not have known when it was committed: all that can be under way, and room."""
 PREDICATE_CHARS_MAX = 1_000

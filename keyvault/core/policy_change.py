@@ -12,6 +12,8 @@
    out. Groups are the same, or all together; of tags, each has its keys in one tag. Of one asset amounts can be
    compared; of two they cannot.
 5. The prices are the same: another price can be a yes where there was a no.
+6. If the old policy looks for look-alikes, both name the same destinations: what is named is known, and what
+   resembles it is looked for.
 
 ``when`` implies only itself. Shadow rules decide nothing and are not looked at.
 
@@ -26,9 +28,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from keyvault.core.errors import Malformed
+from keyvault.core.familiar import listed_destinations
 from keyvault.core.ids import GroupName
-from keyvault.core.policy_match import Matcher, allow_matcher, can_permit, deny_matcher, scope
-from keyvault.core.policy_rules import ANY, LIST_MARK, Anything, Chain, Per, Policy, Rule, Verdict, verdict_of
+from keyvault.core.policy_match import allow_matcher, can_permit, deny_matcher
+from keyvault.core.policy_rules import ANY, LIST_MARK, Chain, Per, Policy, Rule, Verdict, verdict_of
+from keyvault.core.policy_within import Part, are_keys_within
 from keyvault.core.quorum import group_names, parse_quorum
 from keyvault.core.tallies import About, abouts
 
@@ -50,7 +54,15 @@ def is_tightening(old: Policy, new: Policy) -> bool:
         and _are_asked(before.escalate, after)
         and _are_limited(_held(old), _held(new))
         and old.prices == new.prices
+        and _are_look_alikes_kept(old, new)
     )
+
+
+def _are_look_alikes_kept(old: Policy, new: Policy) -> bool:
+    """Return whether what looks like a destination that the old policy names still does, and nothing is known anew."""
+    if not any(rule.look_alike and not rule.shadow for rule in old.rules):
+        return True
+    return listed_destinations(old) == listed_destinations(new)
 
 
 def quorum_groups(policy: Policy) -> frozenset[GroupName]:
@@ -68,62 +80,14 @@ def _groups_of(rule: Rule) -> frozenset[GroupName]:
 # Rules ----------------------------------------------------------------------------------------------------------
 
 
-class _Part:
-    """A rule by one of its readings, its conditions found by place."""
-
-    __slots__ = ("_bounds", "_floors", "_sets", "keys", "kinds", "matcher", "rule")
-
-    def __init__(self, rule: Rule, matcher: Matcher) -> None:
-        self.rule = rule
-        self.keys, self.kinds = scope(rule)
-        self.matcher = matcher
-        self._sets = dict(matcher.sets)
-        self._bounds = {place: (low, high) for place, low, high in matcher.bounds}
-        self._floors = {place: (floor, others) for place, floor, others in matcher.floors}
-
-    def is_within(self, other: "_Part") -> bool:
-        """Return True only if the other matches whatever this matches; False when in doubt."""
-        return (
-            _are_keys_within(self.keys, other.keys)
-            and self.kinds <= other.kinds
-            and self._sets_imply(other.matcher)
-            and self._amounts_imply(other.matcher)
-            and self._says_as_much(other.matcher)
-        )
-
-    def _says_as_much(self, other: Matcher) -> bool:
-        """Return whether this leaves out all that the other leaves out, and its predicate is the other's or more."""
-        if other.unsaid & ~self.matcher.unsaid:
-            return False
-        return other.predicate is None or (self.matcher.predicate is not None and self.rule.when == other.rule.when)
-
-    def _sets_imply(self, other: Matcher) -> bool:
-        for place, values in other.sets:
-            mine = self._sets.get(place)
-            if mine is None or not mine <= values:
-                return False
-        return True
-
-    def _amounts_imply(self, other: Matcher) -> bool:
-        for place, low, high in other.bounds:
-            bound = self._bounds.get(place)
-            if bound is None or bound[0] < low or bound[1] > high:
-                return False
-        for place, floor, others in other.floors:
-            mine = self._floors.get(place)
-            if mine is None or mine[0] < floor or not mine[1] <= others:
-                return False
-        return True
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """The rules of a policy by what they do; escalate rules by both readings."""
 
-    allow: tuple[_Part, ...]
-    permitting_escalate: tuple[_Part, ...]
-    deny: tuple[_Part, ...]
-    escalate: tuple[_Part, ...]
+    allow: tuple[Part, ...]
+    permitting_escalate: tuple[Part, ...]
+    deny: tuple[Part, ...]
+    escalate: tuple[Part, ...]
 
     @classmethod
     def of(cls, policy: Policy) -> "_Parts":
@@ -132,12 +96,12 @@ class _Parts:
             for verdict in (Verdict.ALLOW, Verdict.DENY, Verdict.ESCALATE)
         )
         return cls(
-            allow=tuple(_Part(rule, allow_matcher(rule, policy.lists)) for rule in allow if can_permit(rule)),
+            allow=tuple(Part(rule, allow_matcher(rule, policy.lists)) for rule in allow if can_permit(rule)),
             permitting_escalate=tuple(
-                _Part(rule, allow_matcher(rule, policy.lists)) for rule in escalate if can_permit(rule)
+                Part(rule, allow_matcher(rule, policy.lists)) for rule in escalate if can_permit(rule)
             ),
-            deny=tuple(_Part(rule, deny_matcher(rule, policy.lists)) for rule in deny),
-            escalate=tuple(_Part(rule, deny_matcher(rule, policy.lists)) for rule in escalate),
+            deny=tuple(Part(rule, deny_matcher(rule, policy.lists)) for rule in deny),
+            escalate=tuple(Part(rule, deny_matcher(rule, policy.lists)) for rule in escalate),
         )
 
 
@@ -153,15 +117,15 @@ def _written_out(values: frozenset[str], policy: Policy) -> frozenset[str]:
     return frozenset[str]().union(*listed)
 
 
-def _are_covered(parts: tuple[_Part, ...], others: tuple[_Part, ...]) -> bool:
+def _are_covered(parts: tuple[Part, ...], others: tuple[Part, ...]) -> bool:
     """Return whether each part is within one of the others. What stands on both sides is found without comparing."""
     same = {other.rule for other in others}
     return all(part.rule in same or any(map(part.is_within, others)) for part in parts)
 
 
-def _are_asked(parts: tuple[_Part, ...], after: _Parts) -> bool:
+def _are_asked(parts: tuple[Part, ...], after: _Parts) -> bool:
     """Return whether each part is within a rule that asks the same quorum, or one that denies."""
-    asking: dict[str, list[_Part]] = {}
+    asking: dict[str, list[Part]] = {}
     for other in after.escalate:
         asking.setdefault(other.rule.quorum, []).append(other)
     same = {other.rule for other in after.escalate}
@@ -169,10 +133,6 @@ def _are_asked(parts: tuple[_Part, ...], after: _Parts) -> bool:
         part.rule in same or any(map(part.is_within, (*asking.get(part.rule.quorum, ()), *after.deny)))
         for part in parts
     )
-
-
-def _are_keys_within(keys: frozenset[str] | Anything, other: frozenset[str] | Anything) -> bool:
-    return other is ANY or (keys is not ANY and keys <= other)
 
 
 # Limits ---------------------------------------------------------------------------------------------------------
@@ -198,7 +158,7 @@ def _counts_as_much(other: About, about: About) -> bool:
     return (
         (other.measure, other.place, other.venue, other.asset) == (about.measure, about.place, about.venue, about.asset)
         and (other.per is Per.ALL or (other.per is about.per and _are_tags_within(about, other)))
-        and _are_keys_within(about.keys, other.keys)
+        and are_keys_within(about.keys, other.keys)
         and (not other.operations or (bool(about.operations) and about.operations <= other.operations))
         and _is_within(about.principals, other.principals)
         and _is_within(about.chains, other.chains)

@@ -63,8 +63,11 @@ WORDS: Final = {
     Place.DEVIATION: "distance from the table's price",
     Place.AGE: "age of the destination",
     Place.LOOK_ALIKE: "look-alike",
-    Place.HOUR: "minute of the week",
+    Place.HOUR: "time of the week",
 }  # fmt: skip
+
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""Days of the week as policies write them."""
 
 OF_FIELD: Final = {
     "chains": Place.CHAIN,
@@ -186,11 +189,14 @@ def _asked(operation: Operation, effect: Effect) -> int:
     return asked
 
 
+_OF_CHAINS = 1 << Place.CHAIN | 1 << Place.CONTRACT | 1 << Place.SELECTOR
+
+
 def _of_other_place(effect: Effect) -> int:
-    """Return the place that the effect is not at: a chain or a venue, if it states the other."""
+    """Return what asks about the place that the effect is not at: a chain or a venue, if it states the other."""
     if effect.venue is None:
         return 1 << Place.VENUE
-    return 1 << Place.CHAIN if effect.chain_id is None and effect.network is None else 0
+    return _OF_CHAINS if effect.chain_id is None and effect.network is None else 0
 
 
 _ORDERS = frozenset({Operation.ORDER, Operation.REDUCE})

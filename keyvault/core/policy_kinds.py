@@ -134,7 +134,7 @@ def asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
         return frozenset({"venues"}) if kind in VENUE_KINDS else frozenset()
     fields = ASKED_FIELDS[operation] - {"assets"}
     if kind in VENUE_KINDS:
-        return fields - _OF_CHAINS - {"amount_max"}
+        return fields - _OF_CHAINS - {"amount_max", "contracts", "selectors"}
     if kind in CHAIN_KINDS:
         return fields - {"venues", "symbols"}
     if operation is Operation.TYPED_DATA:
@@ -160,3 +160,22 @@ def known(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     if kind in CHAIN_KINDS:
         fields -= {"venues", "symbols", "primary_types", "type_hashes"}
     return fields
+
+
+_CALL_PINS = frozenset({"selectors", "amount_max"})
+_TYPED_PINS = frozenset({"chains", "contracts", "type_hashes", "destinations", "amount_max", "validity_ms_max"})
+_UNREAD_PINS = frozenset({"chains", "destinations", "primary_types", "type_hashes"})
+
+
+def pinned(kind: PayloadKind, operation: Operation) -> frozenset[str]:
+    """Return the conditions where ``any`` in an allow rule would be a hole: the meaning then is the contract's alone.
+
+    Typed data is good for whoever holds it, until it ends: its contract, chain and type say what it is.
+    """
+    if operation is Operation.CALL:
+        return _CALL_PINS
+    if kind is not PayloadKind.TYPED_DATA:
+        return frozenset()
+    if operation in (Operation.ALLOWANCE, Operation.TRANSFER):
+        return _TYPED_PINS
+    return _UNREAD_PINS if operation is Operation.TYPED_DATA else frozenset()

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy_cel import Predicate, compile_predicate
-from keyvault.core.policy_facts import FIELDS, OF_FIELD, WORDS, Facts, Missing, Place
+from keyvault.core.policy_facts import DAYS, FIELDS, OF_FIELD, WORDS, Facts, Missing, Place
 from keyvault.core.policy_rules import (
     ANY,
     LIST_MARK,
@@ -20,6 +20,7 @@ from keyvault.core.policy_rules import (
     Verdict,
     normal_destination,
 )
+from keyvault.core.units import plain_decimal
 
 Lists: TypeAlias = Mapping[str, frozenset[str]]
 
@@ -108,11 +109,11 @@ class Matcher:
         return ", ".join(self._miss(Place(place), facts) for place in self.misses(facts))
 
     def _miss(self, place: Place, facts: Facts) -> str:
+        if place is Place.WHEN:  # not a fact: there is no value to tell
+            return "its when does not hold"
         word, value = WORDS[place], facts[place]
         if (self.unsaid & facts[Place.ASKED]) >> place & 1:  # type: ignore[operator]  # this place holds a mask
             return f"the rule does not mention the {word}"
-        if place is Place.WHEN:
-            return "its when does not hold"
         if value is Missing.NOT_APPLICABLE:
             return f"{facts[Place.OPERATION]} has no {word}"
         if isinstance(value, Missing):
@@ -122,12 +123,15 @@ class Matcher:
     def _told(self, place: Place, word: str, value: str | int) -> str:
         floor = next((floor for at, floor, _ in self.floors if at == place), None)
         if floor is not None and isinstance(value, int) and value <= floor:
-            return f"{word} {value} is not above {floor}"
+            return f"{word} {_number(place, value)} is not above {_number(place, floor)}"
         bound = next(((low, high) for at, low, high in self.bounds if at == place), None)
         if bound is None:
-            return f"{word} {shown(value)} is not listed"
+            return f"{word} {_time_text(value) if place is Place.HOUR else shown(value)} is not listed"
         low, high = bound
-        return f"{word} {value} > {high}" if isinstance(value, int) and value > high else f"{word} {value} < {low}"
+        if isinstance(value, str):
+            return f"{word} {shown(value)} is not a number"
+        sign, end = (">", high) if value > high else ("<", low)
+        return f"{word} {_number(place, value)} {sign} {_number(place, end)}"
 
 
 def scope(rule: Rule) -> tuple[frozenset[str] | Literal[Anything.ANY], frozenset[PayloadKind]]:
@@ -152,6 +156,8 @@ def allow_matcher(rule: Rule, lists: Lists) -> Matcher:
     operations = rule.operations or PLAIN_OPERATIONS
     if rule.keys is ANY:
         operations -= {Operation.OPAQUE}  # law 7
+    if rule.first_seen_ms is not None or rule.look_alike:
+        operations = frozenset()  # law 13: it would permit what the rule is meant to keep out
     sets: list[tuple[int, frozenset[str | int]]] = []
     if rule.principals is not ANY:
         sets.append((Place.PRINCIPAL, rule.principals or frozenset()))
@@ -257,6 +263,21 @@ def _minutes(rule: Rule) -> frozenset[str | int]:
         for day in interval.days
         for minute in range(interval.start, interval.end)
     )
+
+
+def _time_text(minute: str | int) -> str:
+    """Return a minute of the week as policies write it."""
+    day, rest = divmod(int(minute), 24 * 60)
+    return f"{DAYS[day]} {rest // 60:02}:{rest % 60:02}"
+
+
+_DECIMALS = {Place.USD: (6, ""), Place.DEVIATION: (2, "%"), Place.VALIDITY: (0, " ms")}
+"""Decimals, and what follows, of facts that people know in another unit."""
+
+
+def _number(place: Place, value: int) -> str:
+    decimals, unit = _DECIMALS.get(place, (0, ""))
+    return plain_decimal(value, decimals) + unit
 
 
 def operation_text(facts: Facts) -> str:

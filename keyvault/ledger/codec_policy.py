@@ -13,7 +13,7 @@ from typing import TypeVar
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.policy import ANY, Anything, Limit, Policy, Rule, Verdict
-from keyvault.core.policy_rules import Chain, Interval, Prices
+from keyvault.core.policy_rules import Chain, Interval, Per, Prices
 from keyvault.core.quorum import parse_quorum, quorum_text
 from keyvault.ledger.codec_prices import prices_from_wire, prices_to_wire
 from keyvault.ledger.wire import KINDS, OPERATIONS, PERS, VERDICTS, integer_from_wire, integer_to_wire, parse_exact
@@ -101,9 +101,9 @@ def _rule(message: policy_pb2.Rule) -> Rule:
         quorum=_quorum(f"{at}.quorum", verdict, message.quorum),
         amount_above=_above(at, "amount_above", verdict, message),
         usd_above=_above(at, "usd_above", verdict, message),
-        first_seen_ms=_first_seen(at, message),
-        look_alike=message.look_alike,
-        hours=tuple(_interval(f"{at}.hours", each) for each in message.hours),
+        first_seen_ms=_first_seen(at, verdict, message),
+        look_alike=_look_alike(at, verdict, message),
+        hours=_hours(at, verdict, message),
         when=_bounded(f"{at}.when", message.when, limits.PREDICATE_CHARS_MAX),
         shadow=message.shadow,
         **sets,  # type: ignore[arg-type]  # each field stands in the list of its type
@@ -111,9 +111,24 @@ def _rule(message: policy_pb2.Rule) -> Rule:
     )
 
 
-def _first_seen(at: str, message: policy_pb2.Rule) -> int | None:
+def _look_alike(at: str, verdict: Verdict, message: policy_pb2.Rule) -> bool:
+    if message.look_alike and verdict is Verdict.ALLOW:
+        raise Malformed(f"{at}.look_alike", "is permitted in escalate and deny rules only")
+    return message.look_alike
+
+
+def _hours(at: str, verdict: Verdict, message: policy_pb2.Rule) -> tuple[Interval, ...]:
+    if message.hours and verdict is not Verdict.ALLOW:
+        raise Malformed(f"{at}.hours", "is permitted in allow rules only")
+    _at_most(f"{at}.hours", message.hours, limits.POLICY_VALUES_MAX)
+    return tuple(_interval(f"{at}.hours", each) for each in message.hours)
+
+
+def _first_seen(at: str, verdict: Verdict, message: policy_pb2.Rule) -> int | None:
     if not message.HasField("first_seen_ms"):
         return None
+    if verdict is Verdict.ALLOW:
+        raise Malformed(f"{at}.first_seen_ms", "is permitted in escalate and deny rules only")
     if not 0 < message.first_seen_ms <= limits.FIRST_SEEN_MS_MAX:
         raise Malformed(f"{at}.first_seen_ms", f"must be from 1 to {limits.FIRST_SEEN_MS_MAX}")
     return message.first_seen_ms
@@ -153,7 +168,7 @@ def _limit(message: policy_pb2.Limit) -> Limit:
         count_max=message.max_count if message.HasField("max_count") else None,
         amount_max=_integer(f"{at}.max_amount", message.HasField("max_amount"), message.max_amount),
         chain_id=_integer(f"{at}.chain_id", message.HasField("chain_id"), message.chain_id),
-        per=PERS.word(f"{at}.per", message.per),
+        per=PERS.word(f"{at}.per", message.per or policy_pb2.PER_KEY),
         network=message.network or None,
         venue=message.venue or None,
         asset=message.asset or None,
@@ -308,7 +323,7 @@ def _limit_to_proto(limit: Limit) -> policy_pb2.Limit:
         max_count=limit.count_max,
         max_amount=None if limit.amount_max is None else integer_to_wire(limit.amount_max),
         chain_id=None if limit.chain_id is None else integer_to_wire(limit.chain_id),
-        per=PERS.numbers[limit.per],
+        per=policy_pb2.PER_UNSPECIFIED if limit.per is Per.KEY else PERS.numbers[limit.per],
         network=limit.network or "",
         venue=limit.venue or "",
         asset=limit.asset or "",

@@ -1,5 +1,6 @@
 """Events as plain values for people and scripts: numbers, text, and bytes as hex."""
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -24,6 +25,8 @@ def _plain(value: object) -> object:
             return value.hex()
         case AbstractSet():
             return sorted((_plain(each) for each in value), key=str)
+        case Mapping():
+            return {str(name): _plain(each) for name, each in value.items()}
         case tuple():
             return [_plain(each) for each in value]
         case _ if is_dataclass(value):

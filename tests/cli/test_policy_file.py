@@ -10,7 +10,8 @@ from keyvault.cli.policy_file import PolicyFileError, format_policy, parse_polic
 from keyvault.core import limits
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy import ANY, Anything, Limit, Policy, Rule, Verdict
-from keyvault.core.policy_lint import AMOUNT_MAX, lint
+from keyvault.core.policy_lint import lint
+from keyvault.core.policy_values import AMOUNT_MAX
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"  # EIP-55, test vector
 
@@ -33,6 +34,7 @@ rules:
     principals: any
     kinds: [binance-rest]
     venues: [binance]
+    symbols: [BTCUSDT]
 limits:
   - id: eth-hot-day
     keys: [eth-hot]
@@ -64,6 +66,7 @@ PARSED = Policy(
             principals=ANY,
             kinds=frozenset({PayloadKind.BINANCE_REST}),
             venues=frozenset({"binance"}),
+            symbols=frozenset({"BTCUSDT"}),
         ),
     ),
     limits=(
@@ -146,8 +149,10 @@ def test_all_problems_are_told_at_once_with_their_places() -> None:
         "p.yaml:16:18: principals: 'maker' is not spiffe://<trust-domain>/<server|bot|admin|approver|auditor|node>/<name>",
         "p.yaml:17:12: amount has no value",
         (
-            "p.yaml:18:5: a rule must be a table of id, verdict, quorum, keys, principals, kinds, operations, chains,"
-            " destinations, selectors, primary_types, venues, above, amount, fee"
+            "p.yaml:18:5: a rule must be a table of id, verdict, quorum, shadow, keys, principals, kinds, operations,"
+            " authorities, chains, venues, destinations, contracts, selectors, primary_types, type_hashes, symbols,"
+            " sides, assets, above, amount, fee, usd_above, usd, price_band, validity, first_seen, look_alike, hours,"
+            " when"
         ),
         "p.yaml:18:5: id is missing: add id: name-of-the-rule",
         "p.yaml:18:5: verdict is missing: add verdict: allow, deny or escalate",
@@ -170,15 +175,18 @@ def test_a_rule_that_can_never_match_says_what_to_add() -> None:
             amount: any
         """
     ) == (
-        "p.yaml:3:5: chains: without chains it never matches transfer: add chains: [1], or chains: any",
+        (
+            "p.yaml:3:5: chains: without chains it never matches transfer: add chains: [1], or chains: any"
+            " [absent-condition]"
+        ),
         (
             "p.yaml:3:5: destinations: without destinations it never matches transfer:"
-            ' add destinations: ["0x..."], or destinations: any'
+            ' add destinations: ["0x..."], or destinations: any [absent-condition]'
         ),
-        "p.yaml:3:5: fee: without fee it never matches transfer: add fee: 0.01 ether, or fee: any",
+        ("p.yaml:3:5: fee: without fee it never matches transfer: add fee: 0.01 ether, or fee: any [absent-condition]"),
         (
             "p.yaml:3:5: principals: an allow rule without principals never matches:"
-            " add principals: [spiffe://domain/bot/name], or any"
+            " add principals: [spiffe://domain/bot/name], or any [absent-condition]"
         ),
     )
 
@@ -186,14 +194,14 @@ def test_a_rule_that_can_never_match_says_what_to_add() -> None:
 def test_a_duplicate_id_is_told_at_the_second() -> None:
     """Ids are unique over rules and limits; the message stands at the one that came later."""
     text = "version: 1\nrules:\n  - {id: a, verdict: deny}\nlimits:\n  - {id: a, keys: any, window: 1h, count: 1}\n"
-    assert problems(text) == ("p.yaml:5:10: id: id a is taken: answers name it",)
+    assert problems(text) == ("p.yaml:5:10: id: id a is taken: answers name it [id]",)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "p.yaml:1:1: the file is empty: it needs version, rules and limits"),
-        ("# nothing\n", "p.yaml:1:1: the file is empty: it needs version, rules and limits"),
+        ("", "p.yaml:1:1: the file is empty: it should hold a policy"),
+        ("# nothing\n", "p.yaml:1:1: the file is empty: it should hold a policy"),
         ("a: [", "p.yaml:1:5: not YAML: expected the node content, but found '<stream end>'"),
         ("a: 1\n\tb: 2", "p.yaml:2:1: not YAML: found character '\\t' that cannot start any token"),
         ("a\n b\x01", "p.yaml:2:3: the character U+0001 is not permitted"),

@@ -10,7 +10,8 @@ from keyvault.cli.policy_file import PolicyFileError, format_policy, parse_polic
 from keyvault.core import limits
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy import ANY, Policy, Rule, Verdict
-from keyvault.core.policy_lint import AMOUNT_MAX, lint
+from keyvault.core.policy_lint import lint
+from keyvault.core.policy_values import AMOUNT_MAX
 
 EXAMPLE = """\
 version: 1
@@ -109,18 +110,21 @@ def test_every_problem_of_an_escalate_rule_is_told_with_its_place() -> None:
         "p.yaml:7:14: verdict: unknown verdict 'escalat': did you mean escalate?",
         "p.yaml:8:13: quorum must be a single value, not a list or a table",
         "p.yaml:9:12: above: 'any' is not an amount: write 1.5 ether, 30 gwei, or a whole number of wei",
-        "p.yaml:10:5: quorum: an escalate rule must say who approves: add quorum: 2 of risk",
-        "p.yaml:15:13: quorum: only an escalate rule asks a quorum: leave it out of deny rules",
+        "p.yaml:10:5: quorum: an escalate rule must say who approves: add quorum: 2 of risk [quorum]",
+        "p.yaml:15:13: quorum: only an escalate rule asks a quorum: leave it out of deny rules [quorum]",
         f"p.yaml:18:13: quorum: character 1: '0' is not a number of persons: 1 to {MOST}, without leading zeros",
         "p.yaml:19:12: above: 1.5 has no unit: write 1.5 ether, or a whole number of wei",
         (
-            "p.yaml:24:12: above: cancel, order, request, withdraw has no amount, so the rule never escalates it:"
-            " leave above out"
+            "p.yaml:24:12: above: cancel, key-grant, order, reduce, request, setup, withdraw has no amount, so the"
+            " rule never escalates it: leave above out [L11-unreachable]"
         ),
-        "p.yaml:25:10: fee: an escalate rule with fee would escalate what is small: write fee: any",
         (
-            "p.yaml:25:10: fee: cancel, order, request, withdraw has no fee, so the rule never escalates it:"
-            " leave fee out"
+            "p.yaml:25:10: fee: an escalate rule with fee would escalate what is small: write fee: any"
+            " [restricts-small-only]"
+        ),
+        (
+            "p.yaml:25:10: fee: cancel, key-grant, order, reduce, request, setup, withdraw has no fee, so the rule"
+            " never escalates it: leave fee out [L11-unreachable]"
         ),
     )
 

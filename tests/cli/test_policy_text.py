@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from keyvault.cli.policy_units import format_amount, parse_amount, parse_window
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.policy_lint import AMOUNT_MAX
+from keyvault.core.policy_values import AMOUNT_MAX
 from keyvault.core.windows import window_text
 
 

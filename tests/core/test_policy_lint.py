@@ -185,7 +185,7 @@ def test_an_id_is_taken_once_by_rules_and_limits_together() -> None:
 
 def test_versions_rules_and_limits_are_bounded() -> None:
     """Version 0, too many rules and too many limits are found."""
-    rules = tuple(dataclasses.replace(DENY, id=f"r{n}") for n in range(501))
+    rules = tuple(dataclasses.replace(DENY, id=f"r{n}", chains=frozenset({n + 1})) for n in range(501))
     capped = tuple(dataclasses.replace(DAY, id=f"l{n}") for n in range(65))
     assert fields(*rules, limits=capped, version=0) == {"version", "rules", "limits"}
 

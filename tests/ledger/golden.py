@@ -6,7 +6,6 @@ were shipped once are in ledgers, so a build that would write them otherwise is 
 """
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 from keyvault.core.approvals import EnvelopeSignature, Voice, keyid_of
@@ -24,10 +23,6 @@ from keyvault.core.events import (
     KeyStateChanged,
     PolicyPublished,
     ProposalMade,
-    SignatureEscalated,
-    SignatureIssued,
-    SignatureRefused,
-    SignatureRequest,
     TermStarted,
 )
 from keyvault.core.ids import (
@@ -36,48 +31,32 @@ from keyvault.core.ids import (
     KeyId,
     MemberName,
     Principal,
-    RequestId,
     UnixMillis,
 )
-from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
-from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
+from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState
 from keyvault.core.statements import (
     ROTATION_SERVICE,
     Action,
     FreezeScope,
-    Statement,
-    facts_sha256,
-    payload_sha256,
-    words_sha256,
 )
 from keyvault.ledger.codec import encode, encode_charter, encode_policy
 from keyvault.v1 import event_pb2
-from tests.ledger.golden_documents import ALICE
+from tests.ledger.golden_documents import ALICE, WHOLE_POLICY
 from tests.ledger.golden_documents import BOB as BOB
 from tests.ledger.golden_documents import CHARTER as CHARTER
 from tests.ledger.golden_documents import POLICY as POLICY
+from tests.ledger.golden_signatures import (
+    AT,
+    CHARTER_SHA256,
+    PROPOSAL,
+    SIGNATURES,
+    statement_of,
+)
 
 VECTORS = Path(__file__).parent / "vectors"
 UNRELEASED = VECTORS / "unreleased"
-AT = UnixMillis(1_790_000_000_123)
 SIGNED = EnvelopeSignature(keyid=keyid_of(ALICE), sig=b"s" * 64)
-PROPOSAL, CHARTER_SHA256 = b"q" * 32, b"c" * 32
 WRAPPED = b"w" * 424
-BOT_REQUEST_ID = RequestId("0190b2c4-7d1e-7abc-8def-0123456789ab")
-OPAQUE = (Effect(operation=Operation.OPAQUE),)
-
-
-def _statement(action: Action, requester: str = "alice", **parameters: str) -> bytes:
-    return Statement(
-        action=action,
-        enclave=EnclaveName("hot"),
-        enclave_id="ab" * 32,
-        policy_version=2,
-        requester=requester,
-        parameters=tuple(sorted(parameters.items())),
-        nonce="00ff",
-        expires_at=UnixMillis(AT + 86_400_000),
-    ).encode()
 
 
 def _sha256(data: bytes) -> str:
@@ -86,31 +65,6 @@ def _sha256(data: bytes) -> str:
 
 def _proposed(statement: bytes, **attached: object) -> ProposalMade:
     return ProposalMade(at=AT, epoch=Epoch(3), statement=statement, signature=SIGNED, **attached)  # type: ignore[arg-type]  # fields by name
-
-
-def _request(payload: Payload) -> SignatureRequest:
-    return SignatureRequest(
-        request_id=BOT_REQUEST_ID,
-        principal=Principal("spiffe://firm.example/bot/maker-1"),
-        key="eth-mm-1/versions/1",
-        payload=payload,
-    )
-
-
-def _issued(payload: Payload, *effects: Effect, signature: Signature) -> SignatureIssued:
-    return SignatureIssued(
-        at=AT,
-        epoch=Epoch(3),
-        request=_request(payload),
-        key_version=1,
-        signing_input=b"d" * 32,
-        effects=effects,
-        completeness=Completeness.FULL,
-        policy_version=2,
-        policy_sha256=b"p" * 32,
-        rules=("pay",) * len(effects),
-        signature=signature,
-    )
 
 
 EVENTS: dict[str, Event] = {
@@ -129,7 +83,7 @@ EVENTS: dict[str, Event] = {
     "term-started": TermStarted(at=AT, epoch=Epoch(2**40), holder="node-1", software="keyvault 0.1.0"),
     "term-started-empty": TermStarted(at=UnixMillis(0), epoch=Epoch(0), holder="", software=""),
     "proposal-made": _proposed(
-        _statement(
+        statement_of(
             Action.KEY_CREATE,
             key="eth-mm-1",
             algorithm="SECP256K1",
@@ -139,12 +93,17 @@ EVENTS: dict[str, Event] = {
         )
     ),
     "proposal-made-policy": _proposed(
-        _statement(Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(POLICY)), version="1"),
+        statement_of(Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(POLICY)), version="1"),
         document=encode_policy(POLICY),
         policy=POLICY,
     ),
+    "proposal-made-policy-whole": _proposed(
+        statement_of(Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(WHOLE_POLICY)), version="2"),
+        document=encode_policy(WHOLE_POLICY),
+        policy=WHOLE_POLICY,
+    ),
     "proposal-made-charter": _proposed(
-        _statement(
+        statement_of(
             Action.BREAK_GLASS,
             charter_sha256=_sha256(encode_charter(CHARTER)),
             version="1",
@@ -154,7 +113,7 @@ EVENTS: dict[str, Event] = {
         charter=CHARTER,
     ),
     "proposal-made-import": _proposed(
-        _statement(
+        statement_of(
             Action.KEY_IMPORT,
             key="binance-1",
             algorithm="HMAC_SHA256",
@@ -166,7 +125,7 @@ EVENTS: dict[str, Event] = {
         wrapped_secret=WRAPPED,
     ),
     "proposal-made-import-sha512": _proposed(
-        _statement(
+        statement_of(
             Action.KEY_IMPORT,
             key="kraken-1",
             algorithm="HMAC_SHA512",
@@ -180,7 +139,7 @@ EVENTS: dict[str, Event] = {
     "proposal-made-rotation": ProposalMade(
         at=AT,
         epoch=Epoch(3),
-        statement=_statement(
+        statement=statement_of(
             Action.KEY_ROTATE, ROTATION_SERVICE, key="eth-mm-1", version="2", initial="ACTIVE", wrapped_sha256=""
         ),
         signature=None,
@@ -298,73 +257,7 @@ EVENTS: dict[str, Event] = {
     "ceremony-step-recorded": CeremonyStepRecorded(
         at=AT, epoch=Epoch(1), proposal=PROPOSAL, charter_sha256=CHARTER_SHA256
     ),
-    "signature-issued-evm": _issued(
-        Payload(kind=PayloadKind.EVM_TRANSACTION, parts=(b"\x02\xc0",)),
-        Effect(
-            operation=Operation.CALL,
-            chain_id=1,
-            destination="0x" + "ab" * 20,
-            selector="0xa9059cbb",
-            amount=0,
-            fee_max=2**256,
-        ),
-        signature=Signature(value=b"r" * 64, recovery_id=0),
-    ),
-    "signature-issued-typed-data": _issued(
-        Payload(kind=PayloadKind.TYPED_DATA, parts=(b"{}",)),
-        Effect(operation=Operation.TYPED_DATA, chain_id=2**70, destination="0x" + "cd" * 20, primary_type="Order"),
-        signature=Signature(value=b"r" * 64, recovery_id=1),
-    ),
-    "signature-issued-binance": _issued(
-        Payload(kind=PayloadKind.BINANCE_REST, parts=(b"symbol=BTCUSDT&side=BUY", b"")),
-        Effect(operation=Operation.ORDER, venue="binance", symbol="BTCUSDT", side="BUY"),
-        signature=Signature(value=b"h" * 32),
-    ),
-    "signature-issued-digest": _issued(
-        Payload(kind=PayloadKind.RAW_DIGEST, parts=(b"d" * 32,)),
-        Effect(operation=Operation.OPAQUE),
-        signature=Signature(value=b"e" * 64),
-    ),
-    "signature-refused": SignatureRefused(
-        at=AT,
-        epoch=Epoch(3),
-        request=_request(Payload(kind=PayloadKind.RAW_DIGEST, parts=(b"d" * 32,))),
-        reason=Reason.LIMIT_EXCEEDED,
-        explanation="limit per-hour has no room: 100 of 100 in 3600 s",
-        policy_version=2,
-        policy_sha256=b"p" * 32,
-        rules=("per-hour",),
-    ),
-    "signature-issued-approved": replace(
-        _issued(
-            Payload(kind=PayloadKind.RAW_DIGEST, parts=(b"d" * 32,)), *OPAQUE, signature=Signature(value=b"e" * 64)
-        ),
-        proposal=PROPOSAL,
-        charter_sha256=CHARTER_SHA256,
-    ),
-    "signature-escalated": SignatureEscalated(
-        at=AT,
-        epoch=Epoch(3),
-        request=_request(Payload(kind=PayloadKind.RAW_DIGEST, parts=(b"d" * 32,))),
-        signing_input=b"d" * 32,
-        effects=OPAQUE,
-        completeness=Completeness.OPAQUE,
-        policy_version=2,
-        policy_sha256=b"p" * 32,
-        rules=("ask-risk", "ask-owners"),
-        statement=_statement(
-            Action.SIGN,
-            "spiffe://firm.example/bot/maker-1",
-            facts_sha256=facts_sha256(OPAQUE, b"d" * 32, Completeness.OPAQUE),
-            key="eth-mm-1",
-            key_version="1",
-            kind="raw-digest",
-            payload_sha256=payload_sha256(Payload(kind=PayloadKind.RAW_DIGEST, parts=(b"d" * 32,))),
-            quorum="2 of risk; 1 of owners",
-            request_id=BOT_REQUEST_ID,
-            words_sha256=words_sha256("Does something at an unknown place that keyvault cannot read."),
-        ),
-    ),
+    **SIGNATURES,
 }
 
 

@@ -17,12 +17,8 @@ from keyvault.core.ids import Principal, RequestId, UnixMillis
 from keyvault.core.statements import proposal_id_of
 from keyvault.ledger.codec import key_of, request_key, request_key_of
 from tests.ledger.event_strategies import GOVERNANCE
-from tests.ledger.golden import (
-    BOT_REQUEST_ID,
-    EVENTS,
-    PROPOSAL,
-    SIGNED,
-)
+from tests.ledger.golden import EVENTS, SIGNED
+from tests.ledger.golden_signatures import BOT_REQUEST_ID, PROPOSAL
 
 
 def test_keys_of_the_request_index() -> None:
