@@ -395,3 +395,7 @@ PSBT_SIGNED_BYTES_MAX = 65_536
 
 ASKED_MASKS_REMEMBERED = 1_024
 """Sets of conditions that effects ask for, some 300 bytes each; all known formats together have some 100."""
+HASHES_REMEMBERED = 1_024
+"""Keccak-256 of the domains of typed data and of short texts in it, some 300 bytes each; a bot uses a handful."""
+HASHED_TEXT_CHARS_MAX = 64
+"""Texts in typed data whose hash is remembered: names of protocols are shorter, and longer texts do not recur."""
