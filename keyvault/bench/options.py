@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from keyvault.bench.decide_payloads import CASES
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm
 
@@ -39,14 +40,17 @@ ALGORITHMS: Mapping[Kind, KeyAlgorithm] = {
 class Options:
     """What the caller asks for; what is left out follows from ``quick``.
 
-    ``governance`` measures what proposals and members cost, and only that. ``events`` (0: not) or ``growth`` (with
-    GROWTH_EVENTS) measures a ledger of that many events against a small one, and only that. ``only`` names kinds.
+    ``decide`` measures what decisions cost without token and ledger, and only that; ``governance`` what proposals and
+    members cost, and only that. ``events`` (0: not) or ``growth`` (with
+    GROWTH_EVENTS) measures a ledger of that many events against a small one, and only that. ``only`` names kinds, or
+    payloads where decisions are measured.
     ``folder`` is where the scratch folder is made; None finds a disk.
     """
 
     quick: bool = False
     growth: bool = False
     governance: bool = False
+    decide: bool = False
     events: int = 0
     seconds: float | None = None
     only: tuple[str, ...] = ()
@@ -55,31 +59,35 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The options, checked and filled in. ``events`` 0: no growth."""
+    """The options, checked and filled in. ``events`` 0: no growth. ``cases``: payloads whose decisions are measured."""
 
     kinds: tuple[Kind, ...]
+    cases: tuple[str, ...]
     rounds: int
     seconds: float
     events: int
     folder: Path | None
     governance: bool
+    decide: bool
     quick: bool
 
 
 def plan_of(options: Options) -> Plan:
     """Return the plan. Raises Malformed for options that cannot be carried out."""
-    try:
-        kinds = tuple(Kind(name) for name in options.only) or tuple(Kind)
-    except ValueError:
-        raise Malformed("only", f"must be among {', '.join(Kind)}") from None
+    names = tuple(CASES) if options.decide else tuple(kind.value for kind in Kind)
+    chosen = options.only or names
+    if not set(chosen) <= set(names):
+        raise Malformed("only", f"must be among {', '.join(names)}")
     if not 0 <= options.events <= _PREFILL_EVENTS_MAX:
         raise Malformed("events", f"must be 0 to {_PREFILL_EVENTS_MAX}")
     return Plan(
-        kinds=kinds,
+        kinds=() if options.decide else tuple(map(Kind, chosen)),
+        cases=chosen if options.decide else (),
         rounds=1 if options.quick else 5,
         seconds=options.seconds or (0.25 if options.quick else 1.0),
         events=options.events or (GROWTH_EVENTS if options.growth else 0),
         folder=options.folder,
         governance=options.governance,
+        decide=options.decide,
         quick=options.quick,
     )

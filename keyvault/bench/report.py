@@ -36,7 +36,9 @@ def describe(figures: Mapping[str, Figure]) -> str:
     """Return the figures as tables for a terminal."""
     console = Console(width=_WIDTH)
     with console.capture() as captured:
-        if "governance" in figures:
+        if "decide" in figures:
+            console.print(_decide(_mapping(figures["decide"])))
+        elif "governance" in figures:
             console.print(_governance(_mapping(figures["governance"])))
         elif "growth" in figures:
             console.print(_growth(_mapping(figures["growth"])))
@@ -83,6 +85,40 @@ def _rest(figures: Mapping[str, Figure]) -> Table:
     }
     for name, text in shown.items():
         grid.add_row(name, text)
+    return grid
+
+
+def _decide(figures: Mapping[str, Figure]) -> Table:
+    grid = Table(title=f"microseconds of one decision; {figures['policy']}", title_justify="left")
+    by_rules = _mapping(figures["p50_by_rules"])
+    ratios = [name for name in _mapping(next(iter(by_rules.values()))) if "/" in name]
+    for name in (
+        "",
+        "p50",
+        "aim",
+        "p95",
+        "p99",
+        "aim",
+        "cpu p99",
+        "decode p50",
+        "judge p50",
+        *(f"{name} rules" for name in ratios),
+    ):
+        grid.add_column(name, justify="right" if name else "left")
+    for name, case in _mapping(figures["cases"]).items():
+        one, several = _mapping(case), _mapping(by_rules[name])
+        shown = (
+            "p50_us",
+            "aim_p50_us",
+            "p95_us",
+            "p99_us",
+            "aim_p99_us",
+            "cpu_p99_us",
+            "decode_p50_us",
+            "judge_p50_us",
+        )
+        cells = [*(one[part] for part in shown), *(several.get(ratio) for ratio in ratios)]
+        grid.add_row(name, *("" if cell is None else str(cell) for cell in cells))
     return grid
 
 

@@ -12,7 +12,7 @@ from statistics import median
 
 import uvloop
 
-from keyvault.bench import governance, growth, machine
+from keyvault.bench import decide, governance, growth, machine
 from keyvault.bench.options import CONCURRENCY, Figure, Kind, Options, Plan, plan_of
 from keyvault.bench.processes import BenchFailed, Desk, RawToken, Served, echoing, new_desk, raw_token, remove, serving
 from keyvault.bench.report import latency, per_kind, rounded
@@ -46,6 +46,8 @@ def run(options: Options) -> dict[str, Figure]:
     Raises Malformed for options that cannot be, BenchFailed when a process does not do its work, NoDisk.
     """
     plan = plan_of(options)
+    if plan.decide:
+        return _decide(plan)
     disk = machine.find_disk(plan.folder)
     scratch = Path(tempfile.mkdtemp(prefix="keyvault-bench-", dir=disk.folder))
     try:
@@ -54,6 +56,13 @@ def run(options: Options) -> dict[str, Figure]:
         raise BenchFailed("ended by SIGTERM before there were figures") from None
     finally:
         remove(scratch)
+
+
+def _decide(plan: Plan) -> dict[str, Figure]:
+    began = time.monotonic()
+    figures: dict[str, Figure] = {"machine": machine.describe_machine(), "decide": decide.measure(plan)}
+    figures["took_s"] = round(time.monotonic() - began, 1)
+    return figures
 
 
 async def _run(plan: Plan, disk: machine.Disk, scratch: Path) -> dict[str, Figure]:

@@ -14,11 +14,22 @@ from keyvault.cli.output import emit, json_option
 @click.option(
     "--governance", is_flag=True, help="Compare no proposals with 10,000, time approvals and a freeze instead."
 )
+@click.option(
+    "--decide",
+    is_flag=True,
+    help="Time single decisions instead (decode, policy, limits; no token, no ledger), by payload and size of policy.",
+)
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Length of each measurement. [bench's own]")
 @click.option("--only", multiple=True, help="Only these measurements; repeatable.")
 @json_option
 def command(
-    quick: bool, growth: bool, governance: bool, events: int | None, seconds: float | None, only: tuple[str, ...]
+    quick: bool,
+    growth: bool,
+    governance: bool,
+    decide: bool,
+    events: int | None,
+    seconds: float | None,
+    only: tuple[str, ...],
 ) -> None:
     """Measure signatures per second, latencies and memory, against a bare server and the bare token.
 
@@ -33,6 +44,7 @@ def command(
         "quick": quick,
         "growth": growth,
         "governance": governance,
+        "decide": decide,
         "events": events,
         "seconds": seconds,
         "only": only,

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from keyvault.core.ids import UnixMillis
 from keyvault.core.keys import KeyAlgorithm, KeyVersion
+from keyvault.core.quickly import quickly_made
 
 
 class PayloadKind(StrEnum):
@@ -176,6 +177,7 @@ class Signer:
         return cls(algorithm=key.algorithm, public_key=key.public_key, stamp=stamp)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
     """One thing that the signature would make possible.
@@ -232,6 +234,7 @@ class Effect:
     """When this effect ends (a permit's expiration); None: with the payload, see ``Intent.expires_at``."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """What signing the payload means.

@@ -30,17 +30,18 @@ The laws, in full:
 It refuses to hold: order of rules, labels that the caller supplies.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from keyvault.core import limits
 from keyvault.core.errors import Reason, Refused
 from keyvault.core.familiar import Familiar, Listed, listed
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Intent, PayloadKind
-from keyvault.core.policy_facts import Aids, Facts, Moment, Wanted, facts_of
+from keyvault.core.policy_facts import Aids, Facts, Moment, Place, Wanted, facts_of
 from keyvault.core.policy_match import (
     Matcher,
     allow_matcher,
@@ -61,7 +62,18 @@ from keyvault.core.policy_rules import normal_destination as normal_destination
 from keyvault.core.policy_rules import verdict_of
 from keyvault.core.prices import PriceBook, price_book
 
-M = TypeVar("M")
+
+class _Ready(Protocol):
+    """A rule that can be compared with the facts of an effect."""
+
+    @property
+    def holds(self) -> Callable[[Facts], bool]: ...
+
+    @property
+    def operations(self) -> frozenset[str | int]: ...
+
+
+M = TypeVar("M", bound=_Ready)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,17 +109,57 @@ class _Escalation:
     restricts: Matcher
     permits: Matcher | None
 
+    @property
+    def holds(self) -> Callable[[Facts], bool]:
+        """Whether it restricts an effect."""
+        return self.restricts.holds
+
+    @property
+    def operations(self) -> frozenset[str | int]:
+        """The operations of effects that it can restrict."""
+        return self.restricts.operations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group(Generic[M]):
+    """Rules about one kind of payloads and one key, or any; and of these, those that each operation can match."""
+
+    rules: tuple[M, ...] = ()
+    by_operation: Mapping[str | int, tuple[M, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidates(Generic[M]):
     """Rules of one verdict by kind, and by key where they name keys: only these can match."""
 
-    named: Mapping[tuple[PayloadKind, str], tuple[M, ...]]
-    every_key: Mapping[PayloadKind, tuple[M, ...]]
+    named: Mapping[tuple[PayloadKind, str], _Group[M]]
+    every_key: Mapping[PayloadKind, _Group[M]]
 
     def of(self, kind: PayloadKind, key: str) -> tuple[M, ...]:
         """Return the rules that can match: those that name the key, then those for any key, each in order."""
-        return self.named.get((kind, key), ()) + self.every_key.get(kind, ())
+        return self.named.get((kind, key), _NO_RULES).rules + self.every_key.get(kind, _NO_RULES).rules
+
+    def of_operation(self, kind: PayloadKind, key: str, operation: str | int) -> tuple[M, ...]:
+        """Return those of them that can match an effect of this operation, in the same order."""
+        named = self.named.get((kind, key), _NO_RULES).by_operation.get(operation, ())
+        return named + self.every_key.get(kind, _NO_RULES).by_operation.get(operation, ())
+
+    def matching(self, kind: PayloadKind, key: str, every_facts: list[Facts]) -> tuple[M, ...]:
+        """Return the rules that hold for any effect, in the order of ``of``; nearly always there are none."""
+        ready: tuple[M, ...] = ()
+        operation: str | int | None = None
+        for facts in every_facts:
+            if facts[_OPERATION] is not operation:
+                operation = facts[_OPERATION]
+                ready = self.of_operation(kind, key, operation)
+            for each in ready:
+                if each.holds(facts):
+                    return tuple(one for one in self.of(kind, key) if any(map(one.holds, every_facts)))
+        return ()
+
+
+_NO_RULES: Final[_Group[Any]] = _Group()
+_OPERATION: Final = int(Place.OPERATION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,20 +209,27 @@ class CompiledPolicy:
         if not intent.effects:
             raise Refused(Reason.NO_RULE_ALLOWS, f"the {intent.kind} has no effect that a rule could allow")
         every_facts = self.facts(principal, intent, moment)
-        denying = self.deny.of(intent.kind, key)
+        kind = intent.kind
+        denying = self.deny.matching(kind, key, every_facts)
         if denying:
-            _refuse_denied(denying, every_facts)
-        escalating = () if self.escalate is None else _matching(self.escalate.of(intent.kind, key), every_facts)
-        allowing = self.allow.of(intent.kind, key)
+            raise _denied(denying)
+        escalating = () if self.escalate is None else self.escalate.matching(kind, key, every_facts)
+        if len(escalating) > 1:
+            escalating = tuple(sorted(escalating, key=lambda each: each.place))
         rules: list[str] = []
+        allowing: tuple[Matcher, ...] = ()
+        operation: str | int | None = None
         for facts in every_facts:
+            if facts[_OPERATION] is not operation:
+                operation = facts[_OPERATION]
+                allowing = self.allow.of_operation(kind, key, operation)
             for matcher in allowing:
                 if matcher.holds(facts):
                     rules.append(matcher.rule.id)
                     break
             else:
-                rules.append(self._escalation_that_permits(escalating, every_facts, len(rules), key, intent.kind))
-        shadows = () if self.shadow is None else _shadows(self.shadow.of(intent.kind, key), every_facts)
+                rules.append(self._escalation_that_permits(escalating, every_facts, len(rules), key, kind))
+        shadows = () if self.shadow is None else _ids(self.shadow.matching(kind, key, every_facts))
         if not escalating:
             return _unescalated(tuple(rules), shadows)
         return Permission(
@@ -271,26 +330,26 @@ def _candidates(rules: Iterable[tuple[Rule, M]]) -> _Candidates[M]:
             for key in keys:
                 named.setdefault((kind, key), []).append(ready)
     return _Candidates(
-        named={about: tuple(some) for about, some in named.items()},
-        every_key={kind: tuple(some) for kind, some in every_key.items()},
+        named={about: _group(some) for about, some in named.items()},
+        every_key={kind: _group(some) for kind, some in every_key.items()},
     )
 
 
-def _refuse_denied(denying: tuple[Matcher, ...], every_facts: list[Facts]) -> None:
-    rules = tuple(matcher.rule.id for matcher in denying if any(map(matcher.holds, every_facts)))
-    if rules:
-        raise Refused(Reason.DENIED_BY_RULE, _bounded(f"denied by rule {', '.join(rules)}"), rules)
+def _group(rules: list[M]) -> _Group[M]:
+    by_operation: dict[str | int, list[M]] = {}
+    for ready in rules:
+        for operation in ready.operations:
+            by_operation.setdefault(operation, []).append(ready)
+    return _Group(rules=tuple(rules), by_operation={name: tuple(some) for name, some in by_operation.items()})
 
 
-def _matching(candidates: tuple[_Escalation, ...], every_facts: list[Facts]) -> tuple[_Escalation, ...]:
-    """Return the escalations that restrict any effect, in the order of the policy."""
-    matching = [each for each in candidates if any(map(each.restricts.holds, every_facts))]
-    return tuple(sorted(matching, key=lambda each: each.place))
+def _ids(matching: tuple[Matcher, ...]) -> tuple[str, ...]:
+    return tuple(matcher.rule.id for matcher in matching)
 
 
-def _shadows(candidates: tuple[Matcher, ...], every_facts: list[Facts]) -> tuple[str, ...]:
-    """Return the shadow rules that match any effect."""
-    return tuple(matcher.rule.id for matcher in candidates if any(map(matcher.holds, every_facts)))
+def _denied(denying: tuple[Matcher, ...]) -> Refused:
+    rules = _ids(denying)
+    return Refused(Reason.DENIED_BY_RULE, _bounded(f"denied by rule {', '.join(rules)}"), rules)
 
 
 def _not_allowed(

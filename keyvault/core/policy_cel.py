@@ -22,7 +22,7 @@ from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.policy_facts import Facts, Missing, Place
 
-_INT, _STRING = cel.Type.INT, cel.Type.STRING
+_BOOL, _INT, _STRING = cel.Type.BOOL, cel.Type.INT, cel.Type.STRING
 VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
     {
         "principal": (Place.PRINCIPAL, _STRING),
@@ -63,24 +63,27 @@ _INT_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predicate:
-    """A predicate, typed and ready. ``named``: the facts that it reads."""
+    """A predicate, typed and ready. ``named``: the facts that it reads, by name and place; whether each is a text."""
 
-    named: tuple[tuple[str, Place], ...]
+    named: tuple[tuple[str, int, bool], ...]
     run: Callable[..., cel.Value]
     unknown_holds: bool
 
     def holds(self, facts: Facts) -> bool:
         """Return whether it holds; what is not stated, and any error, is as the rule's reading has it."""
         given: dict[str, object] = {}
-        for name, place in self.named:
+        for name, place, text in self.named:
             value = facts[place]
-            if isinstance(value, Missing) or (isinstance(value, int) and value > _INT_MAX):
+            if isinstance(value, str):
+                if not text:
+                    return self.unknown_holds  # the chain has a name and no number
+                given[name] = str(value)
+            elif text or isinstance(value, Missing) or value > _INT_MAX:
                 return self.unknown_holds
-            if isinstance(value, str) != (VARIABLES[name][1] == _STRING):
-                return self.unknown_holds  # the chain has a name and no number
-            given[name] = str(value) if isinstance(value, str) else value
+            else:
+                given[name] = value
         found = self.run(data=given)
-        return found.plain_value() is True if found.type() == cel.Type.BOOL else self.unknown_holds
+        return found.plain_value() is True if found.type() == _BOOL else self.unknown_holds
 
 
 @lru_cache(maxsize=limits.POLICY_RULES_MAX)
@@ -91,9 +94,10 @@ def compile_predicate(text: str, *, unknown_holds: bool) -> Predicate:
         expression = _environment().compile(text)
     except RuntimeError as error:
         raise Malformed("when", _told(str(error))) from None
-    if expression.return_type() != cel.Type.BOOL:
+    if expression.return_type() != _BOOL:
         raise Malformed("when", f"is of type {expression.return_type().name().lower()}, and must be true or false")
-    named = tuple((name, VARIABLES[name][0]) for name in sorted(names))
+    described = ((name, *VARIABLES[name]) for name in sorted(names))
+    named = tuple((name, int(place), kind == _STRING) for name, place, kind in described)
     return Predicate(named=named, run=expression.eval, unknown_holds=unknown_holds)
 
 

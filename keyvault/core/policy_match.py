@@ -35,12 +35,12 @@ _CAPS = (
 _FLOORS = ((Place.AMOUNT, "amount_above"), (Place.USD, "usd_above"))
 _SETS = (
     # The most telling first, because the first that fails ends a comparison.
-    (Place.DESTINATION, "destinations"),
-    (Place.SELECTOR, "selectors"),
-    (Place.TYPE_HASH, "type_hashes"),
-    (Place.PRIMARY_TYPE, "primary_types"),
     (Place.SYMBOL, "symbols"),
     (Place.ASSET, "assets"),
+    (Place.TYPE_HASH, "type_hashes"),
+    (Place.DESTINATION, "destinations"),
+    (Place.SELECTOR, "selectors"),
+    (Place.PRIMARY_TYPE, "primary_types"),
     (Place.CONTRACT, "contracts"),
     (Place.CHAIN, "chains"),
     (Place.VENUE, "venues"),
@@ -48,6 +48,8 @@ _SETS = (
 )
 _NORMALISED = frozenset({"destinations", "assets", "contracts"})
 _EVERY_AGE = 2**63
+_EVERY_OPERATION: frozenset[str | int] = frozenset(Operation)
+_ASKED = int(Place.ASKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +68,14 @@ class Matcher:
     floors: tuple[tuple[int, int, frozenset[int]], ...]
     predicate: Predicate | None
 
+    @property
+    def operations(self) -> frozenset[str | int]:
+        """The operations of effects that it can match: for all others one of ``sets`` does not hold."""
+        return next((values for place, values in self.sets if place == Place.OPERATION), _EVERY_OPERATION)
+
     def holds(self, facts: Facts) -> bool:
         """Return whether every condition holds."""
-        if self.unsaid & facts[Place.ASKED]:  # type: ignore[operator]  # this place holds a mask
+        if self.unsaid & facts[_ASKED]:  # type: ignore[operator]  # this place holds a mask
             return False
         for place, values in self.sets:
             if facts[place] not in values:

@@ -246,4 +246,12 @@ def verdict_of(rule: Rule) -> Verdict:
 
 def normal_destination(text: str) -> str:
     """Return EVM addresses in lower case, so that one account has one spelling; a tag after ``?`` and others stay."""
-    return text[:42].lower() + text[42:] if text[:2] in ("0x", "0X") and text[42:43] in ("", "?") else text
+    if text[:2] not in _HEX_PREFIXES:
+        return text
+    if len(text) <= _ADDRESS_CHARS:
+        return text.lower()
+    return text[:_ADDRESS_CHARS].lower() + text[_ADDRESS_CHARS:] if text[_ADDRESS_CHARS] == "?" else text
+
+
+_HEX_PREFIXES = frozenset({"0x", "0X"})
+_ADDRESS_CHARS = 42

@@ -26,6 +26,7 @@ def checksum_address(lower: str) -> str:
     return "0x" + "".join(c.upper() if n >= "8" else c for c, n in zip(digits, nibbles, strict=False))
 
 
+@lru_cache(maxsize=limits.ADDRESSES_REMEMBERED)
 def parse_address(text: str) -> str:
     """Return ``0x`` and 40 lower-case digits, or raise Malformed with field ``address``.
 
@@ -33,11 +34,6 @@ def parse_address(text: str) -> str:
     """
     if not _ADDRESS.fullmatch(text):
         raise Malformed("address", f"{text[:80]!r} is not 0x and 40 hex digits")
-    return _checked(text)
-
-
-@lru_cache(maxsize=limits.ADDRESSES_REMEMBERED)
-def _checked(text: str) -> str:
     digits = text[2:]
     lower = "0x" + digits.lower()
     if digits not in (digits.lower(), digits.upper()) and checksum_address(lower) != text:

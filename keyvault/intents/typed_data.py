@@ -93,7 +93,7 @@ def assemble(payload: Payload, signer: Signer, signature: Signature) -> Output:
 
 
 def _document(data: bytes) -> dict[str, Value]:
-    value = strict_json.loads(data, FIELD)
+    value = strict_json.loads(data, FIELD, words=True)
     if not isinstance(value, dict):
         raise Malformed(FIELD, "must be a JSON object")
     for name in _NAMES:

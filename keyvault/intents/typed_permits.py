@@ -30,13 +30,8 @@ _AUTHORIZATION = (
 def _permit(message: Message) -> Meaning:
     facts, contract = message.facts, message.domain.contract
     owner = facts.address("owner")
-    effect = replace(
-        message.base,
-        operation=Operation.ALLOWANCE,
-        asset=contract,
-        destination=facts.address("spender"),
-        source=owner,
-        amount=facts.integer("value"),
+    effect = message.allowance(
+        asset=contract, destination=facts.address("spender"), source=owner, amount=facts.integer("value")
     )
     slot = f"permit:{message.domain.chain_id}:{contract}:{owner}:{facts.integer('nonce')}"
     return Meaning(effects=(effect,), binds=_BINDS, expires_at=moment(facts.integer("deadline")), slot=slot)
@@ -45,9 +40,7 @@ def _permit(message: Message) -> Meaning:
 def _permit_of_dai(message: Message) -> Meaning:
     facts, contract = message.facts, message.domain.contract
     holder, expiry = facts.address("holder"), facts.integer("expiry")
-    effect = replace(
-        message.base,
-        operation=Operation.ALLOWANCE,
+    effect = message.allowance(
         asset=contract,
         destination=facts.address("spender"),
         source=holder,
@@ -125,9 +118,7 @@ def _allowance(message: Message, details: Facts, spender: str) -> Effect:
     An expiration of 0 is the time of the block that takes the signature (Allowance.sol): as late as sigDeadline.
     """
     expiration = details.integer("expiration")
-    return replace(
-        message.base,
-        operation=Operation.ALLOWANCE,
+    return message.allowance(
         asset=details.address("token"),
         destination=spender,
         amount=details.integer("amount"),
@@ -148,9 +139,7 @@ def transfer_permit(message: Message, permitted: tuple[Facts, ...], more: tuple[
     """Return the meaning of a PermitTransferFrom and its kin; ``more`` is what a witness adds."""
     facts = message.facts
     allowances = tuple(
-        replace(
-            message.base,
-            operation=Operation.ALLOWANCE,
+        message.allowance(
             asset=each.address("token"),
             destination=facts.address("spender"),
             amount=each.integer("amount"),

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.intents.keccak import keccak256
+from keyvault.intents.keccak import keccak256, keccak256_of_recurring
 from keyvault.intents.strict_json import Value
 from keyvault.intents.typed_values import Fact, Reader, atomic_reader, is_reserved
 
@@ -63,7 +63,8 @@ class Struct:
             known = {name for name, _ in self.members}
             extra = next(name for name in value if name not in known)
             raise Malformed(place(extra), f"is not a member of {self.name}")
-        return keccak256(b"".join(words)), facts
+        # Payloads of a bot have one domain, and messages that differ.
+        return (keccak256_of_recurring if self.name == DOMAIN else keccak256)(b"".join(words)), facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,10 @@ import unicodedata
 from collections.abc import Callable
 from typing import TypeAlias
 
+from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.intents.address import parse_address
-from keyvault.intents.keccak import keccak256
+from keyvault.intents.keccak import keccak256, keccak256_of_recurring
 from keyvault.intents.strict_json import Value
 
 Fact: TypeAlias = "int | str | bytes | tuple[Fact, ...] | dict[str, Fact]"
@@ -107,7 +108,8 @@ def _string(value: Value) -> tuple[bytes, Fact]:
         raise Malformed("", "must be a string")
     if not value.isascii() and not unicodedata.is_normalized("NFC", value):
         raise Malformed("", "must be in Unicode normal form C: other forms look the same and hash differently")
-    return keccak256(value.encode("utf-8")), value
+    data = value.encode("utf-8")
+    return (keccak256_of_recurring if len(value) <= limits.HASHED_TEXT_CHARS_MAX else keccak256)(data), value
 
 
 def _bool(value: Value) -> tuple[bytes, Fact]:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from keyvault import intents
-from keyvault.bench import Options, describe, run
+from keyvault.bench import Options, decide, decide_policy, describe, run
+from keyvault.bench.decide_payloads import CASES
+from keyvault.bench.decide_policy import CROWDED
 from keyvault.bench.options import ALGORITHMS, Kind
 from keyvault.bench.requests import RequestIds, Requests, sample
 from keyvault.bench.setup import policy
@@ -66,6 +68,51 @@ def test_governance_compares_no_proposals_with_many(tmp_path: Path) -> None:
     assert governance["freeze_ms"]["command_to_answer"] > 0
     assert "command_to_last_signature" in describe(figures)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_decisions_are_timed_by_payload_and_by_size_of_policy() -> None:
+    """Without any process: percentiles of every payload with their aims, and medians under policies of three sizes."""
+    figures = run(Options(quick=True, decide=True))
+    found = figures["decide"]
+    assert isinstance(found, dict)
+    assert set(found) == {"cases", "p50_by_rules", "decisions_each", "policy"}
+    assert set(found["cases"]) == set(found["p50_by_rules"]) == set(CASES)
+    times = {"p50_us", "p95_us", "p99_us", "cpu_p50_us", "cpu_p99_us", "decode_p50_us", "judge_p50_us"}
+    for case in found["cases"].values():
+        assert set(case) == times | {"aim_p50_us", "aim_p99_us", "effects", "bytes"}
+        assert all(case[name] > 0 for name in times)
+        assert case["p50_us"] <= case["p95_us"] <= case["p99_us"]
+    assert {name: each["effects"] for name, each in found["cases"].items() if each["effects"] > 1} == {
+        "permit2-batch-3": 3, "solana-20": 18,
+    }  # fmt: skip
+    sizes = {"20", "200", "500", "200/20", "500/20"}
+    for name, medians in found["p50_by_rules"].items():
+        assert set(medians) == (sizes | {"crowded", "crowded/20"} if name in CROWDED else sizes)
+    assert "solana-20" in describe(figures)
+    only = run(Options(quick=True, decide=True, only=("coin-transfer",)))["decide"]
+    assert isinstance(only, dict)
+    assert set(only["cases"]) == {"coin-transfer"}
+    with pytest.raises(Malformed, match="must be among erc20-transfer, "):
+        run(Options(decide=True, only=("p256",)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_timed_payloads_are_unlike_each_other(name: str) -> None:
+    """No payload whose decision is timed has the bytes of another; its key can sign it."""
+    case = CASES[name]
+    made = {case.make(number, 1_790_000_000_000) for number in range(2**24, 2**24 + 2_000)}
+    assert len(made) == 2_000
+    assert case.algorithm in decide.sample(case).algorithms
+
+
+@pytest.mark.parametrize(("rules", "crowded"), [(20, False), (200, False), (500, False), (200, True)])
+def test_timed_policies_have_no_known_hole(rules: int, crowded: bool) -> None:  # noqa: FBT001 - a parameter
+    """The policies of the decisions have so many rules and limits, and would be published anywhere."""
+    timed = decide_policy.policy(rules, decide.LIMITS, as_of=1, crowded=crowded)
+    more = decide_policy.CROWD * len(CROWDED) if crowded else 0
+    assert (len(timed.rules), len(timed.limits)) == (rules + more, decide.LIMITS)
+    holes = [timed.rules[finding.index].id for finding in lint(timed)]
+    assert set(holes) <= {"hyperliquid-order"}  # its orders have a network, which the lint does not know yet
 
 
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:

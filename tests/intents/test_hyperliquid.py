@@ -308,7 +308,7 @@ REFUSED: list[tuple[Action, str]] = [
     ({"type": "cancelByCloid", "cancels": [{"asset": 1, "cloid": "x"}]}, "cancels.0.cloid"),
     ({"type": "scheduleCancel", "time": None}, "time"),
     ({"type": "vaultTransfer", "vaultAddress": ATTACKER, "isDeposit": True, "usd": -1}, "usd"),
-    ({"type": "updateIsolatedMargin", "asset": 1, "isBuy": True, "ntli": 2**63}, "ntli"),
+    ({"type": "updateIsolatedMargin", "asset": 1, "isBuy": True, "ntli": "7"}, "ntli"),
     ({"type": "unknown", "number": 2**64}, ""),
 ]
 
