@@ -108,11 +108,11 @@ class Matcher:
         return ", ".join(self._miss(Place(place), facts) for place in self.misses(facts))
 
     def _miss(self, place: Place, facts: Facts) -> str:
+        if place is Place.WHEN:
+            return "its when does not hold"
         word, value = WORDS[place], facts[place]
         if (self.unsaid & facts[Place.ASKED]) >> place & 1:  # type: ignore[operator]  # this place holds a mask
             return f"the rule does not mention the {word}"
-        if place is Place.WHEN:
-            return "its when does not hold"
         if value is Missing.NOT_APPLICABLE:
             return f"{facts[Place.OPERATION]} has no {word}"
         if isinstance(value, Missing):

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keyvault.core.errors import Refused
+from keyvault.core.errors import Reason, Refused
 from keyvault.core.ids import KeyId, Principal
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.policy import ANY, CompiledPolicy, Permission, Rule, Verdict, compile_policy
@@ -125,3 +125,13 @@ def test_whoever_no_rule_permits_anything_may_not_ask() -> None:
     assert not may_use(rules, KEY, TAKER)
     assert not may_use(rules, KeyId("eth-cold"), MAKER)
     assert may_use(policy_of([EVERYTHING]), KeyId("eth-cold"), TAKER)
+
+
+def test_a_predicate_that_does_not_hold_is_said() -> None:
+    """Where only ``when`` fails, the refusal and the outcome say so."""
+    compiled = compile_policy(policy_of([allow("small", when="amount <= 1")]))
+    said = judged(compiled, Asked(key=KEY, principal=MAKER, intent=transfer(2)))
+    assert isinstance(said, Refused)
+    assert said.reason is Reason.NO_RULE_ALLOWS
+    assert "its when does not hold" in said.explanation
+    assert explain(compiled, KEY, MAKER, transfer(2)).outcomes[0].why_not == "its when does not hold"
