@@ -139,7 +139,9 @@ EVENTS: dict[str, Event] = {
         )
     ),
     "proposal-made-policy": _proposed(
-        _statement(Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(POLICY)), version="1"),
+        _statement(
+            Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(POLICY)), version="1", replay_sha256="none"
+        ),
         document=encode_policy(POLICY),
         policy=POLICY,
     ),
