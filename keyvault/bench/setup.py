@@ -57,6 +57,7 @@ def policy(version: int) -> Policy:
                 kinds=frozenset({PayloadKind.BINANCE_REST}),
                 operations=frozenset({Operation.ORDER}),
                 venues=frozenset({"binance"}),
+                symbols=frozenset({"BTCUSDT"}),
             ),
         ),
         limits=(

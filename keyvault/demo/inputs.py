@@ -44,6 +44,7 @@ rules:
     keys: [{KEY_CHAIN}]
     principals: ["spiffe://keyvault.local/bot/demo"]
     kinds: [typed-data]
+    operations: [typed-data]
     chains: [1]
     destinations: ["{SETTLEMENT}"]
     primary_types: [Order]
@@ -54,6 +55,7 @@ rules:
     kinds: [binance-rest]
     operations: [order]
     venues: [binance]
+    symbols: [ETHUSDT]
 limits:
   - id: a-day-of-ether
     keys: [{KEY_CHAIN}]

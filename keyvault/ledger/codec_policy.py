@@ -13,7 +13,7 @@ from typing import TypeVar
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.policy import ANY, Anything, Limit, Policy, Rule, Verdict
-from keyvault.core.policy_rules import Chain, Interval, Prices
+from keyvault.core.policy_rules import Chain, Interval, Per, Prices
 from keyvault.core.quorum import parse_quorum, quorum_text
 from keyvault.ledger.codec_prices import prices_from_wire, prices_to_wire
 from keyvault.ledger.wire import KINDS, OPERATIONS, PERS, VERDICTS, integer_from_wire, integer_to_wire, parse_exact
@@ -153,7 +153,7 @@ def _limit(message: policy_pb2.Limit) -> Limit:
         count_max=message.max_count if message.HasField("max_count") else None,
         amount_max=_integer(f"{at}.max_amount", message.HasField("max_amount"), message.max_amount),
         chain_id=_integer(f"{at}.chain_id", message.HasField("chain_id"), message.chain_id),
-        per=PERS.word(f"{at}.per", message.per),
+        per=PERS.word(f"{at}.per", message.per or policy_pb2.PER_KEY),
         network=message.network or None,
         venue=message.venue or None,
         asset=message.asset or None,
@@ -308,7 +308,7 @@ def _limit_to_proto(limit: Limit) -> policy_pb2.Limit:
         max_count=limit.count_max,
         max_amount=None if limit.amount_max is None else integer_to_wire(limit.amount_max),
         chain_id=None if limit.chain_id is None else integer_to_wire(limit.chain_id),
-        per=PERS.numbers[limit.per],
+        per=policy_pb2.PER_UNSPECIFIED if limit.per is Per.KEY else PERS.numbers[limit.per],
         network=limit.network or "",
         venue=limit.venue or "",
         asset=limit.asset or "",

@@ -577,6 +577,7 @@ class Limit(_message.Message):
     """Goes with chain_id, network or venue. Of the chain's own coin highest fees count as well."""
     chain_id: _builtins.bytes
     per: Global___Per.ValueType
+    """Unspecified: for each key, as in documents from before there was a choice."""
     network: _builtins.str
     venue: _builtins.str
     asset: _builtins.str

@@ -33,6 +33,7 @@ rules:
     kinds: [binance-rest]
     operations: [order]
     venues: [binance]
+    symbols: [ETHUSDT]
   - id: large-transfers
     verdict: escalate
     quorum: 1 of everybody
@@ -50,6 +51,7 @@ rules:
     keys: [asked]
     principals: any
     kinds: [typed-data]
+    operations: [typed-data]
     chains: [1]
     destinations: any
     primary_types: any
@@ -58,6 +60,7 @@ rules:
     keys: [desk]
     principals: any
     kinds: [typed-data]
+    operations: [typed-data]
     chains: [1]
     destinations: ["0xCcCCccccCCCCcCCCCCCcCcCccCcCCCcCcccccccC"]
     primary_types: [Mail]

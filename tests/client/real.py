@@ -45,6 +45,7 @@ RULES = (
         principals=ANY,
         kinds=frozenset({PayloadKind.BINANCE_REST}),
         venues=ANY,
+        symbols=ANY,
     ),
     Rule(
         id="mail",
@@ -52,6 +53,7 @@ RULES = (
         keys=frozenset({"eth"}),
         principals=ANY,
         kinds=frozenset({PayloadKind.TYPED_DATA}),
+        operations=frozenset({Operation.TYPED_DATA}),
         chains=ANY,
         destinations=ANY,
         primary_types=ANY,

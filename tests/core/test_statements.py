@@ -60,6 +60,8 @@ PARAMETERS: dict[Action, dict[str, str]] = {
     Action.SIGN: {
         "key": "eth-hot",
         "key_version": "1",
+        "algorithm": "SECP256K1",
+        "public_key": "04" + "0b" * 64,
         "request_id": "r-1",
         "kind": "raw-digest",
         "payload_sha256": HASH,
@@ -68,6 +70,8 @@ PARAMETERS: dict[Action, dict[str, str]] = {
         "quorum": "2 of risk; 1 of owners",
     },
 }
+SIGNER = {"algorithm", "public_key"}
+"""Whose signature it is, for decoders; people read the key's name and version."""
 
 
 def statement(action: Action, **changed: str) -> Statement:
@@ -260,7 +264,7 @@ def test_the_plain_words_say_every_parameter(action: Action) -> None:
     summary = said.summary()
     assert "hot" in summary
     for name, value in said.parameters:
-        hidden = action is Action.SIGN and name in ("facts_sha256", "words_sha256")
+        hidden = action is Action.SIGN and name in SIGNER | {"facts_sha256", "words_sha256"}
         hidden |= name in ("cryptoperiod_days", "rotation")  # in words of their own, see below
         assert hidden or value in summary, name
 
@@ -288,7 +292,7 @@ def test_braces_in_a_reason_are_only_text() -> None:
         (Action.CHARTER_CHANGE, {"version"}),
         (Action.BREAK_GLASS, {"version", "reason"}),
         (Action.FREEZE, set()),
-        (Action.SIGN, {"key_version", "request_id", "kind", "facts_sha256", "words_sha256", "quorum"}),
+        (Action.SIGN, SIGNER | {"key_version", "request_id", "kind", "facts_sha256", "words_sha256", "quorum"}),
     ],
 )
 def test_a_second_attempt_has_the_same_subject(action: Action, left_out: set[str]) -> None:

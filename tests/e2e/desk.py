@@ -88,6 +88,7 @@ POLICY = Policy(
             principals=ANY,
             kinds=frozenset({PayloadKind.BINANCE_REST}),
             venues=ANY,
+            symbols=ANY,
         ),
     ),
     limits=(Limit(id="transfers-a-day", keys=frozenset({"eth"}), window_ms=86_400_000, count_max=100),),

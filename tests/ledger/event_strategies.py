@@ -23,10 +23,11 @@ from keyvault.core.events import (
     SignatureRequest,
 )
 from keyvault.core.ids import Epoch, GroupName, KeyId, MemberName, Principal, RequestId, UnixMillis
-from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
+from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind, Stamp
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.quorum import Of
 from keyvault.core.statements import Action, FreezeScope, Statement
+from keyvault.ledger.wire_payload import part_names
 from tests.ledger.golden import (
     BOB,
     EVENTS,
@@ -34,6 +35,7 @@ from tests.ledger.golden import (
 
 IDS = st.from_regex(r"[A-Za-z0-9._:-]{1,64}", fullmatch=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+TIMES = st.integers(0, 2**63 - 1).map(UnixMillis)
 AMOUNTS = st.none() | st.just(0) | st.integers(0, 2**512 - 1)
 EFFECTS = st.builds(
     Effect,
@@ -47,14 +49,46 @@ EFFECTS = st.builds(
     fee_max=AMOUNTS,
     symbol=st.none() | TEXT,
     side=st.none() | TEXT,
+    network=st.none() | TEXT,
+    asset=st.none() | TEXT,
+    decimals=st.none() | st.integers(0, 2**32 - 1),
+    source=st.none() | TEXT,
+    contract=st.none() | TEXT,
+    type_hash=st.none() | TEXT,
+    via=st.none() | TEXT,
+    quantity=AMOUNTS,
+    price=AMOUNTS,
+    quote_quantity=AMOUNTS,
+    time_in_force=st.none() | TEXT,
+    received_asset=st.none() | TEXT,
+    received_min=AMOUNTS,
+    expires_at=st.none() | TIMES,
 )
-PAYLOADS = st.builds(
-    lambda kind, part: Payload(kind=kind, parts=(part,)),
-    st.sampled_from([kind for kind in PayloadKind if kind is not PayloadKind.BINANCE_REST]),
-    st.binary(max_size=200),
-) | st.builds(
-    lambda query, body: Payload(kind=PayloadKind.BINANCE_REST, parts=(query.encode(), body.encode())), TEXT, TEXT
-)
+NUMBERS_AS_TEXT = st.integers(0, 2**32 - 1).map(str)
+PARTS = {
+    "psbt": st.binary(max_size=200),
+    "action": st.binary(max_size=200),
+    "expires_after_ms": st.just("") | st.integers(1, 2**63 - 1).map(str),
+    "sequence_number": NUMBERS_AS_TEXT,
+    "input": NUMBERS_AS_TEXT,
+}
+"""Parts of a payload of several that are not any text, by their names."""
+
+
+@st.composite
+def payloads(draw: st.DrawFn) -> Payload:
+    """Give payloads of every kind, each of its parts."""
+    kind = draw(st.sampled_from(PayloadKind))
+    if part_names(kind) == (kind.value,):
+        return Payload(kind=kind, parts=(draw(st.binary(max_size=200)),))
+    named = dict(PARTS)
+    if kind is PayloadKind.HYPERLIQUID_ACTION:
+        named["network"] = st.sampled_from(["mainnet", "testnet"])
+    parts = [draw(named.get(name, TEXT)) for name in part_names(kind)]
+    return Payload(kind=kind, parts=tuple(part if isinstance(part, bytes) else part.encode() for part in parts))
+
+
+PAYLOADS = payloads()
 REQUESTS = st.builds(
     SignatureRequest,
     request_id=IDS.map(RequestId),
@@ -76,6 +110,8 @@ DECODED = {
     "signing_input": st.binary(max_size=200),
     "effects": st.lists(EFFECTS, max_size=3).map(tuple),
     "completeness": st.sampled_from(Completeness),
+    "expires_at": st.none() | st.integers(1, 2**63 - 1).map(UnixMillis),
+    "known": st.integers(0, 2**63 - 1),
 }
 HASHES = st.binary(min_size=32, max_size=32)
 ANSWERS = (
@@ -91,6 +127,10 @@ ANSWERS = (
         ),
         proposal=st.just(b"") | HASHES,
         charter_sha256=st.just(b"") | HASHES,
+        stamp=st.none() | st.builds(Stamp, at=TIMES, nonce=st.integers(0, 2**63 - 1)),
+        slot=st.none() | TEXT.filter(bool),
+        shadows=st.lists(TEXT, max_size=3).map(tuple),
+        usd=AMOUNTS,
     )
     | st.builds(SignatureRefused, **DECIDED, reason=st.sampled_from(Reason), explanation=TEXT)
     | st.builds(SignatureEscalated, **DECIDED, **DECODED, statement=st.binary(max_size=200))

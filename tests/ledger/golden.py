@@ -39,7 +39,7 @@ from keyvault.core.ids import (
     RequestId,
     UnixMillis,
 )
-from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
+from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind, Stamp
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.statements import (
     ROTATION_SERVICE,
@@ -52,7 +52,7 @@ from keyvault.core.statements import (
 )
 from keyvault.ledger.codec import encode, encode_charter, encode_policy
 from keyvault.v1 import event_pb2
-from tests.ledger.golden_documents import ALICE
+from tests.ledger.golden_documents import ALICE, WHOLE_POLICY
 from tests.ledger.golden_documents import BOB as BOB
 from tests.ledger.golden_documents import CHARTER as CHARTER
 from tests.ledger.golden_documents import POLICY as POLICY
@@ -144,6 +144,11 @@ EVENTS: dict[str, Event] = {
         ),
         document=encode_policy(POLICY),
         policy=POLICY,
+    ),
+    "proposal-made-policy-whole": _proposed(
+        _statement(Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(WHOLE_POLICY)), version="2"),
+        document=encode_policy(WHOLE_POLICY),
+        policy=WHOLE_POLICY,
     ),
     "proposal-made-charter": _proposed(
         _statement(
@@ -327,6 +332,54 @@ EVENTS: dict[str, Event] = {
         Effect(operation=Operation.OPAQUE),
         signature=Signature(value=b"e" * 64),
     ),
+    "signature-issued-swap": _issued(
+        Payload(kind=PayloadKind.TYPED_DATA, parts=(b"{}",)),
+        Effect(
+            operation=Operation.ORDER,
+            chain_id=1,
+            venue="cow",
+            destination="0x" + "cd" * 20,
+            asset="0x" + "70" * 20,
+            amount=3 * 10**18,
+            decimals=18,
+            source="0x" + "ef" * 20,
+            contract="0x" + "ce" * 20,
+            type_hash="0x" + "aa" * 32,
+            primary_type="Order",
+            via="safe 0x" + "5a" * 20,
+            received_asset="0x" + "71" * 20,
+            received_min=9_000 * 10**6,
+            expires_at=UnixMillis(AT + 60_000),
+        ),
+        signature=Signature(value=b"r" * 64, recovery_id=1),
+    ),
+    "signature-issued-stamped": replace(
+        _issued(
+            Payload(kind=PayloadKind.BYBIT_REST, parts=(b"POST", b"/v5/order/create", b"", b"{}", b"desk-1")),
+            Effect(
+                operation=Operation.ORDER,
+                venue="bybit",
+                symbol="ETHUSDT",
+                side="SELL",
+                quantity=25 * 10**16,
+                price=2_950_100_000_000_000_000_000,
+                quote_quantity=0,
+                time_in_force="GTC",
+            ),
+            signature=Signature(value=b"h" * 32),
+        ),
+        stamp=Stamp(at=AT, nonce=AT + 1),
+        slot="bybit desk-1 o-1",
+        expires_at=UnixMillis(AT + 5_000),
+        shadows=("tighter",),
+        usd=737_525_000,
+        known=41,
+    ),
+    "signature-issued-network": _issued(
+        Payload(kind=PayloadKind.BITCOIN_PSBT, parts=(b"psbt\xff", b"0", b"mainnet")),
+        Effect(operation=Operation.TRANSFER, network="bitcoin", destination="bc1qhome", amount=10**8, fee_max=900),
+        signature=Signature(value=b"r" * 64, recovery_id=0),
+    ),
     "signature-refused": SignatureRefused(
         at=AT,
         epoch=Epoch(3),
@@ -357,6 +410,8 @@ EVENTS: dict[str, Event] = {
         statement=_statement(
             Action.SIGN,
             "spiffe://firm.example/bot/maker-1",
+            algorithm="SECP256K1",
+            public_key="04" + "4b" * 64,
             facts_sha256=facts_sha256(OPAQUE, b"d" * 32, Completeness.OPAQUE),
             key="eth-mm-1",
             key_version="1",
@@ -366,6 +421,8 @@ EVENTS: dict[str, Event] = {
             request_id=BOT_REQUEST_ID,
             words_sha256=words_sha256("Does something at an unknown place that keyvault cannot read."),
         ),
+        expires_at=UnixMillis(AT + 60_000),
+        known=40,
     ),
 }
 

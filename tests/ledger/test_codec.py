@@ -28,7 +28,7 @@ from keyvault.core.events import (
 from keyvault.core.intent import Completeness, Operation, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState
 from keyvault.core.policy import Verdict
-from keyvault.core.statements import FreezeScope
+from keyvault.core.statements import FreezeScope, decode_statement
 from keyvault.ledger.codec import decode, encode
 from keyvault.ledger.codec_policy import encode_policy
 from keyvault.v1 import charter_pb2, event_pb2, policy_pb2, types_pb2
@@ -66,11 +66,19 @@ def test_every_kind_and_every_vector_is_held() -> None:
         ("genesis", "Event: has a field that this build does not know"),
     ],
 )
-def test_the_form_before_there_were_proposals_is_refused(name: str, complaint: str) -> None:
+def test_a_form_from_before_the_first_release_is_refused(name: str, complaint: str) -> None:
     """What was written before any release is not taken for something else: the error says what it is."""
     with pytest.raises(Corrupt) as refused:
         decode(bytes.fromhex((UNRELEASED / f"{name}.hex").read_text()))
     assert complaint in str(refused.value)
+
+
+def test_an_escalation_that_does_not_say_whose_signature_is_asked_for_is_refused() -> None:
+    """The statement of a form that was never released is no statement, so nobody's approval of it counts."""
+    event = decode(bytes.fromhex((UNRELEASED / "signature-escalated.hex").read_text()))
+    assert isinstance(event, SignatureEscalated)
+    with pytest.raises(Malformed, match="sign has exactly the parameters algorithm, "):
+        decode_statement(event.statement)
 
 
 @given(ANSWERS | GOVERNANCE)
