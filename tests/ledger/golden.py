@@ -146,7 +146,12 @@ EVENTS: dict[str, Event] = {
         policy=POLICY,
     ),
     "proposal-made-policy-whole": _proposed(
-        _statement(Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(WHOLE_POLICY)), version="2"),
+        _statement(
+            Action.POLICY_PUBLISH,
+            policy_sha256=_sha256(encode_policy(WHOLE_POLICY)),
+            version="2",
+            replay_sha256="0c" * 32,
+        ),
         document=encode_policy(WHOLE_POLICY),
         policy=WHOLE_POLICY,
     ),
