@@ -7,11 +7,12 @@ from keyvault.client.audit import Audit
 from keyvault.client.errors import NeedsApproval
 from keyvault.client.results import Signed
 from keyvault.client.signing import Signing
+from keyvault.client.simulation import Simulating
 from keyvault.client.stream import SignStream
 from keyvault.core.intent import Payload
 
 
-class AsyncClient(Signing, Audit):
+class AsyncClient(Signing, Simulating, Audit):
     """Everything that bots, members and auditors ask of one enclave, over one channel. See ``Caller`` for arguments."""
 
     async def sign(

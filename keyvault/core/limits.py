@@ -406,3 +406,12 @@ PSBT_ENTRIES_MAX = 256
 """Key-value pairs in one map of a PSBT: a 16-of-16 multisig input, the largest that is signed, has some 40."""
 PSBT_SIGNED_BYTES_MAX = 65_536
 """A PSBT after signing, in the SDK: PAYLOAD_BYTES_MAX, and some 110 bytes for each of BITCOIN_INPUTS_MAX signatures."""
+
+# --- Simulations and what members are told of policies ---------------------------------------------------------------
+
+PRINCIPAL_SIMULATIONS_MAX = 4
+"""Simulations of one principal under way at once: each can ask 500 rules about 64 effects, beside all signing."""
+OUTCOMES_TOLD_MAX = 2_048
+"""Outcomes of rules in one answer, some 200 bytes each: it must fit the 4 MiB that clients take, with room."""
+OUTCOMES_AT_ONCE = 128
+"""Outcomes that are found out before anything else may run: about half a millisecond."""
