@@ -1,7 +1,10 @@
-"""An EIP-1559 transaction from its fields, for people and scripts that have no wallet library at hand.
+"""EVM transactions and authorizations from their fields, for people and scripts without a wallet library at hand.
 
 ``0x02 || rlp([chain_id, nonce, max_priority_fee_per_gas, max_fee_per_gas, gas, to, value, data, access_list])``
-(EIP-1559). The access list is empty. What is made is decoded again by ``keyvault.intents`` before it is sent.
+(EIP-1559). The access list is empty.
+``0x05 || rlp([chain_id, address, nonce])`` (EIP-7702).
+
+What is made is decoded again by ``keyvault.intents`` before it is sent.
 """
 
 from collections.abc import Mapping
@@ -13,6 +16,7 @@ from keyvault.intents import parse_address
 from keyvault.intents.rlp import encode, integer
 
 _TYPE = b"\x02"
+_AUTHORIZATION = b"\x05"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +67,9 @@ def unsigned_transaction(transaction: Fields) -> bytes:
             (),
         )
     )
+
+
+def unsigned_authorization(chain_id: int, address: str, nonce: int) -> bytes:
+    """Return the unsigned authorization; raise Malformed for an address that is not one."""
+    code = bytes.fromhex(parse_address(address)[2:])
+    return _AUTHORIZATION + encode((integer(chain_id), code, integer(nonce)))

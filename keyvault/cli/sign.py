@@ -1,36 +1,18 @@
 """``keyvault sign``: what a bot does, by hand. Shows what the payload means before it is sent."""
 
 import functools
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from keyvault import intents
-from keyvault.cli.evm_fields import FIELD_NAMES, Fields, fields_of, unsigned_transaction
-from keyvault.cli.exits import REQUEST_ID, UsageProblem
-from keyvault.cli.output import JsonValue, emit, fields, hexed, json_option, say
+from keyvault.cli import sign_chains, sign_exchange
+from keyvault.cli.evm_fields import FIELD_NAMES, Fields, fields_of, unsigned_authorization, unsigned_transaction
+from keyvault.cli.exits import UsageProblem
 from keyvault.cli.params import Hex, Wei, parse_hex
-from keyvault.cli.session import call
-from keyvault.cli.target import Command, Target, target_options, with_options
-from keyvault.client import (
-    AsyncClient,
-    Signed,
-    SignedBytes,
-    SignedExchangeRequest,
-    SignedTransaction,
-    SignedTypedData,
-    payloads,
-    uuid7,
-)
-from keyvault.core import limits
-from keyvault.core.errors import Malformed
-from keyvault.core.ids import parse_request_id
-from keyvault.core.intent import Payload, Signer
-
-_INPUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+from keyvault.cli.sign_wish import INPUT, Wish, read, sign, sign_options
+from keyvault.cli.target import Command, Target, with_options
+from keyvault.client import payloads
 
 
 @click.group()
@@ -40,42 +22,8 @@ def command() -> None:
     \b
     Example:
       keyvault sign evm-tx --key eth-mm-1 --tx-hex 0x02ef01... --deployment ./desk
-      keyvault sign exchange --key binance-1 --query 'symbol=ETHUSDT&side=BUY&...&timestamp=1790000000000'
+      keyvault sign exchange --key binance-1 --venue binance --query 'symbol=ETHUSDT&side=BUY&type=MARKET&quantity=1'
     """  # noqa: D301  \b tells click to keep the lines
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """With which key, under which request id (None: a new one), and how many seconds to wait for members."""
-
-    key: str
-    request_id: str | None
-    wait_s: float
-
-
-def _sign_options(function: Command) -> Command:
-    """Give a command ``wish``, ``target`` and --json."""
-
-    @functools.wraps(function)
-    def with_wish(*, key: str, request_id: str | None, wait: float, **others: object) -> None:
-        function(wish=Wish(key=key, request_id=request_id, wait_s=wait), **others)
-
-    options: tuple[Callable[[Command], Command], ...] = (
-        click.option("--key", required=True, help="The key: KEY or KEY/versions/N."),
-        click.option(
-            "--request-id", help="Same id and same bytes: same answer, for ever. [a new one, printed with the answer]"
-        ),
-        click.option(
-            "--wait",
-            type=click.FloatRange(min=0, max=limits.PROPOSAL_LIFE_MS_MAX // 1000),
-            default=0,
-            metavar="SECONDS",
-            help="Where policy asks members first: wait for them so long. [not at all]",
-        ),
-        target_options("bot"),
-        json_option,
-    )
-    return with_options(with_wish, options)
 
 
 def _field_options(function: Command) -> Command:
@@ -102,10 +50,10 @@ def _field_options(function: Command) -> Command:
 
 
 @command.command("evm-tx")
-@click.option("--tx-hex", type=Hex(), help="The unsigned transaction, 0x and hex: EIP-155 legacy or EIP-1559.")
-@click.option("--tx", "tx_file", type=_INPUT, help="File with those hex digits, or - for stdin.")
+@click.option("--tx-hex", type=Hex(), help="The unsigned transaction, 0x and hex: EIP-155 legacy, or type and RLP.")
+@click.option("--tx", "tx_file", type=INPUT, help="File with those hex digits, or - for stdin.")
 @_field_options
-@_sign_options
+@sign_options
 def evm_tx(
     wish: Wish,
     target: Target,
@@ -125,13 +73,13 @@ def evm_tx(
     if fields_given is not None:
         tx_hex = unsigned_transaction(fields_given)
     elif tx_file is not None:
-        tx_hex = parse_hex(_read(tx_file).decode("ascii", "replace"))
-    _sign(target, wish, payloads.evm_transaction(tx_hex or b""))
+        tx_hex = parse_hex(read(tx_file).decode("ascii", "replace"))
+    sign(target, wish, payloads.evm_transaction(tx_hex or b""))
 
 
 @command.command("typed-data")
-@click.argument("file", type=_INPUT)
-@_sign_options
+@click.argument("file", type=INPUT)
+@sign_options
 def typed_data(wish: Wish, target: Target, file: Path) -> None:
     """Sign EIP-712 typed data: a JSON FILE (or - for stdin) with types, primaryType, domain and message.
 
@@ -139,28 +87,41 @@ def typed_data(wish: Wish, target: Target, file: Path) -> None:
     Example:
       keyvault sign typed-data --key eth-mm-1 order.json --deployment ./desk
     """  # noqa: D301  as above
-    _sign(target, wish, payloads.typed_data(_read(file)))
+    sign(target, wish, payloads.typed_data(read(file)))
 
 
 @command.command()
-@click.option("--venue", type=click.Choice(["binance"]), default="binance", show_default=True, help="The exchange.")
-@click.option("--query", default="", help="Query string as it will be sent, without '?' and signature.")
-@click.option("--body", default="", help="Body as it will be sent, without signature.")
-@_sign_options
-def exchange(wish: Wish, target: Target, venue: str, query: str, body: str) -> None:  # noqa: ARG001  one venue so far
-    """Sign a REST request for an exchange; prints the query and body to send.
+@click.option("--chain-id", type=click.IntRange(min=0), required=True, help="EIP-155 chain id; 0: every chain.")
+@click.option("--address", required=True, help="Address of the contract whose code the account gets.")
+@click.option("--nonce", type=click.IntRange(min=0), required=True, help="The account's nonce when it is used.")
+@sign_options
+def authorization(wish: Wish, target: Target, chain_id: int, address: str, nonce: int) -> None:
+    """Sign an EIP-7702 authorization: the code at an address may act as the account.
 
     \b
     Example:
-      keyvault sign exchange --key binance-1 --venue binance \\
-        --query "symbol=ETHUSDT&side=BUY&type=MARKET&quantity=1&timestamp=$(date +%s%3N)"
+      keyvault sign authorization --key eth-mm-1 --chain-id 1 --nonce 8 \\
+        --address 0x63c0c19a282a1B52b07dD5a65b58948A07DAE32B
     """  # noqa: D301  as above
-    _sign(target, wish, payloads.binance(query=query, body=body))
+    sign(target, wish, payloads.evm_authorization(unsigned_authorization(chain_id, address, nonce)))
+
+
+@command.command()
+@click.argument("file", type=INPUT)
+@sign_options
+def message(wish: Wish, target: Target, file: Path) -> None:
+    """Sign a personal message (EIP-191): all bytes of FILE (or - for stdin), line end included.
+
+    \b
+    Example:
+      printf 'I own this account' | keyvault sign message --key eth-mm-1 -
+    """  # noqa: D301  as above
+    sign(target, wish, payloads.evm_message(read(file)))
 
 
 @command.command()
 @click.argument("digest", type=Hex())
-@_sign_options
+@sign_options
 def digest(wish: Wish, target: Target, digest: bytes) -> None:
     """Sign 32 bytes that nobody can look into; refused unless the policy names this key and says so.
 
@@ -168,65 +129,8 @@ def digest(wish: Wish, target: Target, digest: bytes) -> None:
     Example:
       keyvault sign digest --key eth-mm-1 0x9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     """  # noqa: D301  as above
-    _sign(target, wish, payloads.raw_digest(digest))
+    sign(target, wish, payloads.raw_digest(digest))
 
 
-def _sign(target: Target, wish: Wish, payload: Payload) -> None:
-    """Show what the payload means, have it signed, print the result."""
-    intents.checked(payload)
-    chosen = str(uuid7()) if wish.request_id is None else parse_request_id(wish.request_id)
-    click.get_current_context().meta[REQUEST_ID] = chosen
-
-    async def told_and_signed(client: AsyncClient) -> Signed:
-        key = await client.public_key(wish.key)
-        signer = Signer(algorithm=key.algorithm, public_key=key.public_key)
-        say(intents.describe(intents.parse(payload, signer)))
-        return await client.sign(wish.key, payload, request_id=chosen, wait_for_approval_s=wish.wait_s)
-
-    signed = call(target, told_and_signed)
-    document = _document(signed)
-    emit(document, lambda: fields([(name, str(value)) for name, value in document.items() if value is not None]))
-
-
-def _document(signed: Signed) -> dict[str, JsonValue]:
-    document: dict[str, JsonValue] = {
-        "request_id": signed.request_id,
-        "key_version": signed.key_version,
-        "ledger_index": signed.ledger_index,
-        "signing_input": hexed(signed.signing_input),
-        "signature": hexed(signed.signature),
-        "recovery_id": signed.recovery_id,
-    }
-    match signed:
-        case SignedTransaction():
-            document |= {
-                "transaction_hash": hexed(signed.transaction_hash),
-                "raw_transaction": hexed(signed.raw_transaction),
-            }
-        case SignedTypedData():
-            document |= {"r": hexed(signed.r), "s": hexed(signed.s), "v": signed.v, "rsv": hexed(signed.rsv)}
-        case SignedExchangeRequest():
-            document |= {"query": signed.query, "body": signed.body}
-            document |= {name: text for name, text in (("path", signed.path), ("message", signed.message)) if text}
-            if signed.headers:
-                document["headers"] = dict(signed.headers)
-        case SignedBytes():
-            document |= {"raw": hexed(signed.raw)}
-            if signed.transaction_hash:
-                document["transaction_hash"] = hexed(signed.transaction_hash)
-        case _:
-            pass  # a digest: the signature is all there is
-    return document
-
-
-def _read(path: Path) -> bytes:
-    """Return what the file, or stdin, holds; never more than a payload as hex can have."""
-    most = 2 * limits.PAYLOAD_BYTES_MAX + 16
-    if str(path) == "-":
-        data = sys.stdin.buffer.read(most + 1)
-    else:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    if len(data) > most:
-        raise Malformed(str(path), f"is longer than {most} bytes")
-    return data
+for _other in (*sign_chains.COMMANDS, *sign_exchange.COMMANDS):
+    command.add_command(_other)

@@ -34,6 +34,7 @@ from keyvault.client.results import (
     SignedBytes,
     SignedDigest,
     SignedExchangeRequest,
+    SignedPsbt,
     SignedTransaction,
     SignedTypedData,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "SignedCheckpoint",
     "SignedDigest",
     "SignedExchangeRequest",
+    "SignedPsbt",
     "SignedTransaction",
     "SignedTypedData",
     "Timing",

@@ -4,12 +4,15 @@ import asyncio
 from contextlib import aclosing
 
 from keyvault.client.audit import Audit
-from keyvault.client.errors import NeedsApproval
-from keyvault.client.results import Signed
+from keyvault.client.errors import NeedsApproval, invalid
+from keyvault.client.psbt import inputs_to_sign, signed_psbt
+from keyvault.client.request_id import uuid7
+from keyvault.client.results import Signed, SignedPsbt
 from keyvault.client.signing import Signing
 from keyvault.client.simulation import Simulating
 from keyvault.client.stream import SignStream
-from keyvault.core.intent import Payload
+from keyvault.core.errors import Malformed
+from keyvault.core.intent import Payload, Signer
 
 
 class AsyncClient(Signing, Simulating, Audit):
@@ -33,6 +36,35 @@ class AsyncClient(Signing, Simulating, Audit):
                 raise
             await self._wait(waiting, wait_for_approval_s)
         return await super().sign(key, payload, request_id=asked.request_id)
+
+    async def sign_psbt(
+        self,
+        key: str,
+        psbt: bytes,
+        *,
+        network: str = "mainnet",
+        request_id: str | None = None,
+        wait_for_approval_s: float = 0,
+    ) -> SignedPsbt:
+        """Sign every input of a PSBT that waits for this key. See ``sign``.
+
+        Each input is a request of its own, ``{request_id}.{number}``; they share a slot, so limits count them once.
+        All are asked for before an error is raised: after NeedsApproval, or any other, ask again with the same
+        ``request_id`` for the rest. Raises InvalidRequest if an input of this key may not be signed, or none waits.
+        """
+        chosen = str(uuid7()) if request_id is None else request_id
+        described = await self.public_key(key)
+        signer = Signer(algorithm=described.algorithm, public_key=described.public_key)
+        try:
+            waiting = inputs_to_sign(psbt, network, signer)
+        except Malformed as error:
+            raise invalid(error, request_id=chosen) from None
+        asking = (
+            self.sign(key, payload, request_id=f"{chosen}.{number}", wait_for_approval_s=wait_for_approval_s)
+            for number, payload in waiting.items()
+        )
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        return signed_psbt(chosen, psbt, signer, dict(zip(waiting, answers, strict=True)))
 
     async def _wait(self, waiting: NeedsApproval, seconds: float) -> None:
         """Return when the proposal is approved or has ended; after so many seconds, raise what was said last."""

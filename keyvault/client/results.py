@@ -8,11 +8,13 @@ Signatures and signed requests are bearer instruments: they stay out of ``repr``
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault import intents
+from keyvault.client.errors import UnusableAnswer
 from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.charter import Charter
 from keyvault.core.ids import KeyId, UnixMillis
@@ -23,6 +25,8 @@ from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Statement
 
 _DIGITS = 32
+
+S = TypeVar("S", bound="Signed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +141,20 @@ class SignedExchangeRequest(Signed):
         return self.output.message
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedPsbt:
+    """A PSBT with all signatures of our key; everything else in it is as it was.
+
+    ``signatures`` are ours, by number of the input. ``transaction`` is what the network takes, empty as long as
+    somebody else has to sign or to finalise (multisig). ``request_id`` with ``.`` and the number asked for each.
+    """
+
+    request_id: str
+    psbt: bytes = field(repr=False)
+    signatures: Mapping[int, SignedBytes]
+    transaction: bytes = field(repr=False)
+
+
 RESULTS: Mapping[PayloadKind, type[Signed]] = MappingProxyType(
     {
         **dict.fromkeys(PayloadKind, SignedExchangeRequest),
@@ -156,6 +174,13 @@ RESULTS: Mapping[PayloadKind, type[Signed]] = MappingProxyType(
     }
 )
 """What a signature over each kind of payload comes as."""
+
+
+def narrowed(kind: type[S], signed: Signed) -> S:
+    """Return the signature as what was asked for, or raise UnusableAnswer."""
+    if isinstance(signed, kind):
+        return signed
+    raise UnusableAnswer(f"{type(signed).__name__} came where {kind.__name__} was asked for")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from keyvault.ledger import wire
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.signatures import verify_signature
 from keyvault.ledger.wire_output import OUTPUTS, fill_output
-from keyvault.ledger.wire_payload import fill_payload
+from keyvault.ledger.wire_payload import fill_payload, payload_from_proto
 from keyvault.v1 import signing_pb2
 
 _POINT_BYTES, _ED25519_BYTES = 65, 32
@@ -50,12 +50,18 @@ class Asked:
 
     @classmethod
     def of(cls, enclave: EnclaveName, key: str, payload: Payload, request_id: str) -> "Asked":
-        """Return the request, or raise Malformed if what it means does not depend on the key and cannot be read."""
-        return cls(
+        """Return the request, or raise Malformed if what it means does not depend on the key and cannot be read.
+
+        So it does if the parts are not what their kind has in a message, or would be something else there.
+        """
+        asked = cls(
             request_id=parse_request_id(request_id),
             key=KeyName.parse(enclave, key),
             payload=intents.checked(payload),
         )
+        if payload_from_proto(asked.to_proto().payload) != payload:
+            raise Malformed("payload", f"has a part that no {payload.kind} has: it would be sent as something else")
+        return asked
 
     def to_proto(self) -> signing_pb2.SignRequest:
         """Return the message; the same bytes each time."""

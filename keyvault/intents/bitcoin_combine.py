@@ -1,8 +1,9 @@
 """From signatures to what the network takes: for the SDK, which asks for one signature per input.
 
-``combine`` puts signatures into a PSBT (the combiner of BIP-174); ``finalise`` makes the network transaction when
-every input is P2PKH, P2WPKH or P2SH-P2WPKH with its signature, or was finalised by somebody else. Multisig inputs are
-finalised by a wallet, which knows who else signs. Both are pure, and verify every signature that they touch.
+``inputs_of`` says which inputs a key has to sign. ``combine`` puts signatures into a PSBT (the combiner of BIP-174).
+``finalise`` makes the network transaction when every input is P2PKH, P2WPKH or P2SH-P2WPKH with its signature, or was
+finalised by somebody else; multisig inputs are finalised by a wallet, which knows who else signs. All are pure, and the
+latter two verify every signature that they touch.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,35 @@ def encode_signature(r: int, s: int) -> bytes:
         raise Broken("a signature for Bitcoin must have a low s")
     body = _der_integer(r) + _der_integer(s)
     return b"\x30" + bytes((len(body),)) + body + _ALL_BYTE
+
+
+def inputs_of(psbt: bytes, public_key: bytes) -> tuple[int, ...]:
+    """Return the numbers of the inputs that wait for a signature of ``public_key`` (65 bytes); raise Malformed.
+
+    Those that name the key, also where it may not sign them: whoever asks for their signatures is told why.
+    """
+    parsed = psbt_maps.read(psbt, limits.PSBT_SIGNED_BYTES_MAX)
+    own = scripts.own_key(public_key)
+    spent = spent_outputs(parsed)
+    return tuple(
+        [
+            index
+            for index, entries in enumerate(parsed.inputs)
+            if _names(entries, spent[index].script, own) and not _is_signed(entries, own)
+        ]
+    )
+
+
+def _names(entries: Entries, script: bytes, own: scripts.OwnKey) -> bool:
+    """Say whether the script that is spent holds the key or its hash."""
+    if script == own.p2pkh or entries.get(keys.REDEEM_SCRIPT, script) == own.p2wpkh:
+        return True
+    return own.compressed in entries.get(keys.WITNESS_SCRIPT, b"")
+
+
+def _is_signed(entries: Entries, own: scripts.OwnKey) -> bool:
+    done = (keys.FINAL_SCRIPT_SIG, keys.FINAL_SCRIPT_WITNESS, keys.PARTIAL_SIG + own.compressed)
+    return any(key in entries for key in done)
 
 
 def combine(psbt: bytes, signatures: Mapping[int, bytes], public_key: bytes) -> bytes:

@@ -33,7 +33,7 @@ rules:
     kinds: [binance-rest]
     operations: [order]
     venues: [binance]
-    symbols: [ETHUSDT]
+    symbols: any
   - id: large-transfers
     verdict: escalate
     quorum: 1 of everybody

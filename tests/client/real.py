@@ -14,7 +14,7 @@ from keyvault.core.ids import EnclaveName, Epoch, GroupName, MemberName, UnixMil
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy import ANY, Policy, Rule, Verdict
 from keyvault.core.quorum import Of
-from keyvault.engine.clock import SystemClock
+from keyvault.engine.clock import Clock, SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.genesis import write_genesis
 from keyvault.hsm.create import CreatedToken
@@ -92,6 +92,7 @@ class RealServer:
     member: MemberKey
     others: tuple[MemberKey, ...]
     enclave: Enclave
+    ledger: Path
 
     def client(self, credentials: Credentials, **options: object) -> AsyncClient:
         """Return a client with these credentials."""
@@ -117,9 +118,19 @@ def charter(*members: MemberKey) -> Charter:
     )
 
 
-def genesis(token: CreatedToken, *members: MemberKey) -> Genesis:
-    """Return entry 0: these admins, and the rules above."""
-    policy, ruling = Policy(version=1, rules=RULES, limits=()), charter(*members)
+class MovedClock(SystemClock):
+    """The machine's clock, and so many milliseconds more."""
+
+    ahead_ms = 0
+
+    def now(self) -> UnixMillis:
+        """Return Unix time in milliseconds."""
+        return UnixMillis(super().now() + self.ahead_ms)
+
+
+def genesis(token: CreatedToken, *members: MemberKey, rules: tuple[Rule, ...] = RULES) -> Genesis:
+    """Return entry 0: these admins, and these rules."""
+    policy, ruling = Policy(version=1, rules=rules, limits=()), charter(*members)
     return Genesis(
         at=UnixMillis(SystemClock().now()),
         epoch=Epoch(0),
@@ -135,8 +146,11 @@ def genesis(token: CreatedToken, *members: MemberKey) -> Genesis:
 
 
 @asynccontextmanager
-async def real_server(template: CreatedToken, folder: Path) -> AsyncIterator[RealServer]:
+async def real_server(
+    template: CreatedToken, folder: Path, *, rules: tuple[Rule, ...] = RULES, clock: Clock | None = None
+) -> AsyncIterator[RealServer]:
     """Serve a new enclave with a copy of this token, from files in ``folder``."""
+    clock = clock or SystemClock()
     (folder / "token").mkdir()
     (folder / "elsewhere").mkdir()
     world = copy_of(template, folder / "token")
@@ -144,14 +158,15 @@ async def real_server(template: CreatedToken, folder: Path) -> AsyncIterator[Rea
     other_bot = make_credentials(folder, "bot", "other")
     member = MemberKey("alice", ec.generate_private_key(ec.SECP256R1()))
     others = (MemberKey("bob", ed25519.Ed25519PrivateKey.generate()),)
-    store = open_store(folder / "ledger.db", create=True)
-    write_genesis(store, genesis(world.created, member, *others))
+    ledger = folder / "ledger.db"
+    store = open_store(ledger, create=True)
+    write_genesis(store, genesis(world.created, member, *others, rules=rules))
     identity = Identity(holder="test", software="test")
     async with running(world.config) as token:
-        enclave = await Enclave.open(store=store, token=token, clock=SystemClock(), identity=identity)
+        enclave = await Enclave.open(store=store, token=token, clock=clock, identity=identity)
         server = Server(
             enclave=enclave,
-            clock=SystemClock(),
+            clock=clock,
             identity=ServerIdentity(
                 certificate_chain=(folder / "server-local.crt").read_bytes(),
                 private_key=(folder / "server-local.key").read_bytes(),
@@ -172,6 +187,7 @@ async def real_server(template: CreatedToken, folder: Path) -> AsyncIterator[Rea
                 member=member,
                 others=others,
                 enclave=enclave,
+                ledger=ledger,
             )
         finally:
             await server.stop(1)

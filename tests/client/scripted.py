@@ -19,12 +19,12 @@ from keyvault import intents
 from keyvault.cli import pki
 from keyvault.client import AsyncClient, Credentials, Timing
 from keyvault.core.ids import EnclaveName, UnixMillis
-from keyvault.core.intent import Payload, PayloadKind
+from keyvault.core.intent import Payload, PayloadKind, Signer, Stamp
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.proposals import proposal_name
 from keyvault.core.statements import Action, Statement, facts_sha256, payload_sha256, proposal_id_of, words_sha256
 from keyvault.ledger import wire, wire_payload
-from keyvault.ledger.wire_output import fill_output
+from keyvault.ledger.wire_output import fill_output, fill_stamp
 from keyvault.rpc.status import Failure, abort
 from keyvault.v1 import governance_pb2, governance_pb2_grpc, signing_pb2, signing_pb2_grpc, types_pb2
 
@@ -87,6 +87,10 @@ class Keys:
             case _:
                 return b""
 
+    def signer(self, key: str) -> Signer:
+        """Return the key as signer, with the stamp of this server."""
+        return Signer(algorithm=ALGORITHMS[key], public_key=self.public(key), stamp=STAMP)
+
     def sign(self, key: str, data: bytes) -> Signature:
         match key:
             case "eth":
@@ -98,6 +102,8 @@ class Keys:
                 return Signature(value=r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big"))
             case "ed":
                 return Signature(value=self.edwards.sign(data))
+            case "hmac-512":
+                return Signature(value=hmac.digest(self.secret, data, hashlib.sha512))
             case _:
                 return Signature(value=hmac.digest(self.secret, data, hashlib.sha256))
 
@@ -107,14 +113,18 @@ ALGORITHMS = {
     "p256": KeyAlgorithm.P256,
     "ed": KeyAlgorithm.ED25519,
     "hmac": KeyAlgorithm.HMAC_SHA256,
+    "hmac-512": KeyAlgorithm.HMAC_SHA512,
 }
+STAMP = Stamp(at=UnixMillis(1_790_000_000_000), nonce=1_790_000_000_001)
+"""What this server adds to payloads that take a time."""
 
 
 def answer(keys: Keys, request: signing_pb2.SignRequest) -> signing_pb2.SignResponse:
     """Return what an honest server says."""
     key = request.key.split("/")[3]
     payload = wire_payload.payload_from_proto(request.payload)
-    intent = intents.parse(payload, intents.ANYBODY)
+    signer = keys.signer(key)
+    intent = intents.parse(payload, signer)
     signature = keys.sign(key, intent.signing_input)
     response = signing_pb2.SignResponse(
         request_id=request.request_id,
@@ -123,8 +133,8 @@ def answer(keys: Keys, request: signing_pb2.SignRequest) -> signing_pb2.SignResp
         signing_input=intent.signing_input,
         signature=wire.signature_to_proto(signature),
     )
-    output = intents.assemble(payload, intents.ANYBODY, signature)
-    fill_output(response, payload.kind, output)
+    fill_stamp(response, STAMP if intent.stamped else None)
+    fill_output(response, payload.kind, intents.assemble(payload, signer, signature))
     return response
 
 
@@ -184,7 +194,7 @@ def escalated(payload: Payload, *, key: str = "eth", request_id: str = "order-1"
             ("key_version", "1"),
             ("kind", payload.kind.value),
             ("payload_sha256", payload_sha256(payload)),
-            ("public_key", "none"),
+            ("public_key", intents.ANYBODY.public_key.hex()),
             ("quorum", "1 of admins"),
             ("request_id", request_id),
             ("words_sha256", words_sha256(intents.describe(intent))),

@@ -51,7 +51,8 @@ async def test_members_approve_the_exact_bytes(server: RealServer) -> None:
             await bot.sign_evm_transaction("eth", MUCH, request_id="order-1")
         asked = waiting.value
         assert (asked.reason, asked.quorum, asked.request_id) == ("NEEDS_APPROVAL", "1 of admins", "order-1")
-        assert asked.summary.startswith("Sends 3 native coin to 0x3535353535353535353535353535353535353535 on chain 1")
+        eth = (await bot.public_key("eth")).ethereum_address
+        assert asked.summary.startswith(f"Sends 3 native coin from {eth} to 0x{'35' * 20} on chain 1")
         with pytest.raises(sdk.RequestIdReused):
             await bot.sign_evm_transaction("eth", MORE, request_id="order-1")
         watch = bot.watch_proposal(asked.proposal)
