@@ -25,6 +25,8 @@ PORT_FILE = "port"
 VKEY_FILE = "log.vkey"
 """Where ``init`` leaves the key that verifies the ledger's checkpoints, in C2SP form."""
 TIMEOUT_S = 15.0
+OFFLINE = "keyvault.offline"
+"""Set in ``Context.meta`` by a command that asks no server, whatever the options of one that it stands on would ask."""
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  names of addresses, nothing listens here
 _VOICES = ("admin", "approver")
@@ -126,6 +128,8 @@ def target_options(*roles: str, only_with: str | None = None) -> Callable[[Comma
                 timeout=timeout,
             )
             wanted = only_with is None or others.pop(only_with)
+            if click.get_current_context().meta.get(OFFLINE):
+                wanted = False
             member = others.get("member")
             name = member.name if isinstance(member, ChosenMember) else None
             command(target=resolve(given, roles, name) if wanted else None, **others)
