@@ -94,6 +94,7 @@ def _facts(model: SignatureIssued, state: State, epoch: Epoch, now: int, count: 
             policy_sha256=state.policy_sha256,
             rules=model.rules,
             signature=model.signature,
+            known=state.size + number + 1,  # all before it: the term's start is one of them
         )
 
 

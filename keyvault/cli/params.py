@@ -1,11 +1,13 @@
 """Kinds of option values: amounts of native coin, days, and bytes as hex."""
 
 import re
+from pathlib import Path
 
 import click
 
 from keyvault.core.errors import Malformed
 
+FILE = click.Path(dir_okay=False, path_type=Path)
 _DAYS = re.compile(r"([1-9][0-9]{0,3})d", re.ASCII)
 _HEX = re.compile(r"(?:0x)?((?:[0-9a-fA-F]{2})*)", re.ASCII)
 
@@ -38,6 +40,21 @@ class Days(click.ParamType[int]):
         if match is None:
             self.fail(f"{str(value)[:40]!r} is not a number of days: write 30d", param, ctx)
         return int(match[1])
+
+
+class Span(click.ParamType[int]):
+    """``24h`` or ``7d``; the value is in milliseconds."""
+
+    name = "span"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the milliseconds, or fail with what is wrong."""
+        from keyvault.cli.policy_units import parse_span  # noqa: PLC0415  as above
+
+        try:
+            return value if isinstance(value, int) else parse_span(str(value))
+        except Malformed as error:
+            self.fail(error.problem, param, ctx)
 
 
 class Hex(click.ParamType[bytes]):

@@ -9,15 +9,21 @@ from keyvault.cli.charter_file import threshold_text
 from keyvault.cli.differences import policy_changes
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import emit, hexed, json_option, say
-from keyvault.cli.policy_file import format_policy, parse_policy
+from keyvault.cli.policy_diff import diff
+from keyvault.cli.policy_explain import explain
+from keyvault.cli.policy_file import format_policy
+from keyvault.cli.policy_quota import quota
+from keyvault.cli.policy_replay import replay, shadow
+from keyvault.cli.policy_source import read_policy
+from keyvault.cli.replay_report import read_report
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import ChosenMember, Target, approval_options, member_options, target_options
 from keyvault.cli.told import emit_proposal
 from keyvault.client import AsyncClient, Proposal
-from keyvault.core import limits
 from keyvault.core.charter import Duty, Rulers
 from keyvault.core.policy import Policy
 from keyvault.core.policy_change import is_tightening
+from keyvault.core.statements import NO_REPLAY
 from keyvault.ledger.codec_policy import encode_policy, policy_sha256
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -34,6 +40,10 @@ def command() -> None:
     """  # noqa: D301  \b tells click to keep the lines
 
 
+for _other in (explain, diff, replay, shadow, quota):
+    command.add_command(_other)
+
+
 @command.command()
 @click.argument("file", type=_FILE)
 @json_option
@@ -44,7 +54,7 @@ def check(file: Path) -> None:
     Example:
       keyvault policy check desk.yaml
     """  # noqa: D301  as above
-    policy = _read(file)
+    policy = read_policy(file)
     digest = hexed(policy_sha256(encode_policy(policy)))
     emit(
         {"file": str(file), "version": policy.version, "sha256": digest, **_counts(policy)},
@@ -70,12 +80,18 @@ def show(target: Target) -> None:
 @command.command()
 @click.argument("file", type=_FILE)
 @click.option("--next-version", is_flag=True, help="Propose it as the next version, whatever the file says.")
+@click.option("--replay", "report", type=_FILE, help="Report of `keyvault policy replay --out`: its hash goes along.")
 @member_options
 @approval_options
 @target_options("admin", "approver")
 @json_option
-def apply(
-    file: Path, next_version: bool, target: Target, member: ChosenMember, approvers: tuple[ChosenMember, ...]
+def apply(  # one for each option
+    file: Path,
+    next_version: bool,
+    report: Path | None,
+    target: Target,
+    member: ChosenMember,
+    approvers: tuple[ChosenMember, ...],
 ) -> None:
     """Check FILE, show what changes, and propose it.
 
@@ -86,7 +102,9 @@ def apply(
     Example:
       keyvault policy apply desk.yaml --deployment ./desk --member alice
     """  # noqa: D301  as above
-    wanted, key, others = _read(file), signer(member), tuple(map(signer, approvers))
+    wanted = read_policy(file)
+    replay_sha256 = NO_REPLAY if report is None else read_report(report, wanted)
+    key, others = signer(member), tuple(map(signer, approvers))
 
     async def propose(client: AsyncClient) -> tuple[Policy, Proposal]:
         current = (await client.get_policy()).policy
@@ -95,7 +113,7 @@ def apply(
         say(f"Policy version {policy.version} of enclave {target.enclave}: {_size(policy)}.")
         say(policy_changes(current, policy))
         say(_needs(rulers, tightens=is_tightening(current, policy)))
-        return policy, await client.publish_policy(policy, signer=key, approvers=others)
+        return policy, await client.publish_policy(policy, signer=key, approvers=others, replay_sha256=replay_sha256)
 
     policy, proposal = call(target, propose)
     emit_proposal(proposal, version=policy.version, sha256=hexed(policy_sha256(encode_policy(policy))))
@@ -116,16 +134,6 @@ def _next(policy: Policy, current: int, file: Path, *, chosen: bool) -> Policy:
             f" write version: {current + 1}, or give --next-version"
         )
     return policy
-
-
-def _read(file: Path) -> Policy:
-    with file.open("rb") as opened:
-        data = opened.read(limits.POLICY_FILE_BYTES_MAX + 1)
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise UsageProblem(f"{file}: is not UTF-8 at byte {error.start}") from None
-    return parse_policy(text, name=str(file))
 
 
 def _counts(policy: Policy) -> dict[str, int]:

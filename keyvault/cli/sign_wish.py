@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from keyvault import intents
-from keyvault.cli.exits import REQUEST_ID
+from keyvault.cli.exits import REQUEST_ID, UsageProblem
 from keyvault.cli.output import JsonValue, emit, fields, hexed, json_option, say
 from keyvault.cli.params import parse_hex
 from keyvault.cli.session import call
@@ -80,9 +80,17 @@ def encoding_option(function: Command) -> Command:
     )(function)
 
 
+INSTEAD = "keyvault.instead_of_signing"
+"""Set in ``Context.meta`` by a command that takes payloads as `keyvault sign` does: what is done with them instead."""
+
+
 def sign(target: Target, wish: Wish, payload: Payload) -> None:
-    """Show what the payload means, have it signed, print the result."""
+    """Show what the payload means, have it signed, print the result; or do what the command wants instead."""
     intents.checked(payload)
+    instead = click.get_current_context().meta.get(INSTEAD)
+    if instead is not None:
+        instead(target, wish, payload)
+        return
     chosen = chosen_id(wish)
 
     async def told_and_signed(client: AsyncClient) -> Signed:
@@ -93,7 +101,9 @@ def sign(target: Target, wish: Wish, payload: Payload) -> None:
 
 
 def chosen_id(wish: Wish) -> str:
-    """Return the request id, and let whoever interrupts us be told."""
+    """Return the request id, and let whoever interrupts us be told; raise UsageProblem where nothing may be signed."""
+    if INSTEAD in click.get_current_context().meta:
+        raise UsageProblem("this signs several payloads at once: name one of them, as `keyvault sign` takes it")
     chosen = str(uuid7()) if wish.request_id is None else parse_request_id(wish.request_id)
     click.get_current_context().meta[REQUEST_ID] = chosen
     return chosen

@@ -30,6 +30,8 @@ VKEY_FILE = "log.vkey"
 VKEY_VARIABLE = "KEYVAULT_VKEY_FILE"
 """Environment variable that names such a file, for every command that pins the ledger's key."""
 TIMEOUT_S = 15.0
+OFFLINE = "keyvault.offline"
+"""Set in ``Context.meta`` by a command that asks no server, whatever the options of one that it stands on would ask."""
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  names of addresses, nothing listens here
 _VOICES = ("admin", "approver")
@@ -136,6 +138,8 @@ def target_options(*roles: str, only_with: str | None = None, pins: bool = True)
                 pins=pins,
             )
             wanted = only_with is None or others.pop(only_with)
+            if click.get_current_context().meta.get(OFFLINE):
+                wanted = False
             member = others.get("member")
             name = member.name if isinstance(member, ChosenMember) else None
             command(target=resolve(given, roles, name) if wanted else None, **others)

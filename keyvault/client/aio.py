@@ -9,12 +9,13 @@ from keyvault.client.psbt import inputs_to_sign, signed_psbt
 from keyvault.client.request_id import uuid7
 from keyvault.client.results import Signed, SignedPsbt
 from keyvault.client.signing import Signing
+from keyvault.client.simulation import Simulating
 from keyvault.client.stream import SignStream
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Payload, Signer
 
 
-class AsyncClient(Signing, Audit):
+class AsyncClient(Signing, Simulating, Audit):
     """Everything that bots, members and auditors ask of one enclave, over one channel. See ``Caller`` for arguments."""
 
     async def sign(

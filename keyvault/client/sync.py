@@ -125,6 +125,8 @@ class Client:
     log_on = _sync(AsyncClient.log_on)
     sign_binance = _sync(AsyncClient.sign_binance)
     sign_digest = _sync(AsyncClient.sign_digest)
+    simulate = _sync(AsyncClient.simulate)
+    quotas = _sync(AsyncClient.quotas)
     public_key = _sync(AsyncClient.public_key)
     get_enclave = _sync(AsyncClient.get_enclave)
     proven_enclave = _sync(AsyncClient.proven_enclave)

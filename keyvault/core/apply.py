@@ -72,6 +72,11 @@ def apply(state: State, index: int, event: Event) -> None:
     state.size = index + 1
 
 
+def suppose(state: State, policy: Policy) -> None:
+    """Let a policy be in force that no ledger has published: for a state that answers questions and nothing else."""
+    _set_policy(state, policy, b"")
+
+
 def _apply(state: State, index: int, event: Event) -> None:
     _check_place(state, index, event)
     match event:

@@ -418,3 +418,16 @@ HASHES_REMEMBERED = 1_024
 """Keccak-256 of the domains of typed data and of short texts in it, some 300 bytes each; a bot uses a handful."""
 HASHED_TEXT_CHARS_MAX = 64
 """Texts in typed data whose hash is remembered: names of protocols are shorter, and longer texts do not recur."""
+
+# --- Simulations and what members are told of policies ---------------------------------------------------------------
+
+PRINCIPAL_SIMULATIONS_MAX = 4
+"""Simulations of one principal under way at once: each can ask 500 rules about 64 effects, beside all signing."""
+OUTCOMES_TOLD_MAX = 2_048
+"""Outcomes of rules in one answer, some 200 bytes each: it must fit the 4 MiB that clients take, with room."""
+REPLAY_CHANGES_MAX = 1_000
+"""Decisions that change, told one by one in a replay's report; all are counted."""
+REPLAY_REPORT_BYTES_MAX = 8 * 1024 * 1024
+"""A replay's report: its changes with 1.5 kB each, and sums for each key and rule."""
+OUTCOMES_AT_ONCE = 128
+"""Outcomes that are found out before anything else may run: about half a millisecond."""

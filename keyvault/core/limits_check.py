@@ -16,7 +16,7 @@ from keyvault.core.charges import Blank, Charge
 from keyvault.core.errors import Broken, Reason, Refused
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.policy_rules import NATIVE, Limit, Per, Policy
-from keyvault.core.tallies import ALL, NOTHING_REPLACED, About, Cap, Group, Measure, Touched
+from keyvault.core.tallies import ALL, NOTHING_REPLACED, About, Cap, Group, Measure, Replaced, Touched
 from keyvault.core.units import plain_decimal
 from keyvault.core.windows import Reservations, Windows, window_text
 
@@ -88,6 +88,30 @@ def quotas(
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """A quota that one signature counts in, and how much it adds; None: that is not known, so there is no room."""
+
+    quota: Quota
+    asked: int | None
+
+
+def room_for(windows: Windows, reservations: Reservations, charge: Charge, now: UnixMillis) -> tuple[Room, ...]:
+    """Return every quota that the signature counts in, as ``check_limits`` compares them, and refuse nothing."""
+    watch = windows.watched
+    charge, replaced = windows.replacing(charge, now)
+    reserved = reservations.totals(watch)
+    found = []
+    for cap, touched in watch.plan(charge.key, charge.parts).checks:
+        unknown = bool(charge.unknown) and touched.is_unknown(charge)
+        asked = touched.amount(charge)
+        if asked or unknown:
+            under_way = reserved.get((touched.tally, touched.group), 0)
+            quota = _quota(cap, touched.group, under_way, now, replaced)
+            found.append(Room(quota=quota, asked=None if unknown else asked))
+    return tuple(found)
+
+
 _GIVEN = frozenset({Per.KEY, Per.PRINCIPAL, Per.TAG, Per.ALL})
 """Whose groups follow from key and principal."""
 
@@ -113,14 +137,14 @@ def _most_used(some: list[Quota]) -> list[Quota]:
     ]
 
 
-def _quota(cap: Cap, group: Group, reserved: int, now: UnixMillis) -> Quota:
+def _quota(cap: Cap, group: Group, reserved: int, now: UnixMillis, replaced: Replaced = NOTHING_REPLACED) -> Quota:
     limit = cap.limit
     return Quota(
         limit=limit.id,
         per=limit.per,
         group=_group_name(group),
         measure=cap.tally.about.measure,
-        used=cap.tally.used(group, limit.window_ms, now, replaced=NOTHING_REPLACED) + reserved,
+        used=cap.tally.used(group, limit.window_ms, now, replaced=replaced) + reserved,
         cap=cap.most,
         window_ms=limit.window_ms,
     )

@@ -7,9 +7,10 @@ from keyvault.core.policy_rules import ANY, Anything, Rule
 class Part:
     """A rule by one of its readings, its conditions found by place."""
 
-    __slots__ = ("_bounds", "_floors", "_sets", "keys", "kinds", "matcher", "rule")
+    __slots__ = ("_bounds", "_floors", "_sets", "keys", "kinds", "matcher", "name", "rule")
 
-    def __init__(self, rule: Rule, matcher: Matcher) -> None:
+    def __init__(self, name: str, rule: Rule, matcher: Matcher) -> None:
+        self.name = name
         self.rule = rule
         self.keys, self.kinds = scope(rule)
         self.matcher = matcher

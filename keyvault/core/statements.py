@@ -82,6 +82,9 @@ class FreezeScope(StrEnum):
     VENUE = "venue"
 
 
+NO_REPLAY = "none"
+"""In place of the hash of a replay report, where a policy was not held against the ledger's history first."""
+
 _KEY = r"[a-z][a-z0-9-]{0,62}"
 _NUMBER = r"[1-9][0-9]{0,8}"
 _DAYS = r"0|[1-9][0-9]{0,3}"
@@ -110,7 +113,7 @@ _FORMS: Mapping[Action, Mapping[str, str]] = {
     Action.KEY_DISABLE: {"key": _KEY, "version": _NUMBER},
     Action.KEY_DESTROY: {"key": _KEY, "version": _NUMBER, "after_days": r"[1-9][0-9]{0,3}"},
     Action.KEY_KEEP: {"key": _KEY, "version": _NUMBER},
-    Action.POLICY_PUBLISH: {"policy_sha256": _HASH, "version": _NUMBER},
+    Action.POLICY_PUBLISH: {"policy_sha256": _HASH, "version": _NUMBER, "replay_sha256": rf"{NO_REPLAY}|{_HASH}"},
     Action.CHARTER_CHANGE: {"charter_sha256": _HASH, "version": _NUMBER},
     Action.BREAK_GLASS: {"charter_sha256": _HASH, "version": _NUMBER, "reason": r"[ -~]{1,500}"},
     Action.FREEZE: {"scope": "enclave|key|principal|venue", "name": r"[!-~]{0,256}"},
@@ -155,7 +158,7 @@ _SUMMARIES: Mapping[Action, str] = {
     " this is approved; it is disabled at once.",
     Action.KEY_KEEP: "Keep version {version} of key {key} in enclave {enclave}, which was to be destroyed; it stays"
     " disabled.",
-    Action.POLICY_PUBLISH: "Publish policy version {version} ({policy_sha256}) in enclave {enclave}.",
+    Action.POLICY_PUBLISH: "Publish policy version {version} ({policy_sha256}) in enclave {enclave}; {replayed}.",
     Action.CHARTER_CHANGE: "Replace the charter (members, groups, thresholds) of enclave {enclave} by version {version}"
     " ({charter_sha256}).",
     Action.BREAK_GLASS: "BREAK GLASS: replace the charter (members, groups, thresholds) of enclave {enclave} by version"
@@ -229,10 +232,12 @@ def check_parameters(action: Action, parameters: Mapping[str, str]) -> None:
 def _spoken(parameters: Mapping[str, str]) -> dict[str, str]:
     """Return what sounds odd as a bare value, in words."""
     days, wrapped = parameters.get("cryptoperiod_days", "0"), parameters.get("wrapped_sha256", "")
+    replay = parameters.get("replay_sha256", NO_REPLAY)
     asked = " (the enclave proposes that itself)" if parameters.get("rotation") == "propose" else ""
     return {
         "rotated": "never due for rotation" if days == "0" else f"due for rotation after {days} days{asked}",
         "secret": f" (wrapped secret {wrapped})" if wrapped else "",
+        "replayed": "no replay of the ledger under it was made" if replay == NO_REPLAY else f"replay report {replay}",
     }
 
 

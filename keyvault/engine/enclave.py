@@ -9,11 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from keyvault.core import limits
-from keyvault.core.commands import CastBallot, Propose, RequestSignature
+from keyvault.core.commands import CastBallot, Propose, RequestSignature, check_recordable
 from keyvault.core.errors import Broken, NotFound, Unavailable
 from keyvault.core.events import TermStarted
-from keyvault.core.ids import Epoch, LedgerIndex
+from keyvault.core.ids import Epoch, KeyId, LedgerIndex, Principal, UnixMillis
+from keyvault.core.limits_check import Quota, Room, quotas
 from keyvault.core.proposals import Proposal
+from keyvault.core.simulation import Decision, decision_now, room_now
 from keyvault.core.state import State
 from keyvault.engine.appender import Appender, draft
 from keyvault.engine.checkpoints import Checkpointer
@@ -24,6 +26,7 @@ from keyvault.engine.recovery import Recovered, recover
 from keyvault.engine.sequencer import Sequencer, Waiter
 from keyvault.engine.signing import SigningStage
 from keyvault.hsm.base import Token
+from keyvault.intents import describe
 from keyvault.ledger.merkle import leaf_hash
 from keyvault.store.base import Store
 
@@ -132,6 +135,21 @@ class Enclave:
     def request(self, command: RequestSignature, deadline: float) -> Waiter:
         """See Sequencer.request."""
         return self._sequencer.request(command, deadline)
+
+    def simulate(self, command: RequestSignature, now: UnixMillis) -> tuple[Decision, tuple[Room, ...]]:
+        """Return what would be decided if the request id were new, and the room in limits. Changes nothing.
+
+        Raises Malformed or Overloaded, as ``request`` would.
+        """
+        check_recordable(command)
+        state, reservations = self.state, self._sequencer.reservations
+        decided = decision_now(state, reservations, command, now, describe)
+        return decided, room_now(state, reservations, command, now)
+
+    def quotas(self, key: KeyId, principal: Principal, now: UnixMillis) -> tuple[Quota, ...]:
+        """Return what was used of the limits about a key and a principal, what is under way included."""
+        state = self.state
+        return quotas(state.policy, state.windows, self._sequencer.reservations, key, principal, now)
 
     async def propose(self, command: Propose) -> Proposal:
         """Record that somebody asks for a change, and carry it out if nobody else need be asked.

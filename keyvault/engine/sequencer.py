@@ -134,6 +134,11 @@ class Sequencer:
         """Whether ``request`` may be called at once."""
         return self._open.is_set()
 
+    @property
+    def reservations(self) -> Reservations:
+        """What is decided and not durable yet; for reading."""
+        return self._reservations
+
     def under_way(self) -> int:
         """Return how many requests are between question and durable answer."""
         return len(self._pending)

@@ -33,21 +33,25 @@ from keyvault.engine.stamps import Stamps
 from keyvault.ledger import wire
 from keyvault.ledger.wire_output import fill_output, fill_stamp
 from keyvault.ledger.wire_payload import checked_payload
+from keyvault.ledger.wire_simulation import quota_to_proto, simulation_to_proto
 from keyvault.rpc.auth import Context, Door
 from keyvault.rpc.convert import key_to_proto
+from keyvault.rpc.keys import guarded
 from keyvault.rpc.names import parse_key_name
+from keyvault.rpc.simulation import Simulations, named
 from keyvault.rpc.status import Failure, abort, approval_needed, failure_of, refusal
 from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
 
 
 class SigningService(signing_pb2_grpc.SigningServiceServicer):
-    """Sign, SignStream, GetPublicKey for one enclave."""
+    """Sign, SignStream, GetPublicKey, Simulate, GetQuota for one enclave."""
 
     def __init__(self, enclave: Enclave, door: Door, clock: Clock) -> None:
         self._enclave = enclave
         self._door = door
         self._clock = clock
         self._stamps = Stamps()
+        self._simulations = Simulations(enclave, clock)
         self._streams: Counter[Principal] = Counter()
         self._open_streams: set[_Stream] = set()
 
@@ -93,6 +97,32 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
         except KeyvaultError as error:
             await abort(context, failure_of(error))
             raise
+
+    async def Simulate(self, request: signing_pb2.SimulateRequest, context: Context) -> signing_pb2.SimulateResponse:
+        """See signing.proto."""
+        caller = await self._door.admit(context)
+
+        async def work() -> signing_pb2.SimulateResponse:
+            wire.refuse_unknown_fields(request)
+            principal = self._simulations.principal_of(caller, request.principal)
+            command = parse(named(request.request), principal, self._enclave.state, Stamps(), self._clock.now())
+            return simulation_to_proto(await self._simulations.simulate(caller, command))
+
+        return await guarded(context, work)
+
+    async def GetQuota(self, request: signing_pb2.GetQuotaRequest, context: Context) -> signing_pb2.GetQuotaResponse:
+        """See signing.proto."""
+        caller = await self._door.admit(context)
+
+        async def work() -> signing_pb2.GetQuotaResponse:
+            found = self._simulations.quotas(caller, request.key, request.principal)
+            return signing_pb2.GetQuotaResponse(
+                limits=map(quota_to_proto, found),
+                policy_version=self._enclave.state.policy.version,
+                at_ms=self._clock.now(),
+            )
+
+        return await guarded(context, work)
 
     def drain(self) -> None:
         """Let every stream answer what it has read, read nothing more, and end with UNAVAILABLE."""

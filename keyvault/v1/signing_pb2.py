@@ -22,40 +22,53 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from keyvault.v1 import policy_pb2 as keyvault_dot_v1_dot_policy__pb2
 from keyvault.v1 import types_pb2 as keyvault_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19keyvault/v1/signing.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"U\n\x0bSignRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12%\n\x07payload\x18\x03 \x01(\x0b\x32\x14.keyvault.v1.Payload\"\x9c\x03\n\x0cSignResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bkey_version\x18\x02 \x01(\t\x12\x14\n\x0cledger_index\x18\x03 \x01(\x03\x12\x15\n\rsigning_input\x18\x04 \x01(\x0c\x12)\n\tsignature\x18\x05 \x01(\x0b\x32\x16.keyvault.v1.Signature\x12!\n\x05stamp\x18\n \x01(\x0b\x32\x12.keyvault.v1.Stamp\x12\x35\n\x0btransaction\x18\x06 \x01(\x0b\x32\x1e.keyvault.v1.SignedTransactionH\x00\x12\x35\n\ntyped_data\x18\x07 \x01(\x0b\x32\x1f.keyvault.v1.TypedDataSignatureH\x00\x12>\n\x10\x65xchange_request\x18\x08 \x01(\x0b\x32\".keyvault.v1.SignedExchangeRequestH\x00\x12\x30\n\x0csigned_bytes\x18\t \x01(\x0b\x32\x18.keyvault.v1.SignedBytesH\x00\x42\x08\n\x06output\"4\n\x0bSignedBytes\x12\x0b\n\x03raw\x18\x01 \x01(\x0c\x12\x18\n\x10transaction_hash\x18\x02 \x01(\x0c\"F\n\x11SignedTransaction\x12\x17\n\x0fraw_transaction\x18\x01 \x01(\x0c\x12\x18\n\x10transaction_hash\x18\x02 \x01(\x0c\"H\n\x12TypedDataSignature\x12\t\n\x01r\x18\x01 \x01(\x0c\x12\t\n\x01s\x18\x02 \x01(\x0c\x12\t\n\x01v\x18\x03 \x01(\r\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"y\n\x15SignedExchangeRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12$\n\x07headers\x18\x03 \x03(\x0b\x32\x13.keyvault.v1.Header\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"?\n\x11SignStreamRequest\x12*\n\x08requests\x18\x01 \x03(\x0b\x32\x18.keyvault.v1.SignRequest\">\n\x12SignStreamResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.keyvault.v1.SignResult\"\x83\x01\n\nSignResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x19.keyvault.v1.SignResponseH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.keyvault.v1.SignErrorH\x00\x42\t\n\x07outcome\"\x94\x01\n\tSignError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x03\x12\r\n\x05rules\x18\x05 \x03(\t\x12\x10\n\x08proposal\x18\x06 \x01(\t\x12\x0e\n\x06quorum\x18\x07 \x01(\t\x12\x0f\n\x07summary\x18\x08 \x01(\t\"#\n\x13GetPublicKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xe4\x01\n\x0eSigningService\x12;\n\x04Sign\x12\x18.keyvault.v1.SignRequest\x1a\x19.keyvault.v1.SignResponse\x12Q\n\nSignStream\x12\x1e.keyvault.v1.SignStreamRequest\x1a\x1f.keyvault.v1.SignStreamResponse(\x01\x30\x01\x12\x42\n\x0cGetPublicKey\x12 .keyvault.v1.GetPublicKeyRequest\x1a\x10.keyvault.v1.Keyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19keyvault/v1/signing.proto\x12\x0bkeyvault.v1\x1a\x18keyvault/v1/policy.proto\x1a\x17keyvault/v1/types.proto\"U\n\x0bSignRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12%\n\x07payload\x18\x03 \x01(\x0b\x32\x14.keyvault.v1.Payload\"\x9c\x03\n\x0cSignResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bkey_version\x18\x02 \x01(\t\x12\x14\n\x0cledger_index\x18\x03 \x01(\x03\x12\x15\n\rsigning_input\x18\x04 \x01(\x0c\x12)\n\tsignature\x18\x05 \x01(\x0b\x32\x16.keyvault.v1.Signature\x12!\n\x05stamp\x18\n \x01(\x0b\x32\x12.keyvault.v1.Stamp\x12\x35\n\x0btransaction\x18\x06 \x01(\x0b\x32\x1e.keyvault.v1.SignedTransactionH\x00\x12\x35\n\ntyped_data\x18\x07 \x01(\x0b\x32\x1f.keyvault.v1.TypedDataSignatureH\x00\x12>\n\x10\x65xchange_request\x18\x08 \x01(\x0b\x32\".keyvault.v1.SignedExchangeRequestH\x00\x12\x30\n\x0csigned_bytes\x18\t \x01(\x0b\x32\x18.keyvault.v1.SignedBytesH\x00\x42\x08\n\x06output\"4\n\x0bSignedBytes\x12\x0b\n\x03raw\x18\x01 \x01(\x0c\x12\x18\n\x10transaction_hash\x18\x02 \x01(\x0c\"F\n\x11SignedTransaction\x12\x17\n\x0fraw_transaction\x18\x01 \x01(\x0c\x12\x18\n\x10transaction_hash\x18\x02 \x01(\x0c\"H\n\x12TypedDataSignature\x12\t\n\x01r\x18\x01 \x01(\x0c\x12\t\n\x01s\x18\x02 \x01(\x0c\x12\t\n\x01v\x18\x03 \x01(\r\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"y\n\x15SignedExchangeRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12$\n\x07headers\x18\x03 \x03(\x0b\x32\x13.keyvault.v1.Header\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"?\n\x11SignStreamRequest\x12*\n\x08requests\x18\x01 \x03(\x0b\x32\x18.keyvault.v1.SignRequest\">\n\x12SignStreamResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.keyvault.v1.SignResult\"\x83\x01\n\nSignResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x19.keyvault.v1.SignResponseH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.keyvault.v1.SignErrorH\x00\x42\t\n\x07outcome\"\x94\x01\n\tSignError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x03\x12\r\n\x05rules\x18\x05 \x03(\t\x12\x10\n\x08proposal\x18\x06 \x01(\t\x12\x0e\n\x06quorum\x18\x07 \x01(\t\x12\x0f\n\x07summary\x18\x08 \x01(\t\"#\n\x13GetPublicKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"O\n\x0fSimulateRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.keyvault.v1.SignRequest\x12\x11\n\tprincipal\x18\x02 \x01(\t\"\xe2\x03\n\x10SimulateResponse\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.keyvault.v1.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\x12\r\n\x05rules\x18\x04 \x03(\t\x12\x0f\n\x07quorums\x18\x05 \x03(\t\x12\x10\n\x08proposal\x18\x06 \x01(\t\x12*\n\x08outcomes\x18\x07 \x03(\x0b\x32\x18.keyvault.v1.RuleOutcome\x12\x19\n\x11outcomes_left_out\x18\x08 \x01(\x05\x12$\n\x07\x65\x66\x66\x65\x63ts\x18\t \x03(\x0b\x32\x13.keyvault.v1.Effect\x12/\n\x0c\x63ompleteness\x18\n \x01(\x0e\x32\x19.keyvault.v1.Completeness\x12\x0f\n\x07summary\x18\x0b \x01(\t\x12\r\n\x05\x62inds\x18\x0c \x03(\t\x12\x0c\n\x04slot\x18\r \x01(\t\x12\x15\n\rnot_before_ms\x18\x0e \x01(\x03\x12\x16\n\x0e\x65xpire_time_ms\x18\x0f \x01(\x03\x12%\n\x06limits\x18\x10 \x03(\x0b\x32\x15.keyvault.v1.LimitUse\x12\x16\n\x0epolicy_version\x18\x11 \x01(\x03\x12\x16\n\x0e\x64\x65\x63ide_time_ms\x18\x12 \x01(\x03\"\xa5\x01\n\x0bRuleOutcome\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12%\n\x07verdict\x18\x02 \x01(\x0e\x32\x14.keyvault.v1.Verdict\x12\x13\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07matches\x18\x04 \x01(\x08\x12\x0f\n\x07permits\x18\x05 \x01(\x08\x12\x0f\n\x07why_not\x18\x06 \x01(\t\x12\x0e\n\x06shadow\x18\x07 \x01(\x08\x42\t\n\x07_effect\"\xa4\x01\n\x08LimitUse\x12\r\n\x05limit\x18\x01 \x01(\t\x12\x1d\n\x03per\x18\x02 \x01(\x0e\x32\x10.keyvault.v1.Per\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0f\n\x07measure\x18\x04 \x01(\t\x12\x0c\n\x04used\x18\x05 \x01(\t\x12\x0b\n\x03\x63\x61p\x18\x06 \x01(\t\x12\x11\n\twindow_ms\x18\x07 \x01(\x03\x12\x12\n\x05\x61sked\x18\x08 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_asked\"1\n\x0fGetQuotaRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\"`\n\x10GetQuotaResponse\x12%\n\x06limits\x18\x01 \x03(\x0b\x32\x15.keyvault.v1.LimitUse\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x03\x12\r\n\x05\x61t_ms\x18\x03 \x01(\x03\x32\xf6\x02\n\x0eSigningService\x12;\n\x04Sign\x12\x18.keyvault.v1.SignRequest\x1a\x19.keyvault.v1.SignResponse\x12Q\n\nSignStream\x12\x1e.keyvault.v1.SignStreamRequest\x1a\x1f.keyvault.v1.SignStreamResponse(\x01\x30\x01\x12\x42\n\x0cGetPublicKey\x12 .keyvault.v1.GetPublicKeyRequest\x1a\x10.keyvault.v1.Key\x12G\n\x08Simulate\x12\x1c.keyvault.v1.SimulateRequest\x1a\x1d.keyvault.v1.SimulateResponse\x12G\n\x08GetQuota\x12\x1c.keyvault.v1.GetQuotaRequest\x1a\x1d.keyvault.v1.GetQuotaResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keyvault.v1.signing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIGNREQUEST']._serialized_start=67
-  _globals['_SIGNREQUEST']._serialized_end=152
-  _globals['_SIGNRESPONSE']._serialized_start=155
-  _globals['_SIGNRESPONSE']._serialized_end=567
-  _globals['_SIGNEDBYTES']._serialized_start=569
-  _globals['_SIGNEDBYTES']._serialized_end=621
-  _globals['_SIGNEDTRANSACTION']._serialized_start=623
-  _globals['_SIGNEDTRANSACTION']._serialized_end=693
-  _globals['_TYPEDDATASIGNATURE']._serialized_start=695
-  _globals['_TYPEDDATASIGNATURE']._serialized_end=767
-  _globals['_SIGNEDEXCHANGEREQUEST']._serialized_start=769
-  _globals['_SIGNEDEXCHANGEREQUEST']._serialized_end=890
-  _globals['_HEADER']._serialized_start=892
-  _globals['_HEADER']._serialized_end=929
-  _globals['_SIGNSTREAMREQUEST']._serialized_start=931
-  _globals['_SIGNSTREAMREQUEST']._serialized_end=994
-  _globals['_SIGNSTREAMRESPONSE']._serialized_start=996
-  _globals['_SIGNSTREAMRESPONSE']._serialized_end=1058
-  _globals['_SIGNRESULT']._serialized_start=1061
-  _globals['_SIGNRESULT']._serialized_end=1192
-  _globals['_SIGNERROR']._serialized_start=1195
-  _globals['_SIGNERROR']._serialized_end=1343
-  _globals['_GETPUBLICKEYREQUEST']._serialized_start=1345
-  _globals['_GETPUBLICKEYREQUEST']._serialized_end=1380
-  _globals['_SIGNINGSERVICE']._serialized_start=1383
-  _globals['_SIGNINGSERVICE']._serialized_end=1611
+  _globals['_SIGNREQUEST']._serialized_start=93
+  _globals['_SIGNREQUEST']._serialized_end=178
+  _globals['_SIGNRESPONSE']._serialized_start=181
+  _globals['_SIGNRESPONSE']._serialized_end=593
+  _globals['_SIGNEDBYTES']._serialized_start=595
+  _globals['_SIGNEDBYTES']._serialized_end=647
+  _globals['_SIGNEDTRANSACTION']._serialized_start=649
+  _globals['_SIGNEDTRANSACTION']._serialized_end=719
+  _globals['_TYPEDDATASIGNATURE']._serialized_start=721
+  _globals['_TYPEDDATASIGNATURE']._serialized_end=793
+  _globals['_SIGNEDEXCHANGEREQUEST']._serialized_start=795
+  _globals['_SIGNEDEXCHANGEREQUEST']._serialized_end=916
+  _globals['_HEADER']._serialized_start=918
+  _globals['_HEADER']._serialized_end=955
+  _globals['_SIGNSTREAMREQUEST']._serialized_start=957
+  _globals['_SIGNSTREAMREQUEST']._serialized_end=1020
+  _globals['_SIGNSTREAMRESPONSE']._serialized_start=1022
+  _globals['_SIGNSTREAMRESPONSE']._serialized_end=1084
+  _globals['_SIGNRESULT']._serialized_start=1087
+  _globals['_SIGNRESULT']._serialized_end=1218
+  _globals['_SIGNERROR']._serialized_start=1221
+  _globals['_SIGNERROR']._serialized_end=1369
+  _globals['_GETPUBLICKEYREQUEST']._serialized_start=1371
+  _globals['_GETPUBLICKEYREQUEST']._serialized_end=1406
+  _globals['_SIMULATEREQUEST']._serialized_start=1408
+  _globals['_SIMULATEREQUEST']._serialized_end=1487
+  _globals['_SIMULATERESPONSE']._serialized_start=1490
+  _globals['_SIMULATERESPONSE']._serialized_end=1972
+  _globals['_RULEOUTCOME']._serialized_start=1975
+  _globals['_RULEOUTCOME']._serialized_end=2140
+  _globals['_LIMITUSE']._serialized_start=2143
+  _globals['_LIMITUSE']._serialized_end=2307
+  _globals['_GETQUOTAREQUEST']._serialized_start=2309
+  _globals['_GETQUOTAREQUEST']._serialized_end=2358
+  _globals['_GETQUOTARESPONSE']._serialized_start=2360
+  _globals['_GETQUOTARESPONSE']._serialized_end=2456
+  _globals['_SIGNINGSERVICE']._serialized_start=2459
+  _globals['_SIGNINGSERVICE']._serialized_end=2833
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from keyvault.v1 import policy_pb2 as _policy_pb2
 from keyvault.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -388,3 +389,263 @@ class GetPublicKeyRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPublicKeyRequest: _TypeAlias = GetPublicKeyRequest  # noqa: Y015
+
+@_typing.final
+class SimulateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    principal: _builtins.str
+    """SPIFFE id of who would ask; empty: the caller."""
+    @_builtins.property
+    def request(self) -> Global___SignRequest:
+        """As it would be sent to Sign; request_id may be left out."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___SignRequest | None = ...,
+        principal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateRequest: _TypeAlias = SimulateRequest  # noqa: Y015
+
+@_typing.final
+class SimulateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    QUORUMS_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    OUTCOMES_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    COMPLETENESS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    BINDS_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_MS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_MS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_MS_FIELD_NUMBER: _builtins.int
+    verdict: _policy_pb2.Verdict.ValueType
+    reason: _builtins.str
+    """Of a DENY, and of an ESCALATE that waits: as in ErrorInfo.reason."""
+    explanation: _builtins.str
+    proposal: _builtins.str
+    """"enclaves/{enclave}/proposals/{proposal}", if members have been asked about this request already."""
+    outcomes_left_out: _builtins.int
+    """Outcomes beyond 2048 are left out; those that match come first."""
+    completeness: _types_pb2.Completeness.ValueType
+    summary: _builtins.str
+    """The effects in plain words, one line each."""
+    slot: _builtins.str
+    """Signatures for one slot replace each other; empty: none."""
+    not_before_ms: _builtins.int
+    """When the signature is worth something, Unix time in milliseconds; 0: it never begins, or never ends."""
+    expire_time_ms: _builtins.int
+    policy_version: _builtins.int
+    decide_time_ms: _builtins.int
+    """When this was decided, Unix time in milliseconds."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of an ALLOW the rule that permits each effect; of a DENY the rules or the limit that refuse; else those that ask."""
+
+    @_builtins.property
+    def quorums(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of an ESCALATE: whom it needs, all of them."""
+
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleOutcome]:
+        """What each rule says to each effect. Bots and approvers see the rules that are about them, this key and this kind."""
+
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Effect]: ...
+    @_builtins.property
+    def binds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the signed bytes bind: "method", "host", "path", "query", "body", "account", "chain", "expiry", "nonce"."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUse]:
+        """The limits that the signature counts in."""
+
+    def __init__(
+        self,
+        *,
+        verdict: _policy_pb2.Verdict.ValueType = ...,
+        reason: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
+        quorums: _abc.Iterable[_builtins.str] | None = ...,
+        proposal: _builtins.str = ...,
+        outcomes: _abc.Iterable[Global___RuleOutcome] | None = ...,
+        outcomes_left_out: _builtins.int = ...,
+        effects: _abc.Iterable[_types_pb2.Effect] | None = ...,
+        completeness: _types_pb2.Completeness.ValueType = ...,
+        summary: _builtins.str = ...,
+        binds: _abc.Iterable[_builtins.str] | None = ...,
+        slot: _builtins.str = ...,
+        not_before_ms: _builtins.int = ...,
+        expire_time_ms: _builtins.int = ...,
+        limits: _abc.Iterable[Global___LimitUse] | None = ...,
+        policy_version: _builtins.int = ...,
+        decide_time_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binds", b"binds", "completeness", b"completeness", "decide_time_ms", b"decide_time_ms", "effects", b"effects", "expire_time_ms", b"expire_time_ms", "explanation", b"explanation", "limits", b"limits", "not_before_ms", b"not_before_ms", "outcomes", b"outcomes", "outcomes_left_out", b"outcomes_left_out", "policy_version", b"policy_version", "proposal", b"proposal", "quorums", b"quorums", "reason", b"reason", "rules", b"rules", "slot", b"slot", "summary", b"summary", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateResponse: _TypeAlias = SimulateResponse  # noqa: Y015
+
+@_typing.final
+class RuleOutcome(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    MATCHES_FIELD_NUMBER: _builtins.int
+    PERMITS_FIELD_NUMBER: _builtins.int
+    WHY_NOT_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    verdict: _policy_pb2.Verdict.ValueType
+    effect: _builtins.int
+    """Index in effects; absent: the rule is not about this key and kind."""
+    matches: _builtins.bool
+    """Its conditions hold: an ALLOW permits, a DENY refuses, an ESCALATE asks."""
+    permits: _builtins.bool
+    """This effect needs no other rule."""
+    why_not: _builtins.str
+    """What keeps it from matching, or an ESCALATE that matches from permitting."""
+    shadow: _builtins.bool
+    """It decides nothing: what it would have done."""
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        verdict: _policy_pb2.Verdict.ValueType = ...,
+        effect: _builtins.int | None = ...,
+        matches: _builtins.bool = ...,
+        permits: _builtins.bool = ...,
+        why_not: _builtins.str = ...,
+        shadow: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_effect", b"_effect", "effect", b"effect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_effect", b"_effect", "effect", b"effect", "matches", b"matches", "permits", b"permits", "rule", b"rule", "shadow", b"shadow", "verdict", b"verdict", "why_not", b"why_not"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__effect: _TypeAlias = _typing.Literal["effect"]  # noqa: Y015
+    _WhichOneofArgType__effect: _TypeAlias = _typing.Literal["_effect", b"_effect"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__effect) -> _WhichOneofReturnType__effect | None: ...
+
+Global___RuleOutcome: _TypeAlias = RuleOutcome  # noqa: Y015
+
+@_typing.final
+class LimitUse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    CAP_FIELD_NUMBER: _builtins.int
+    WINDOW_MS_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    limit: _builtins.str
+    per: _policy_pb2.Per.ValueType
+    group: _builtins.str
+    """Key, principal, tag, venue, destination or "place/asset"; "all"."""
+    measure: _builtins.str
+    """"count", "amount" (smallest unit) or "usd" (10**-6 dollars)."""
+    used: _builtins.str
+    """Decimal integers of any size. used holds what is under way; after a loosening or a correction it can be above cap."""
+    cap: _builtins.str
+    window_ms: _builtins.int
+    asked: _builtins.str
+    """Of a simulation: what this signature adds; absent: that is not known, so there is no room."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.str = ...,
+        per: _policy_pb2.Per.ValueType = ...,
+        group: _builtins.str = ...,
+        measure: _builtins.str = ...,
+        used: _builtins.str = ...,
+        cap: _builtins.str = ...,
+        window_ms: _builtins.int = ...,
+        asked: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_asked", b"_asked", "asked", b"asked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_asked", b"_asked", "asked", b"asked", "cap", b"cap", "group", b"group", "limit", b"limit", "measure", b"measure", "per", b"per", "used", b"used", "window_ms", b"window_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__asked: _TypeAlias = _typing.Literal["asked"]  # noqa: Y015
+    _WhichOneofArgType__asked: _TypeAlias = _typing.Literal["_asked", b"_asked"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__asked) -> _WhichOneofReturnType__asked | None: ...
+
+Global___LimitUse: _TypeAlias = LimitUse  # noqa: Y015
+
+@_typing.final
+class GetQuotaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """"enclaves/{enclave}/keys/{key}"."""
+    principal: _builtins.str
+    """SPIFFE id; empty: the caller."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        principal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "principal", b"principal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuotaRequest: _TypeAlias = GetQuotaRequest  # noqa: Y015
+
+@_typing.final
+class GetQuotaResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    policy_version: _builtins.int
+    at_ms: _builtins.int
+    """Windows end here, Unix time in milliseconds."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUse]: ...
+    def __init__(
+        self,
+        *,
+        limits: _abc.Iterable[Global___LimitUse] | None = ...,
+        policy_version: _builtins.int = ...,
+        at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "limits", b"limits", "policy_version", b"policy_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuotaResponse: _TypeAlias = GetQuotaResponse  # noqa: Y015

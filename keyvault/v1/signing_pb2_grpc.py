@@ -50,6 +50,16 @@ class SigningServiceStub:
                 request_serializer=keyvault_dot_v1_dot_signing__pb2.GetPublicKeyRequest.SerializeToString,
                 response_deserializer=keyvault_dot_v1_dot_types__pb2.Key.FromString,
                 _registered_method=True)
+        self.Simulate = channel.unary_unary(
+                '/keyvault.v1.SigningService/Simulate',
+                request_serializer=keyvault_dot_v1_dot_signing__pb2.SimulateRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_signing__pb2.SimulateResponse.FromString,
+                _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/keyvault.v1.SigningService/GetQuota',
+                request_serializer=keyvault_dot_v1_dot_signing__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_signing__pb2.GetQuotaResponse.FromString,
+                _registered_method=True)
 
 
 class SigningServiceServicer:
@@ -91,6 +101,27 @@ class SigningServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Simulate(self, request, context):
+        """What Sign would decide now if the request id were new, and why. Nothing is signed, recorded or charged.
+
+        Bots and approvers may ask for themselves, about keys that some rule lets them use; admins and auditors for any
+        principal. A refusal is an answer here, not an error.
+        INVALID_ARGUMENT     the payload is malformed, as of Sign
+        PERMISSION_DENIED    another principal's request, or a key that no rule lets the caller use (NOT_AUTHORIZED)
+        RESOURCE_EXHAUSTED   the caller has too many simulations under way, or no more members can be asked now
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuota(self, request, context):
+        """What was used of every limit that is about a key and a principal. The same callers as of Simulate; to bots and
+        approvers nothing is said of limits for each venue, destination or asset, where others' use would show.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SigningServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +139,16 @@ def add_SigningServiceServicer_to_server(servicer, server):
                     servicer.GetPublicKey,
                     request_deserializer=keyvault_dot_v1_dot_signing__pb2.GetPublicKeyRequest.FromString,
                     response_serializer=keyvault_dot_v1_dot_types__pb2.Key.SerializeToString,
+            ),
+            'Simulate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Simulate,
+                    request_deserializer=keyvault_dot_v1_dot_signing__pb2.SimulateRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_signing__pb2.SimulateResponse.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=keyvault_dot_v1_dot_signing__pb2.GetQuotaRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_signing__pb2.GetQuotaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -191,6 +232,60 @@ class SigningService:
             '/keyvault.v1.SigningService/GetPublicKey',
             keyvault_dot_v1_dot_signing__pb2.GetPublicKeyRequest.SerializeToString,
             keyvault_dot_v1_dot_types__pb2.Key.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Simulate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keyvault.v1.SigningService/Simulate',
+            keyvault_dot_v1_dot_signing__pb2.SimulateRequest.SerializeToString,
+            keyvault_dot_v1_dot_signing__pb2.SimulateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keyvault.v1.SigningService/GetQuota',
+            keyvault_dot_v1_dot_signing__pb2.GetQuotaRequest.SerializeToString,
+            keyvault_dot_v1_dot_signing__pb2.GetQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

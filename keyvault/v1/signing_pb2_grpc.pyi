@@ -55,6 +55,19 @@ class SigningServiceStub:
     """
     GetPublicKey: _grpc.UnaryUnaryMultiCallable[_signing_pb2.GetPublicKeyRequest, _types_pb2.Key]
     """NOT_FOUND when the enclave has no such key."""
+    Simulate: _grpc.UnaryUnaryMultiCallable[_signing_pb2.SimulateRequest, _signing_pb2.SimulateResponse]
+    """What Sign would decide now if the request id were new, and why. Nothing is signed, recorded or charged.
+
+    Bots and approvers may ask for themselves, about keys that some rule lets them use; admins and auditors for any
+    principal. A refusal is an answer here, not an error.
+      INVALID_ARGUMENT     the payload is malformed, as of Sign
+      PERMISSION_DENIED    another principal's request, or a key that no rule lets the caller use (NOT_AUTHORIZED)
+      RESOURCE_EXHAUSTED   the caller has too many simulations under way, or no more members can be asked now
+    """
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_signing_pb2.GetQuotaRequest, _signing_pb2.GetQuotaResponse]
+    """What was used of every limit that is about a key and a principal. The same callers as of Simulate; to bots and
+    approvers nothing is said of limits for each venue, destination or asset, where others' use would show.
+    """
 
 @_typing.type_check_only
 class SigningServiceAsyncStub(SigningServiceStub):
@@ -82,6 +95,19 @@ class SigningServiceAsyncStub(SigningServiceStub):
     """
     GetPublicKey: _aio.UnaryUnaryMultiCallable[_signing_pb2.GetPublicKeyRequest, _types_pb2.Key]  # type: ignore[assignment]
     """NOT_FOUND when the enclave has no such key."""
+    Simulate: _aio.UnaryUnaryMultiCallable[_signing_pb2.SimulateRequest, _signing_pb2.SimulateResponse]  # type: ignore[assignment]
+    """What Sign would decide now if the request id were new, and why. Nothing is signed, recorded or charged.
+
+    Bots and approvers may ask for themselves, about keys that some rule lets them use; admins and auditors for any
+    principal. A refusal is an answer here, not an error.
+      INVALID_ARGUMENT     the payload is malformed, as of Sign
+      PERMISSION_DENIED    another principal's request, or a key that no rule lets the caller use (NOT_AUTHORIZED)
+      RESOURCE_EXHAUSTED   the caller has too many simulations under way, or no more members can be asked now
+    """
+    GetQuota: _aio.UnaryUnaryMultiCallable[_signing_pb2.GetQuotaRequest, _signing_pb2.GetQuotaResponse]  # type: ignore[assignment]
+    """What was used of every limit that is about a key and a principal. The same callers as of Simulate; to bots and
+    approvers nothing is said of limits for each venue, destination or asset, where others' use would show.
+    """
 
 class SigningServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -124,5 +150,30 @@ class SigningServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_types_pb2.Key, _abc.Awaitable[_types_pb2.Key]]:
         """NOT_FOUND when the enclave has no such key."""
+
+    @_abc_1.abstractmethod
+    def Simulate(
+        self,
+        request: _signing_pb2.SimulateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signing_pb2.SimulateResponse, _abc.Awaitable[_signing_pb2.SimulateResponse]]:
+        """What Sign would decide now if the request id were new, and why. Nothing is signed, recorded or charged.
+
+        Bots and approvers may ask for themselves, about keys that some rule lets them use; admins and auditors for any
+        principal. A refusal is an answer here, not an error.
+          INVALID_ARGUMENT     the payload is malformed, as of Sign
+          PERMISSION_DENIED    another principal's request, or a key that no rule lets the caller use (NOT_AUTHORIZED)
+          RESOURCE_EXHAUSTED   the caller has too many simulations under way, or no more members can be asked now
+        """
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _signing_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signing_pb2.GetQuotaResponse, _abc.Awaitable[_signing_pb2.GetQuotaResponse]]:
+        """What was used of every limit that is about a key and a principal. The same callers as of Simulate; to bots and
+        approvers nothing is said of limits for each venue, destination or asset, where others' use would show.
+        """
 
 def add_SigningServiceServicer_to_server(servicer: SigningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

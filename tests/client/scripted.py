@@ -255,6 +255,12 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
             raise TypeError
         return result
 
+    async def Simulate(self, _: signing_pb2.SimulateRequest, context: Context) -> signing_pb2.SimulateResponse:  # noqa: N802  gRPC's name
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+
+    async def GetQuota(self, _: signing_pb2.GetQuotaRequest, context: Context) -> signing_pb2.GetQuotaResponse:  # noqa: N802  as above
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+
     async def GetPublicKey(self, request: signing_pb2.GetPublicKeyRequest, _: Context) -> types_pb2.Key:  # noqa: N802 - gRPC's name
         self.key_requests.append(request.name)
         key = request.name.split("/")[3]

@@ -30,7 +30,7 @@ def publishing() -> Shown:
         decode_statement(escalated(TRANSFER).statement),
         action=Action.POLICY_PUBLISH,
         requester="alice",
-        parameters=(("policy_sha256", policy_sha256(DOCUMENT).hex()), ("version", "2")),
+        parameters=(("policy_sha256", policy_sha256(DOCUMENT).hex()), ("replay_sha256", "none"), ("version", "2")),
     )
     return shown_as(said, DOCUMENT)
 

@@ -186,6 +186,7 @@ class Story:
         if action is Action.POLICY_PUBLISH:
             rules = self._policy(lines, int(parameters.setdefault("version", str(self.state.policy.version + 1))))
             attached = {"policy": rules, "document": encode_policy(rules)}
+            parameters.setdefault("replay_sha256", "none")
             parameters["policy_sha256"] = hashlib.sha256(encode_policy(rules)).hexdigest()
         said = statement(
             self.state,

@@ -116,7 +116,11 @@ class Governed:
     def propose_policy(self, rules: Policy, **more: object) -> Proposal:
         """Ask for another policy."""
         document = encode_policy(rules)
-        parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": str(rules.version)}
+        parameters = {
+            "policy_sha256": hashlib.sha256(document).hexdigest(),
+            "version": str(rules.version),
+            "replay_sha256": "none",
+        }
         said = self.said(Action.POLICY_PUBLISH, parameters, **more)  # type: ignore[arg-type]  # test glue
         return self.ask_for(said, policy=rules, document=document)
 

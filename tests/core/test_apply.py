@@ -293,7 +293,11 @@ def test_a_policy_must_be_the_next_version_and_the_bytes_that_were_signed() -> N
         with pytest.raises(Refused) as refused:
             world.propose_policy(policy(version=version))
         assert refused.value.reason is Reason.STATE_MISMATCH
-    parameters = {"policy_sha256": hashlib.sha256(encode_policy(next_one)).hexdigest(), "version": "2"}
+    parameters = {
+        "policy_sha256": hashlib.sha256(encode_policy(next_one)).hexdigest(),
+        "version": "2",
+        "replay_sha256": "none",
+    }
     other = policy(allow_digest(), version=2)
     for attached in ({"policy": other, "document": encode_policy(other)}, {"policy": next_one}, {}):
         with pytest.raises(Refused) as refused:

@@ -51,7 +51,7 @@ PARAMETERS: dict[Action, dict[str, str]] = {
     Action.KEY_DISABLE: {"key": "eth-hot", "version": "1"},
     Action.KEY_DESTROY: {"key": "eth-hot", "version": "1", "after_days": "30"},
     Action.KEY_KEEP: {"key": "eth-hot", "version": "1"},
-    Action.POLICY_PUBLISH: {"policy_sha256": HASH, "version": "2"},
+    Action.POLICY_PUBLISH: {"policy_sha256": HASH, "version": "2", "replay_sha256": "0c" * 32},
     Action.CHARTER_CHANGE: {"charter_sha256": HASH, "version": "2"},
     Action.BREAK_GLASS: {"charter_sha256": HASH, "version": "2", "reason": "carol lost her key"},
     Action.FREEZE: {"scope": "principal", "name": BOT},
@@ -211,6 +211,8 @@ def test_an_action_has_exactly_its_parameters(action: Action) -> None:
         (Action.KEY_DESTROY, "after_days", "0"),
         (Action.KEY_DESTROY, "version", "٢"),
         (Action.POLICY_PUBLISH, "policy_sha256", "0A" * 32),
+        (Action.POLICY_PUBLISH, "replay_sha256", ""),
+        (Action.POLICY_PUBLISH, "replay_sha256", "0A" * 32),
         (Action.CHARTER_CHANGE, "version", "1.5"),
         (Action.BREAK_GLASS, "reason", ""),
         (Action.BREAK_GLASS, "reason", "x" * 501),
@@ -286,7 +288,7 @@ def test_braces_in_a_reason_are_only_text() -> None:
     [
         (Action.KEY_CREATE, set()),
         (Action.KEY_ROTATE, {"initial", "wrapped_sha256"}),
-        (Action.POLICY_PUBLISH, {"version"}),
+        (Action.POLICY_PUBLISH, {"version", "replay_sha256"}),
         (Action.CHARTER_CHANGE, {"version"}),
         (Action.BREAK_GLASS, {"version", "reason"}),
         (Action.FREEZE, set()),
@@ -358,3 +360,11 @@ def test_a_cryptoperiod_is_said_in_words(days: str, rotation: str, words: str) -
     """Whether and when a key is due for rotation is said as people say it."""
     said = statement(Action.KEY_CREATE, initial="ACTIVE", cryptoperiod_days=days, rotation=rotation)
     assert said.summary().endswith(words)
+
+
+def test_a_policy_without_a_replay_says_so() -> None:
+    """Members read whether the policy was held against the ledger's history before it was proposed."""
+    assert (
+        "no replay of the ledger under it was made" in statement(Action.POLICY_PUBLISH, replay_sha256="none").summary()
+    )
+    assert f"replay report {'0c' * 32}" in statement(Action.POLICY_PUBLISH).summary()

@@ -96,7 +96,7 @@ async def test_what_cannot_be_read_is_refused(shared: Deployment, what: str) -> 
 async def test_policy_with_an_unknown_field(shared: Deployment) -> None:
     """I8: a policy that says something that this build does not know is refused, though a member signed it."""
     document = encode_policy(desk.POLICY) + UNKNOWN_FIELD
-    parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "3"}
+    parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "3", "replay_sha256": "none"}
     async with desk.admin(shared) as admin:
         before = await admin.get_policy()
         said = admin.make_statement(await admin.get_enclave(), Action.POLICY_PUBLISH, parameters, requester="alice")

@@ -82,7 +82,11 @@ def tighter(present: Policy) -> Policy:
 
 async def publish(world: World, wanted: Policy) -> None:
     """Let alice publish a policy that only takes away."""
-    parameters = {"policy_sha256": hashlib.sha256(encode_policy(wanted)).hexdigest(), "version": str(wanted.version)}
+    parameters = {
+        "policy_sha256": hashlib.sha256(encode_policy(wanted)).hexdigest(),
+        "version": str(wanted.version),
+        "replay_sha256": "none",
+    }
     asked = said(world, Action.POLICY_PUBLISH, parameters)
     done = await world.enclave.propose(propose(asked, world.alice, policy=wanted, document=encode_policy(wanted)))
     assert done.outcome is Outcome.EXECUTED

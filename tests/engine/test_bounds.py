@@ -37,7 +37,7 @@ async def test_a_change_that_does_not_fit_into_an_entry_is_malformed() -> None:
         rules = [replace(allow_transfers(), id=f"r{n}", destinations=place) for n, place in enumerate(places)]
         huge = policy(*rules, version=2)
         document = encode_policy(huge)
-        parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "2"}
+        parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "2", "replay_sha256": "none"}
         said = statement(world.enclave.state, Action.POLICY_PUBLISH, parameters)
         with pytest.raises(Malformed):
             await world.enclave.propose(propose(said, world.alice, policy=huge, document=document))

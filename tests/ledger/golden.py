@@ -93,12 +93,19 @@ EVENTS: dict[str, Event] = {
         )
     ),
     "proposal-made-policy": _proposed(
-        statement_of(Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(POLICY)), version="1"),
+        statement_of(
+            Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(POLICY)), version="1", replay_sha256="none"
+        ),
         document=encode_policy(POLICY),
         policy=POLICY,
     ),
     "proposal-made-policy-whole": _proposed(
-        statement_of(Action.POLICY_PUBLISH, policy_sha256=_sha256(encode_policy(WHOLE_POLICY)), version="2"),
+        statement_of(
+            Action.POLICY_PUBLISH,
+            policy_sha256=_sha256(encode_policy(WHOLE_POLICY)),
+            version="2",
+            replay_sha256="0c" * 32,
+        ),
         document=encode_policy(WHOLE_POLICY),
         policy=WHOLE_POLICY,
     ),

@@ -63,6 +63,7 @@ def test_every_kind_and_every_vector_is_held() -> None:
         ("key-created", "unknown fact: this build is too old, or the ledger is from before there were proposals"),
         ("key-state-changed", "which was never released"),
         ("policy-published", "which was never released"),
+        ("proposal-made-policy", "policy.publish has exactly the parameters"),
         ("genesis", "Event: has a field that this build does not know"),
     ],
 )

@@ -148,7 +148,7 @@ async def test_same_again_is_the_same(tmp_path: Path) -> None:
 async def test_document_of_another_statement(tmp_path: Path) -> None:
     """A policy that is not the one that the statement names is refused, and the one in force stays."""
     async with governed(tmp_path) as here, here.client("admin") as admin:
-        parameters = {"policy_sha256": hashlib.sha256(b"another").hexdigest(), "version": "2"}
+        parameters = {"policy_sha256": hashlib.sha256(b"another").hexdigest(), "version": "2", "replay_sha256": "none"}
         document = encode_policy(policy(BOTS, version=2))
         with pytest.raises(sdk.PreconditionFailed) as caught:
             await admin.change(Action.POLICY_PUBLISH, parameters, signer=here.alice, document=document)
