@@ -10,6 +10,7 @@ from keyvault.cli.differences import policy_changes
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import emit, hexed, json_option, say
 from keyvault.cli.policy_file import format_policy, parse_policy
+from keyvault.cli.policy_test import command as test_command
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import ChosenMember, Target, approval_options, member_options, target_options
 from keyvault.cli.told import emit_proposal
@@ -32,6 +33,9 @@ def command() -> None:
       keyvault policy check desk.yaml
       keyvault policy apply desk.yaml --deployment ./desk --member alice
     """  # noqa: D301  \b tells click to keep the lines
+
+
+command.add_command(test_command)
 
 
 @command.command()

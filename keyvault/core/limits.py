@@ -390,3 +390,10 @@ PSBT_ENTRIES_MAX = 256
 """Key-value pairs in one map of a PSBT: a 16-of-16 multisig input, the largest that is signed, has some 40."""
 PSBT_SIGNED_BYTES_MAX = 65_536
 """A PSBT after signing, in the SDK: PAYLOAD_BYTES_MAX, and some 110 bytes for each of BITCOIN_INPUTS_MAX signatures."""
+
+# Cases of a policy ------------------------------------------------------------------------------------------
+
+CASES_FILE_BYTES_MAX = 1_048_576
+"""A file of cases: some 500, with payloads of 1 KiB as hex."""
+CASES_FILE_DEPTH_MAX = 24
+"""Nesting in a file of cases: typed data within a case has up to 20."""
