@@ -85,7 +85,7 @@ MIXED_KINDS: Final = frozenset({PayloadKind.TYPED_DATA, PayloadKind.COSMOS_SIGN_
 """Their effects are on a chain, at a venue, or both."""
 
 VENUE_KINDS: Final = frozenset(PayloadKind) - CHAIN_KINDS - MIXED_KINDS - {PayloadKind.RAW_DIGEST}
-"""Their effects are at a venue, and on no chain; but for Hyperliquid, which is both: actions name mainnet or testnet."""
+"""Their effects are at a venue, and on no chain; but for Hyperliquid's, which say mainnet or testnet besides."""
 
 VENUES: Final = frozenset(
     {"binance", "bybit", "okx", "coinbase", "kraken", "deribit", "polymarket", "hyperliquid", "dydx", "cow"}
