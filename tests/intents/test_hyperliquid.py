@@ -153,7 +153,7 @@ def test_every_order_is_an_effect() -> None:
 
 
 def test_a_builder_is_paid() -> None:
-    """Who gets a fee out of the orders is the destination of a transfer of an unknown amount; without a fee nobody is."""
+    """Who gets a fee out of the orders is paid an amount that nobody knows; a builder without a fee is not paid."""
     paying, free = (read(orders(order(), builder={"b": ATTACKER, "f": fee})) for fee in (1, 0))
     assert [each.operation for each in paying.effects] == [Operation.ORDER, Operation.TRANSFER]
     assert paying.effects[1] == there(Operation.TRANSFER, destination=ATTACKER, via=f"builder {ATTACKER} fee 1")
