@@ -48,7 +48,14 @@ _CASE_FIELDS = (
 )
 
 _HMAC_SHA512_KINDS = frozenset({PayloadKind.KRAKEN_REST, PayloadKind.KRAKEN_FIX_LOGON})
-_ED25519_KINDS = frozenset({PayloadKind.SOLANA_MESSAGE, PayloadKind.COINBASE_JWT, PayloadKind.BINANCE_FIX_LOGON})
+_ED25519_KINDS = frozenset(
+    {
+        PayloadKind.SOLANA_MESSAGE,
+        PayloadKind.COINBASE_JWT,
+        PayloadKind.BINANCE_WS_LOGON,
+        PayloadKind.BINANCE_FIX_LOGON,
+    }
+)
 _SECP256K1_KINDS = frozenset(
     {
         PayloadKind.EVM_TRANSACTION,
