@@ -9,6 +9,7 @@ from keyvault.cli.charter_file import threshold_text
 from keyvault.cli.differences import policy_changes
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import emit, hexed, json_option, say
+from keyvault.cli.policy_examples import command as examples_command
 from keyvault.cli.policy_file import format_policy, parse_policy
 from keyvault.cli.policy_test import command as test_command
 from keyvault.cli.session import call, signer
@@ -36,6 +37,7 @@ def command() -> None:
 
 
 command.add_command(test_command)
+command.add_command(examples_command)
 
 
 @command.command()
