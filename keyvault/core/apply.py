@@ -19,6 +19,7 @@ from typing import assert_never
 
 from keyvault.core import limits
 from keyvault.core.approvals import Voice
+from keyvault.core.charges import Charge, charge_of, is_unread
 from keyvault.core.charter import Rulers, check_charter
 from keyvault.core.due import destroyed
 from keyvault.core.errors import Corrupt, Malformed, NotFound, Reason, Refused
@@ -49,7 +50,6 @@ from keyvault.core.keys import KeyAlgorithm, KeyLine, KeyState, KeyVersion
 from keyvault.core.policy import Policy, compile_policy
 from keyvault.core.proposals import Ballot, Outcome, Proposal
 from keyvault.core.state import State, check_not_frozen, check_signs, find_key, split_key_name
-from keyvault.core.windows import outflow
 
 NONCE_BYTES = 16
 PUBLIC_KEY_BYTES = {
@@ -284,6 +284,7 @@ def _put(state: State, key: KeyVersion) -> None:
 def _set_policy(state: State, policy: Policy, document: bytes) -> None:
     state.rules = compile_policy(policy)
     state.policy = policy
+    state.windows.watch(policy)
     state.policy_document = document
     state.policy_sha256 = hashlib.sha256(document).digest()
 
@@ -315,14 +316,31 @@ def _apply_issued(state: State, index: int, event: SignatureIssued) -> None:
     check_not_frozen(state, key_id, event.request.principal, event.effects)
     _check_policy(state, event.policy_version, event.policy_sha256)
     _check_known(index, event.known)
+    charge = _charge_of(state, event)
     if event.proposal:
         state.proposals.close(check_approved(state, event), Outcome.EXECUTED, index)
     else:
         check_unescalated(state, event)
-    state.windows.charge(key_id, event.at, outflow(event.effects))
+    state.windows.charge(charge, event.at)
     state.familiar.saw(key_id, event.effects, index, event.at)
     if event.stamp is not None:
         state.nonces[key_id] = max(event.stamp.nonce, state.nonces.get(key_id, 0))
+
+
+def _charge_of(state: State, event: SignatureIssued) -> Charge:
+    """Return what the signature uses, or raise Refused if it is not worth what the fact says."""
+    charge = charge_of(
+        split_key_name(event.request.key)[0],
+        event.request.principal,
+        event.effects,
+        unread=is_unread(event.request.payload.kind, event.completeness),
+        slot=None if event.slot is None else (event.key_version, event.slot),
+        prices=state.rules.prices,
+        at=event.at,
+    )
+    if charge.usd != event.usd:
+        raise _mismatch(f"it says that it moves {event.usd} millionths of a dollar; by the policy it is {charge.usd}")
+    return charge
 
 
 def _apply_refused(state: State, index: int, event: SignatureRefused) -> None:

@@ -8,6 +8,7 @@ that the token has to make (``governance.KeyToMake``).
 from dataclasses import dataclass
 
 from keyvault.core import limits
+from keyvault.core.charges import Charge, charge_of, is_unread
 from keyvault.core.charter import AT_ONCE
 from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.errors import Malformed, NotFound, Overloaded, Reason, Refused
@@ -21,10 +22,10 @@ from keyvault.core.events import (
     SignatureRefused,
 )
 from keyvault.core.governance import check_ballot, check_proposal, member_of
-from keyvault.core.ids import KeyId, Principal, UnixMillis
-from keyvault.core.intent import Completeness, Intent
+from keyvault.core.ids import Principal, UnixMillis
+from keyvault.core.intent import Intent
 from keyvault.core.keys import KeyVersion, Signature
-from keyvault.core.policy import ANY, Permission
+from keyvault.core.limits_check import check_limits
 from keyvault.core.policy_kinds import VENUES
 from keyvault.core.policy_lint import lint
 from keyvault.core.proposals import Proposal, check_executable, check_open
@@ -39,7 +40,7 @@ from keyvault.core.state import (
     split_key_name,
 )
 from keyvault.core.statements import Action, FreezeScope, Statement, decode_statement, proposal_id_of
-from keyvault.core.windows import Reservations, check_limits, outflow
+from keyvault.core.windows import Reservations
 
 _WAITING = frozenset({Reason.NEEDS_APPROVAL, Reason.DELAYED})
 """Not a no: the request id stays open."""
@@ -47,12 +48,17 @@ _WAITING = frozenset({Reason.NEEDS_APPROVAL, Reason.DELAYED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorised:
-    """A yes that still needs its signature. ``outflow`` must stay reserved until it is a fact or given up."""
+    """A yes that still needs its signature.
+
+    ``charge`` must stay reserved until it is a fact or given up; it is what the windows will have more of, which for a
+    slot that was filled before can be more than this signature moves. ``usd`` is what this one is worth.
+    """
 
     command: RequestSignature
     key: KeyVersion
     rules: tuple[str, ...]
-    outflow: tuple[tuple[int, int], ...]
+    charge: Charge
+    usd: int | None
     at: UnixMillis
     policy_version: int
     policy_sha256: bytes
@@ -81,6 +87,7 @@ class Authorised:
             slot=self.command.intent.slot,
             expires_at=self.command.intent.expires_at,
             shadows=self.shadows,
+            usd=self.usd,
             known=self.known,
         )
 
@@ -166,31 +173,28 @@ def _judge(
     permission = state.rules.evaluate(
         key=key_id, principal=request.principal, intent=intent, moment=moment_of(state, now)
     )
-    _check_countable(state, key_id, intent)
-    flow = outflow(intent.effects)
-    check_limits(state.policy.limits, state.windows, reservations, key=key_id, outflow=flow, now=now)
+    at = now if asked is None else not_before(state, now)
+    charge = charge_of(
+        key_id,
+        request.principal,
+        intent.effects,
+        unread=is_unread(intent.kind, intent.completeness),
+        slot=None if intent.slot is None else (key.version, intent.slot),
+        prices=state.rules.prices,
+        at=at,
+    )
+    charged = check_limits(state.windows, reservations, charge, now)
     if permission.quorums and asked is None:
         _check_room(state, request.principal, now)
         return escalated(state, request, intent, key, permission, words, not_before(state, now))
     _check_same_key(asked, key)
-    return _authorised(state, command, key, permission, flow, now, asked)
-
-
-def _authorised(
-    state: State,
-    command: RequestSignature,
-    key: KeyVersion,
-    permission: Permission,
-    flow: tuple[tuple[int, int], ...],
-    now: UnixMillis,
-    asked: Proposal | None,
-) -> Authorised:
     return Authorised(
         command=command,
         key=key,
         rules=permission.rules,
-        outflow=flow,
-        at=now if asked is None else not_before(state, now),
+        charge=charged,
+        usd=charge.usd,
+        at=at,
         policy_version=state.policy.version,
         policy_sha256=state.policy_sha256,
         proposal=b"" if asked is None else asked.id,
@@ -215,18 +219,6 @@ def _check_room(state: State, requester: str, now: UnixMillis) -> None:
     most = limits.PRINCIPAL_PROPOSALS_MAX
     if opened.by_requester.get(requester, 0) >= most and opened.count_open(now, requester) >= most:
         raise Overloaded(f"{most} proposals of {requester} wait for members", retry_after_ms=60_000)
-
-
-def _check_countable(state: State, key: KeyId, intent: Intent) -> None:
-    if intent.completeness is not Completeness.OPAQUE:
-        return
-    for limit in state.policy.limits:
-        if limit.amount_max is not None and (limit.keys is ANY or key in limit.keys):
-            raise Refused(
-                Reason.LIMIT_EXCEEDED,
-                f"limit {limit.id} counts amounts, and what this payload moves is unknown",
-                rules=(limit.id,),
-            )
 
 
 def _check_time(intent: Intent, now: UnixMillis) -> None:

@@ -212,8 +212,24 @@ WINDOW_MS_MAX = 7 * 24 * 3600 * 1000
 """Longest sliding window: the coarsest buckets cover a week."""
 WINDOW_BUCKETS_SPARE = 64
 """Buckets kept beyond the longest window of a tier: room for late charges and for clocks that step back."""
-WINDOW_CHAINS_MAX = 64
-"""Chains that a key is counted on apart; all further ones share a window, which counts too much, never too little."""
+WINDOW_CELLS_MAX = 65_536
+"""Parts of signatures (who, what, where, which asset, to whom) that are counted apart; one takes about a kilobyte."""
+WINDOW_CELLS_ANYWHERE_MAX = 4_096
+"""Those that are counted without their destinations when there is no more room for new ones."""
+WINDOW_REST_MS = 24 * 3600 * 1000
+"""How much longer than the longest window nothing must be charged to a cell before its place is given away."""
+WINDOW_SWEEP_MS = 10 * 60 * 1000
+"""How often at most the cells are searched for those that rest: it takes some milliseconds."""
+WINDOW_SWEEP_SHARE = 16
+"""Less than one in so many cells at rest is not worth making the tallies again."""
+WINDOW_SLOTS_MAX = 65_536
+"""Replacement slots that are remembered, the latest ones; what replaces an older one counts in full."""
+WINDOW_SLOT_PARTS_MAX = 128
+"""Parts of all signatures for one slot that are counted as one; beyond it the newest counts in full."""
+WINDOW_PLANS_MAX = 4_096
+"""Shapes of signatures for which it is remembered which limits they are about."""
+QUOTA_GROUPS_MAX = 256
+"""Groups of one limit (destinations, venues, assets) in one answer about quotas: those that used most."""
 TOKEN_DEADLINE_MS = 3_000
 """One message to a token worker. Slower means hung: the worker is killed."""
 TOKEN_EXPIRY_MS = 250

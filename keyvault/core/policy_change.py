@@ -7,8 +7,10 @@
 2. Every deny rule of the old policy is within a deny rule of the new one, as deny rules are read.
 3. Every escalate rule of the old policy is within an escalate rule of the new one with the same quorum text, or
    within a deny rule, as deny rules are read.
-4. Every count and every amount that the old policy limits is limited by the new one, over the same window, of the same
-   things, for the same keys or more, to the same number or less.
+4. Every count, amount and sum of dollars that the old policy limits is limited by the new one, over the same window and
+   to the same number or less, counted of the same things or more: each condition is implied by the old one, or left
+   out. Groups are the same, or all together; of tags, each has its keys in one tag. Of one asset amounts can be
+   compared; of two they cannot.
 5. The prices are the same: another price can be a yes where there was a no.
 
 ``when`` implies only itself. Shadow rules decide nothing and are not looked at.
@@ -21,12 +23,16 @@ on the same field; two rules that only together cover a third are not seen. Ids 
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import GroupName
 from keyvault.core.policy_match import Matcher, allow_matcher, can_permit, deny_matcher, scope
-from keyvault.core.policy_rules import ANY, LIST_MARK, Anything, Limit, Per, Policy, Rule, Verdict, verdict_of
+from keyvault.core.policy_rules import ANY, LIST_MARK, Anything, Chain, Per, Policy, Rule, Verdict, verdict_of
 from keyvault.core.quorum import group_names, parse_quorum
+from keyvault.core.tallies import About, abouts
+
+_V = TypeVar("_V", str, Chain)
 
 
 def is_tightening(old: Policy, new: Policy) -> bool:
@@ -42,9 +48,7 @@ def is_tightening(old: Policy, new: Policy) -> bool:
         and _are_covered(after.permitting_escalate, before.allow + before.permitting_escalate)
         and _are_covered(before.deny, after.deny)
         and _are_asked(before.escalate, after)
-        and all(
-            _is_limited(_resolved(limit, old), [_resolved(each, new) for each in new.limits]) for limit in old.limits
-        )
+        and _are_limited(_held(old), _held(new))
         and old.prices == new.prices
     )
 
@@ -174,53 +178,41 @@ def _are_keys_within(keys: frozenset[str] | Anything, other: frozenset[str] | An
 # Limits ---------------------------------------------------------------------------------------------------------
 
 
-def _resolved(limit: Limit, policy: Policy) -> tuple[Limit, tuple[frozenset[str], ...]]:
-    """Return the limit with what its lists hold, and the keys of its tags."""
-    tags = tuple(sorted((policy.tags.get(tag, frozenset()) for tag in limit.tags or policy.tags), key=sorted))
-    if limit.destinations is not None:
-        limit = replace(limit, destinations=_written_out(limit.destinations, policy))
-    return limit, (tags if limit.tags is not None or limit.per is Per.TAG else ())
+_Held = tuple[About, int, int]
+"""What a measure of a limit counts, its window and its cap, without names: lists and tags are written out."""
 
 
-_Resolved = tuple[Limit, tuple[frozenset[str], ...]]
+def _held(policy: Policy) -> tuple[_Held, ...]:
+    return tuple((about, limit.window_ms, cap) for limit in policy.limits for about, cap in abouts(limit, policy))
 
 
-def _are_limited(limits: list[_Resolved], others: list[_Resolved]) -> bool:
-    return all(_is_limited(each, others) for each in limits)
+def _are_limited(before: tuple[_Held, ...], after: tuple[_Held, ...]) -> bool:
+    return all(
+        any(span == window_ms and most <= cap and _counts_as_much(other, about) for other, span, most in after)
+        for about, window_ms, cap in before
+    )
 
 
-def _is_limited(resolved: _Resolved, others: list[_Resolved]) -> bool:
-    """Return whether the others hold all that the limit holds."""
-    limit, tags = resolved
-    alike = [
-        other
-        for other, other_tags in others
-        if _about(other) == _about(limit) and tags == other_tags and _are_keys_within(limit.keys, other.keys)
-    ]
+def _counts_as_much(other: About, about: About) -> bool:
+    """Return True only if some group of ``other`` holds all that a group of ``about`` holds; False when in doubt."""
     return (
-        (limit.count_max is None or any(_is_at_most(other.count_max, limit.count_max) for other in alike))
-        and (limit.usd_max is None or any(_is_at_most(other.usd_max, limit.usd_max) for other in alike))
-        and (limit.amount_max is None or any(_is_less_of(other, limit) for other in alike))
+        (other.measure, other.place, other.venue, other.asset) == (about.measure, about.place, about.venue, about.asset)
+        and (other.per is Per.ALL or (other.per is about.per and _are_tags_within(about, other)))
+        and _are_keys_within(about.keys, other.keys)
+        and (not other.operations or (bool(about.operations) and about.operations <= other.operations))
+        and _is_within(about.principals, other.principals)
+        and _is_within(about.chains, other.chains)
+        and _is_within(about.venues, other.venues)
+        and _is_within(about.destinations, other.destinations)
     )
 
 
-def _is_less_of(other: Limit, limit: Limit) -> bool:
-    same = (other.chain_id, other.network, other.venue, other.asset) == (
-        limit.chain_id,
-        limit.network,
-        limit.venue,
-        limit.asset,
-    )
-    return same and limit.amount_max is not None and _is_at_most(other.amount_max, limit.amount_max)
+def _are_tags_within(about: About, other: About) -> bool:
+    """Return whether the keys of each tag have a tag together; what they are called does not matter."""
+    groups = (keys if about.keys is ANY else keys & about.keys for _, keys in about.tags)
+    return all(any(keys <= others for _, others in other.tags) for keys in groups if keys)
 
 
-def _about(limit: Limit) -> Limit:
-    """Return what the limit is about, without its keys and its numbers; of the chain only where there is an amount."""
-    return replace(
-        limit, id="", keys=ANY, count_max=None, amount_max=None, usd_max=None, tags=None, chain_id=None, network=None,
-        venue=None, asset=None,
-    )  # fmt: skip
-
-
-def _is_at_most(cap: int | None, most: int) -> bool:
-    return cap is not None and cap <= most
+def _is_within(values: frozenset[_V] | None, other: frozenset[_V] | None) -> bool:
+    """Return whether a condition of a limit is implied; an absent one is about everything."""
+    return other is None or (values is not None and values <= other)

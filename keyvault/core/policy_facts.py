@@ -12,7 +12,7 @@ from keyvault.core.familiar import Familiar, Listed
 from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.policy_rules import ASKED_FIELDS, normal_destination
-from keyvault.core.prices import PriceBook
+from keyvault.core.prices import WITHOUT_VALUE, PriceBook
 
 
 class Missing(IntEnum):
@@ -236,11 +236,8 @@ def _side(effect: Effect) -> str | int:
     return Missing.UNKNOWN if effect.operation in _ORDERS else Missing.NOT_APPLICABLE
 
 
-_WITHOUT_VALUE = frozenset({Operation.CANCEL, Operation.REQUEST, Operation.MESSAGE, Operation.SETUP, Operation.SESSION})
-
-
 def _priced(measure: Callable[[Effect], int | None], effect: Effect) -> int:
-    if effect.operation in _WITHOUT_VALUE:
+    if effect.operation in WITHOUT_VALUE:
         return Missing.NOT_APPLICABLE
     found = measure(effect)
     return Missing.UNKNOWN if found is None else found

@@ -16,6 +16,9 @@ ATTO = 10**18
 _BPS = 10_000
 _ORDERS = frozenset({Operation.ORDER, Operation.REDUCE})
 
+WITHOUT_VALUE = frozenset({Operation.CANCEL, Operation.REQUEST, Operation.MESSAGE, Operation.SETUP, Operation.SESSION})
+"""Operations that move no value by themselves, so that none has to be known."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
@@ -36,6 +39,14 @@ class PriceBook:
         if effect.operation is Operation.WITHDRAW and effect.venue is not None:
             return self._of_withdrawal(effect)
         return self._of_amount(effect)
+
+    def fee_usd_of(self, effect: Effect) -> int:
+        """Return the effect's highest fee in 10**-6 dollars; 0 if the price of the chain's own coin is not known."""
+        chain = effect.chain_id if effect.network is None else effect.network
+        if not effect.fee_max or chain is None:
+            return 0
+        coin = self.by_place.get((chain, NATIVE))
+        return 0 if coin is None else _up(effect.fee_max * coin.usd, 10**coin.decimals)
 
     def deviation_bps(self, effect: Effect) -> int | None:
         """Return how far the limit price is from the table's, in 1/100 of a per cent of it; None if one is unknown."""

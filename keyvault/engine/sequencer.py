@@ -194,7 +194,7 @@ class Sequencer:
             self._commit_later(_Queued(draft=decided, request_key=key))
             return pending
         pending = self._new_pending(key, command)
-        pending.ticket = self._reservations.reserve(decision.key.key, decision.outflow)
+        pending.ticket = self._reservations.reserve(decision.charge)
         self._stage.submit(self._job(key, decision, deadline))
         return pending
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.policy import ANY, ASKED_FIELDS, Anything, Limit, Policy, Rule, Verdict
-from keyvault.core.policy_rules import Asset, Market, Prices
+from keyvault.core.policy_rules import Asset, Market, Per, Prices
 
 KEYS = [KeyId("eth-hot"), KeyId("eth-cold")]
 PRINCIPALS = [Principal("spiffe://demo/bot/maker"), Principal("spiffe://demo/bot/taker")]
@@ -148,19 +148,51 @@ WIDE_ESCALATES: st.SearchStrategy[Rule] = st.builds(
 )
 RULES = st.one_of(WIDE, WIDE, WIDE_ESCALATES, ALLOWS, DENIES, ESCALATES)
 
-LIMITS = st.builds(
-    Limit,
-    id=IDS,
-    keys=st.sampled_from([ANY, frozenset(KEYS), frozenset(KEYS[:1])]),
-    window_ms=st.sampled_from([60_000, 3_600_000]),
-    count_max=st.sampled_from([None, 0, 2, 3]),
-    amount_max=st.sampled_from([0, 5, 6]),
-    chain_id=st.sampled_from(CHAINS),
+LISTS = {"desks": frozenset(DESTINATIONS)}
+TAGS = {"hot": frozenset(KEYS[:1]), "makers": frozenset(KEYS), "none": frozenset[str]()}
+_ABSENT = st.none()
+PLACES: st.SearchStrategy[dict[str, int | str | None]] = st.sampled_from(
+    [
+        *({"chain_id": chain, "asset": asset} for chain in CHAINS for asset in (None, TOKENS[0])),
+        {"venue": "binance", "asset": "BTCUSDT"},
+        {"network": "bitcoin", "asset": "native"},
+    ]
 )
 
 
+@st.composite
+def limits(draw: st.DrawFn) -> Limit:
+    """Return a limit with one measure or more; conditions are mostly absent."""
+    counted, amount, usd = draw(
+        st.tuples(
+            st.sampled_from([None, 0, 2, 3]), st.sampled_from([None, 0, 5, 6]), st.sampled_from([None, 2_000_000])
+        )
+    )
+    return Limit(
+        id=draw(IDS),
+        keys=draw(st.just(ANY) | st.sampled_from([frozenset[str](KEYS), frozenset[str](KEYS[:1])])),
+        window_ms=draw(st.sampled_from([60_000, 3_600_000])),
+        count_max=2 if counted is None and amount is None and usd is None else counted,
+        amount_max=amount,
+        usd_max=usd,
+        per=draw(st.sampled_from(Per)),
+        principals=draw(_ABSENT | _ABSENT | st.just(frozenset(PRINCIPALS[:1]))),
+        operations=draw(
+            st.just(frozenset[Operation]()) | st.frozensets(st.sampled_from(ALL_OPERATIONS), min_size=1, max_size=4)
+        ),
+        chains=draw(_ABSENT | _ABSENT | st.sampled_from([frozenset(CHAINS), frozenset(CHAINS[:1])])),
+        venues=draw(_ABSENT | _ABSENT | st.just(frozenset(VENUES))),
+        destinations=draw(_ABSENT | _ABSENT | st.sampled_from([frozenset({"@desks"}), frozenset(DESTINATIONS[:1])])),
+        tags=draw(_ABSENT | _ABSENT | st.sampled_from([frozenset(TAGS), frozenset({"hot"}), frozenset({"none"})])),
+        **(draw(PLACES) if amount is not None else {}),  # type: ignore[arg-type]  # names of fields
+    )
+
+
+LIMITS = limits()
+
+
 def policy_of(rules: list[Rule], limited: list[Limit] | None = None) -> Policy:
-    return Policy(version=1, rules=tuple(rules), limits=tuple(limited or ()), prices=PRICES)
+    return Policy(version=1, rules=tuple(rules), limits=tuple(limited or ()), prices=PRICES, lists=LISTS, tags=TAGS)
 
 
 @st.composite

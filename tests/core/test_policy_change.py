@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keyvault.core.charges import Charge
 from keyvault.core.errors import Refused
+from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Operation, PayloadKind
+from keyvault.core.limits_check import check_limits
 from keyvault.core.policy import ANY, Limit, Permission, Policy, Rule, Verdict, evaluate
 from keyvault.core.policy_change import is_tightening, quorum_groups
-from keyvault.core.windows import Reservations, Windows, check_limits
-from tests.core.rule_strategies import ASKED, CONDITIONS, KEYS, LIMITS, RULES, Asked, policy_of
+from keyvault.core.policy_rules import Per
+from keyvault.core.windows import Reservations, Windows
+from tests.core.charging import NOW, charge
+from tests.core.rule_strategies import ASKED, CONDITIONS, LIMITS, RULES, Asked, policy_of
 
 HOME = "0x" + "ab" * 20
 AWAY = "0x" + "cd" * 20
@@ -242,29 +247,113 @@ def test_the_same_rules_are_a_tightening(rules: list[Rule], limited: list[Limit]
     assert is_tightening(policy_of(rules, limited), policy_of(rules[::-1], limited[::-1]))
 
 
-@settings(max_examples=300)
+@st.composite
+def capped(draw: st.DrawFn) -> tuple[list[Limit], list[Limit]]:
+    """Return limits, and the same with one thing changed in one or two of them, so that many are tightenings."""
+    old = draw(st.lists(LIMITS, min_size=1, max_size=2))
+    new = list(old)
+    for _ in range(draw(st.integers(1, 2))):
+        place = draw(st.integers(0, len(new) - 1))
+        other = draw(LIMITS)
+        field = draw(st.sampled_from([each.name for each in dataclasses.fields(Limit)]))
+        lower = {each: getattr(new[place], each) for each in ("count_max", "amount_max", "usd_max")}
+        lower = {each: cap - 1 for each, cap in lower.items() if cap}
+        changed = draw(st.sampled_from([{field: getattr(other, field)}, lower]))
+        new[place] = dataclasses.replace(new[place], **changed)
+    return old, new
+
+
+@settings(max_examples=150, deadline=None)
 @given(
-    old=st.lists(LIMITS, max_size=3),
-    new=st.lists(LIMITS, max_size=3),
-    key=st.sampled_from(KEYS),
-    used=st.lists(st.tuples(st.sampled_from([1, 5]), st.integers(0, 6)), max_size=3),
-    asked=st.tuples(st.sampled_from([1, 5]), st.integers(0, 6)),
+    pair=capped(),
+    used=st.lists(st.tuples(ASKED, st.sampled_from([None, None, "a"])), max_size=3),
+    asked=st.lists(st.tuples(ASKED, st.sampled_from([None, "a"])), min_size=1, max_size=2),
 )
 def test_a_tightening_has_no_looser_limit(
-    old: list[Limit], new: list[Limit], key: str, used: list[tuple[int, int]], asked: tuple[int, int]
+    pair: tuple[list[Limit], list[Limit]],
+    used: list[tuple[Asked, str | None]],
+    asked: list[tuple[Asked, str | None]],
 ) -> None:
     """Whatever was used, what the new limits leave room for, the old ones did."""
-    if not is_tightening(policy_of([PAY], old), policy_of([PAY], new)):
+    old, new = (policy_of([PAY], limited) for limited in pair)
+    if not is_tightening(old, new):
         return
-    windows = Windows()
-    for flow in used:
-        windows.charge(key, 1_000_000, (flow,))  # type: ignore[arg-type]  # plain names and numbers
+    rooms = []
+    for policy in (old, new):
+        windows = Windows()
+        windows.watch(policy)
+        for each, slot in used:
+            windows.charge(charge(each, slot, NOW), UnixMillis(NOW))
+        rooms.append([has_room(windows, charge(each, slot, NOW + 1)) for each, slot in asked])
+    assert all(after <= before for before, after in zip(*rooms, strict=True))
 
-    def has_room(limits: list[Limit]) -> bool:
-        try:
-            check_limits(tuple(limits), windows, Reservations(), key=key, outflow=(asked,), now=1_500_000)  # type: ignore[arg-type]  # as above
-        except Refused:
-            return False
-        return True
 
-    assert has_room(new) <= has_room(old)
+def has_room(windows: Windows, asked: Charge) -> bool:
+    try:
+        check_limits(windows, Reservations(), asked, UnixMillis(NOW + 1))
+    except Refused:
+        return False
+    return True
+
+
+TAGS = {"hot": frozenset({"a", "b"}), "warm": frozenset({"a"}), "all": frozenset({"a", "b", "c"})}
+SPENT = Limit(
+    id="spent",
+    keys=frozenset({"a", "b"}),
+    window_ms=3_600_000,
+    usd_max=100,
+    per=Per.VENUE,
+    venues=frozenset({"binance", "bybit"}),
+    operations=frozenset({Operation.ORDER}),
+)
+AS_TIGHT = {
+    "the same": SPENT,
+    "a lower cap": dataclasses.replace(SPENT, usd_max=99),
+    "more venues": dataclasses.replace(SPENT, venues=None),
+    "more operations": dataclasses.replace(SPENT, operations=frozenset()),
+    "more keys": dataclasses.replace(SPENT, keys=ANY),
+    "keys by their tag": dataclasses.replace(SPENT, keys=ANY, tags=frozenset({"hot"})),
+    "all together": dataclasses.replace(SPENT, per=Per.ALL),
+    "a place, which is of amounts only": dataclasses.replace(SPENT, amount_max=1, chain_id=5),
+}
+NOT_AS_TIGHT = {
+    "fewer venues": dataclasses.replace(SPENT, venues=frozenset({"binance"})),
+    "fewer operations": dataclasses.replace(SPENT, operations=frozenset({Operation.REDUCE})),
+    "only some bots": dataclasses.replace(SPENT, principals=frozenset({"spiffe://demo/bot/maker"})),
+    "only some chains": dataclasses.replace(SPENT, chains=frozenset({1})),
+    "only some destinations": dataclasses.replace(SPENT, destinations=frozenset({HOME})),
+    "keys of a tag that has not all": dataclasses.replace(SPENT, tags=frozenset({"warm"})),
+    "another group": dataclasses.replace(SPENT, per=Per.KEY),
+    "more dollars of more": dataclasses.replace(SPENT, per=Per.ALL, usd_max=101),
+    "another measure": dataclasses.replace(SPENT, usd_max=None, count_max=1),
+}
+
+
+def limited_to(limit: Limit) -> Policy:
+    return Policy(version=1, rules=(PAY,), limits=(limit,), tags=TAGS)
+
+
+@pytest.mark.parametrize("limit", AS_TIGHT.values(), ids=AS_TIGHT.keys())
+def test_a_limit_over_more_things_is_as_tight(limit: Limit) -> None:
+    """To the same number or less, over whatever includes the same."""
+    assert is_tightening(limited_to(SPENT), limited_to(limit))
+
+
+@pytest.mark.parametrize("limit", NOT_AS_TIGHT.values(), ids=NOT_AS_TIGHT.keys())
+def test_a_limit_over_fewer_or_other_things_is_not(limit: Limit) -> None:
+    """Nor is one in other groups, whose sums say nothing of the old ones."""
+    assert not is_tightening(limited_to(SPENT), limited_to(limit))
+
+
+def test_what_tags_and_lists_hold_counts_and_not_their_names() -> None:
+    """A tag may grow and may be called something else; a key that leaves it, or a split of it, gives room."""
+    per_tag = Limit(id="tag", keys=ANY, window_ms=60_000, count_max=5, per=Per.TAG, tags=frozenset({"hot"}))
+
+    def policy(tags: dict[str, frozenset[str]]) -> Policy:
+        named = dataclasses.replace(per_tag, tags=frozenset(tags))
+        return Policy(version=1, rules=(PAY,), limits=(named,), tags=tags)
+
+    old = policy({"hot": frozenset({"a", "b"})})
+    assert is_tightening(old, policy({"warm": frozenset({"a", "b", "c"})}))
+    assert not is_tightening(old, policy({"hot": frozenset({"a"})}))
+    assert not is_tightening(old, policy({"hot": frozenset({"a"}), "warm": frozenset({"b"})}))

@@ -4,10 +4,11 @@ A story is a text of blocks, separated by empty lines: lines of a command, ``---
 with ``#`` are for the reader. Commands:
 
 - ``policy`` and YAML lines: from now on this policy decides; what was used stays used
-- ``ask KEY KIND at=SECONDS`` and one line for each effect, ``OPERATION field=value ...``: judge, and count a yes.
-  What is escalated is told with the rules that ask and their quorums, and is not counted
+- ``ask KEY KIND at=SECONDS by=BOT slot=NAME`` and one line for each effect, ``OPERATION field=value ...``: judge, and
+  count a yes. What is escalated is told with the rules that ask and their quorums, and is not counted
+- ``quota KEY at=SECONDS by=BOT``: what was used of every limit that is about them
 
-``at`` is 0 unless said. The caller is always spiffe://demo/bot/maker.
+``at`` is 0 unless said, and 1800000000 seconds after 1970. The caller is spiffe://demo/bot/maker unless said.
 """
 
 from dataclasses import dataclass, field
@@ -16,16 +17,26 @@ from pathlib import Path
 import pytest
 
 from keyvault.cli.policy_file import PolicyFileError, parse_policy
+from keyvault.core.charges import Charge, charge_of, is_unread
 from keyvault.core.errors import Refused
+from keyvault.core.familiar import Familiar
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
+from keyvault.core.limits_check import check_limits, quotas
 from keyvault.core.policy import CompiledPolicy, Policy, compile_policy
-from keyvault.core.windows import Reservations, Windows, check_limits, outflow
+from keyvault.core.policy_facts import Moment
+from keyvault.core.policy_rules import Per
+from keyvault.core.windows import Reservations, Windows
 
 STORIES = Path(__file__).parent.parent / "scenarios" / "policy"
 NOW = 1_800_000_000_000
 NUMBERS = {"chain": "chain_id", "amount": "amount", "fee": "fee_max"}
-TEXTS = {"to": "destination", "selector": "selector", "type": "primary_type", "venue": "venue"}
+ATTOS = ("quantity", "price")
+"""Fields in 10**-18, told in whole units."""
+TEXTS = {
+    "to": "destination", "selector": "selector", "type": "primary_type", "venue": "venue", "asset": "asset",
+    "symbol": "symbol", "side": "side", "network": "network",
+}  # fmt: skip
 
 
 @dataclass
@@ -40,38 +51,73 @@ class World:
         first, *more = command
         if first == "policy":
             return self._policy("\n".join(more))
-        word, key, kind, *options = first.split()
+        word, key, *options = first.split()
+        said = {name: value for name, _, value in (option.partition("=") for option in options) if value}
+        now = UnixMillis(NOW + int(said.get("at", "0")) * 1_000)
+        by = Principal(f"spiffe://demo/bot/{said.get('by', 'maker')}")
+        if word == "quota":
+            return self._quota(KeyId(key), by, now)
         assert word == "ask"
-        at = int(options[0].removeprefix("at=")) if options else 0
-        return self._ask(KeyId(key), PayloadKind(kind), tuple(map(effect, more)), UnixMillis(NOW + at * 1_000))
+        return self._ask(KeyId(key), by, PayloadKind(options[0]), tuple(map(effect, more)), now, said.get("slot"))
 
     def _policy(self, text: str) -> str:
         try:
             self.rules = compile_policy(parse_policy(text, name="policy"))
         except PolicyFileError as error:
             return str(error)
+        self.windows.watch(self.rules.policy)
         return "in force"
 
-    def _ask(self, key: KeyId, kind: PayloadKind, effects: tuple[Effect, ...], now: UnixMillis) -> str:
+    def _quota(self, key: KeyId, by: Principal, now: UnixMillis) -> str:
+        found = quotas(self.rules.policy, self.windows, Reservations(), key, by, now)
+        lines = [
+            f"{each.limit}: {each.per if each.per is Per.ALL else f'{each.per} {each.group}'} used {each.used}"
+            f" of {each.cap} ({each.measure})"
+            for each in found
+        ]
+        return "\n".join(lines) or "no limit"
+
+    def _ask(
+        self,
+        key: KeyId,
+        by: Principal,
+        kind: PayloadKind,
+        effects: tuple[Effect, ...],
+        now: UnixMillis,
+        slot: str | None,
+    ) -> str:
         intent = Intent(
             kind=kind,
             algorithms=frozenset(),
             signing_input=bytes(32),
             effects=effects,
             completeness=Completeness.OPAQUE if kind is PayloadKind.RAW_DIGEST else Completeness.PARTIAL,
+            slot=slot,
         )
-        flow = outflow(effects)
+        charge = self._charge(key, by, intent, now)
         try:
-            permission = self.rules.evaluate(key=key, principal=Principal("spiffe://demo/bot/maker"), intent=intent)
-            check_limits(self.rules.policy.limits, self.windows, Reservations(), key=key, outflow=flow, now=now)
+            moment = Moment(now=now, familiar=Familiar(), known=0)
+            permission = self.rules.evaluate(key=key, principal=by, intent=intent, moment=moment)
+            check_limits(self.windows, Reservations(), charge, now)
         except Refused as refused:
             return f"{refused.reason}\n{refused}"
         rules = f"yes: {' '.join(permission.rules)}"
         if permission.quorums:
             asked = "\n".join(f"needs {quorum}" for quorum in permission.quorums)
             return f"escalated by {' '.join(permission.escalated_by)}\n{asked}\nthen {rules}"
-        self.windows.charge(key, now, flow)
+        self.windows.charge(charge, now)
         return rules
+
+    def _charge(self, key: KeyId, by: Principal, intent: Intent, now: UnixMillis) -> Charge:
+        return charge_of(
+            key,
+            by,
+            intent.effects,
+            unread=is_unread(intent.kind, intent.completeness),
+            slot=None if intent.slot is None else (1, intent.slot),
+            prices=self.rules.prices,
+            at=now,
+        )
 
 
 def effect(line: str) -> Effect:
@@ -82,6 +128,8 @@ def effect(line: str) -> Effect:
         if name in NUMBERS:
             power, _, minus = value.partition("-")
             fields[NUMBERS[name]] = (2**256 if power == "2**256" else int(power)) - int(minus or 0)
+        elif name in ATTOS:
+            fields[name] = int(value) * 10**18
         else:
             fields[TEXTS[name]] = value
     return Effect(operation=Operation(operation), **fields)  # type: ignore[arg-type]  # names of fields
@@ -115,6 +163,11 @@ def test_there_is_a_story_for_every_law() -> None:
         "escalate_unknown",
         "every_effect",
         "limits",
+        "limits_in_dollars",
+        "limits_per_destination",
+        "limits_per_tag",
+        "limits_per_venue",
+        "limits_slots",
         "raw_digest",
         "withdrawals",
     }

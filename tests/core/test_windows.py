@@ -1,248 +1,304 @@
-"""Windows never count too little, and too much by one bucket at most; reservations; limits."""
+"""Windows against a naive list of all signatures: whatever the limit, never too little, and one bucket more at most."""
 
-import dataclasses
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyvault.core import limits
-from keyvault.core.errors import Broken, Reason, Refused
+from keyvault.core.charges import Blank, charge_of, is_unread
+from keyvault.core.errors import Refused
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Effect, Operation
-from keyvault.core.policy import ANY, Limit
-from keyvault.core.windows import Reservations, Windows, check_limits, outflow, window_text
+from keyvault.core.limits_check import check_limits, quotas
+from keyvault.core.policy import ANY, Limit, Policy
+from keyvault.core.policy_rules import Per
+from keyvault.core.prices import EMPTY_BOOK
+from keyvault.core.tallies import NOTHING_REPLACED, Cap
+from keyvault.core.windows import Reservations, Windows
+from tests.core.charging import BOOK, BOT, KEY, NOW, TO, charge, transfer, watching
+from tests.core.limit_oracle import OPEN, Oracle, adds, read
+from tests.core.rule_strategies import ASKED, LIMITS, Asked, policy_of
 
-KEY = KeyId("eth-hot")
-OTHER = KeyId("eth-cold")
-NOW = 1_800_000_000_000
-MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
-
-Charge = tuple[int, int]
-"""(milliseconds from NOW, amount)."""
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
 
-def charged(charges: list[Charge], chain_id: int = 1) -> Windows:
+@dataclass(frozen=True)
+class Step:
+    """One signature in a history."""
+
+    after_ms: int
+    asked: Asked
+    slot: str | None
+
+
+STEPS = st.builds(
+    Step,
+    after_ms=st.sampled_from([0, 1, 999, 7_000, MINUTE, 50 * MINUTE, HOUR, -3_000]),
+    asked=ASKED,
+    slot=st.sampled_from([None, None, "a", "b"]),
+)
+HISTORIES = st.lists(STEPS, max_size=12)
+
+
+def dated(history: list[Step]) -> Iterator[tuple[int, Step]]:
+    at = NOW
+    for step in history:
+        at += step.after_ms
+        yield at, step
+
+
+def told(history: list[Step]) -> Oracle:
+    oracle = Oracle()
+    for at, step in dated(history):
+        unread = is_unread(step.asked.intent.kind, step.asked.intent.completeness)
+        one = read(
+            step.asked.key,
+            step.asked.principal,
+            step.asked.intent.effects,
+            unread=unread,
+            book=BOOK.at(UnixMillis(at)),
+            at=at,
+        )
+        oracle.add(one, step.slot, limits.WINDOW_MS_MAX)
+    return oracle
+
+
+def charged(history: list[Step], policy: Policy | None = None) -> Windows:
     windows = Windows()
-    for at, amount in charges:
-        windows.charge(KEY, UnixMillis(NOW + at), ((chain_id, amount),))
+    if policy is not None:
+        windows.watch(policy)
+    for at, step in dated(history):
+        windows.charge(charge(step.asked, step.slot, at), UnixMillis(at))
     return windows
 
 
-def bucket_ms(window_ms: int) -> int:
-    for length, longest in ((1_000, 10 * MINUTE), (10_000, 2 * HOUR), (2 * MINUTE, DAY), (15 * MINUTE, 7 * DAY)):
-        if window_ms <= longest:
-            return length
-    raise ValueError(window_ms)
+def used(cap: Cap, group: object, now: int) -> int:
+    name = Blank.UNKNOWN if group == OPEN else group
+    if isinstance(name, tuple):
+        name = tuple(Blank.UNKNOWN if each == OPEN else each for each in name)
+    return cap.tally.used(name, cap.limit.window_ms, now, replaced=NOTHING_REPLACED)  # type: ignore[arg-type]  # as told
 
 
-def brute(charges: list[Charge], window_ms: int, now: int) -> int:
-    return sum(amount for at, amount in charges if at > now - window_ms)
+def bounds(cap: Cap, oracle: Oracle, policy: Policy, now: int, bucket_ms: int) -> Iterator[tuple[object, int, int]]:
+    """Return each group with the least and the most that may count in it."""
+    since = now - cap.limit.window_ms
+    measure = cap.tally.about.measure.value
+    most = oracle.used(cap.limit, measure, policy, since - bucket_ms)
+    least = oracle.used(cap.limit, measure, policy, since)
+    yield from ((group, least.get(group, 0), total) for group, total in most.items())
 
 
-amounts = st.integers(0, 2**256 - 1)
-steps = st.lists(st.tuples(st.sampled_from([0, 1, 999, 1_000, 7_000, MINUTE, HOUR, 9 * HOUR]), amounts), max_size=60)
-window_lengths = st.one_of(
-    st.sampled_from([1_000, 10 * MINUTE, 10 * MINUTE + 1, 2 * HOUR, DAY, 7 * DAY]),
-    st.integers(limits.WINDOW_MS_MIN, limits.WINDOW_MS_MAX),
-)
+@settings(max_examples=120, deadline=None)
+@given(st.lists(LIMITS, min_size=1, max_size=4), HISTORIES, st.sampled_from([0, 500, MINUTE, HOUR]))
+def test_no_limit_counts_too_little_or_a_bucket_too_much(limited: list[Limit], history: list[Step], later: int) -> None:
+    """Every group of every measure is between the exact sum and that with one more bucket."""
+    policy = policy_of([], limited)
+    windows, oracle = charged(history, policy), told(history)
+    now = NOW + sum(step.after_ms for step in history) + later
+    for cap in windows.watched.caps:
+        for group, least, most in bounds(cap, oracle, policy, now, SECOND):
+            assert least <= used(cap, group, now) <= most
 
 
-@given(steps=steps, lateness=st.lists(st.integers(0, 5_000), min_size=60, max_size=60), window_ms=window_lengths)
-def test_used_is_between_the_exact_sum_and_the_sum_with_one_more_bucket(
-    steps: list[tuple[int, int]], lateness: list[int], window_ms: int
+@settings(max_examples=120, deadline=None)
+@given(st.lists(LIMITS, min_size=1, max_size=4), HISTORIES, STEPS)
+def test_what_passes_fits_and_what_is_refused_does_not(limited: list[Limit], history: list[Step], step: Step) -> None:
+    """After a signature that passes no limit that it is about is above its cap; one is after a refused one."""
+    policy = policy_of([], limited)
+    windows, now = charged(history, policy), NOW + sum(each.after_ms for each in history) + step.after_ms
+    asked = charge(step.asked, step.slot, now)
+    unknown = asked.is_opaque or bool(asked.unknown)
+    try:
+        check_limits(windows, Reservations(), asked, UnixMillis(now))
+    except Refused:
+        passed = False
+    else:
+        passed = True
+    after = told([*history, step])
+    last = after.signed[-1]
+    over = {"least": False, "most": False}
+    for cap in windows.watched.caps:
+        asking = adds(cap.limit, cap.tally.about.measure.value, policy, last)
+        for group, least, most in bounds(cap, after, policy, now, SECOND):
+            if asking.get(group):
+                over["least"] |= least > cap.most
+                over["most"] |= most > cap.most
+    assert not (passed and over["least"])
+    assert passed or unknown or over["most"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(LIMITS, max_size=3), st.lists(LIMITS, max_size=3), HISTORIES, HISTORIES)
+def test_publishing_makes_what_counting_along_would_have_made(
+    old: list[Limit], new: list[Limit], first: list[Step], then: list[Step]
 ) -> None:
-    """A window holds at least the exact sum and at most what one more bucket holds, with charges that come late."""
-    at, charges = 0, []
-    for (step, amount), late in zip(steps, lateness, strict=False):
-        at += step
-        charges.append((at - late, amount))
-    used = charged(charges).used_amount(KEY, 1, window_ms, UnixMillis(NOW + at))
-    assert brute(charges, window_ms, at) <= used <= brute(charges, window_ms + bucket_ms(window_ms), at)
+    """Windows after another policy was published are those that it would have had from the beginning."""
+    later, earlier = charged([], policy_of([], old)), charged([], policy_of([], new))
+    for number, (at, step) in enumerate(dated(first + then)):
+        if number == len(first):
+            later.watch(policy_of([], new))
+        for windows in (later, earlier):
+            windows.charge(charge(step.asked, step.slot, at), UnixMillis(at))
+    later.watch(policy_of([], new))
+    assert later == earlier
 
 
-@given(
-    charges=st.lists(st.tuples(st.integers(-20 * DAY, 400 * DAY), st.integers(0, 9)), max_size=80),
-    window_ms=window_lengths,
-    now=st.integers(-20 * DAY, 400 * DAY),
-)
-@example(charges=[(400 * DAY, 1), (0, 2), (1, 3)], window_ms=DAY, now=2)
-def test_wild_clocks_never_make_a_window_count_too_little(charges: list[Charge], window_ms: int, now: int) -> None:
-    """Whatever the clock did, a window holds at least every charge after its start, future ones included."""
-    used = charged(charges).used_amount(KEY, 1, window_ms, UnixMillis(NOW + now))
-    assert used >= brute(charges, window_ms, now)
-
-
-def test_a_clock_that_stepped_back_far_counts_too_much_and_not_too_little() -> None:
-    """After more buckets than are kept, a window that starts before them falls back to a coarser count."""
-    charges = [(second * 1_000, 1) for second in range(2_000)]
-    windows = charged(charges)
-    exact_now, earlier = UnixMillis(NOW + 1_999_000), UnixMillis(NOW + 1_000_000)
-    assert windows.used_count(KEY, 10 * MINUTE, exact_now) == 601
-    used = windows.used_count(KEY, 10 * MINUTE, earlier)
-    assert brute(charges, 10 * MINUTE, 1_000_000) <= used <= brute(charges, 10 * MINUTE + 10_000, 1_000_000)
-
-
-def test_a_late_charge_stays_out_of_windows_that_start_after_it() -> None:
-    """What comes late counts where it belongs, not in every window that was open."""
-    windows = charged([(5_000, 1), (2_000, 10), (9_000, 100), (2_500, 1_000)])
-    assert windows.used_amount(KEY, 1, 1_000, UnixMillis(NOW + 9_000)) == 100
-    assert windows.used_amount(KEY, 1, 4_000, UnixMillis(NOW + 9_000)) == 101
-    assert windows.used_amount(KEY, 1, 7_000, UnixMillis(NOW + 9_000)) == 1_111
-
-
-def test_a_bucket_that_was_dropped_is_remembered_as_unknown() -> None:
-    """Neither at the edge of what is kept, nor after a very late charge, does a tier answer for what it dropped."""
-    charges = [(second * 1_000, 1) for second in range(700)]
-    windows = charged(charges)
-    windows.charge(KEY, UnixMillis(NOW - HOUR), ((1, 1),))
-    for second in range(700):
-        used = windows.used_amount(KEY, 1, 1_000, UnixMillis(NOW + second * 1_000))
-        assert brute(charges, 1_000, second * 1_000) <= used <= brute(charges, 11_000, second * 1_000)
-
-
-def test_what_was_forgotten_by_every_tier_counts_for_ever() -> None:
-    """A window that starts before all that is kept counts everything ever charged."""
-    fortnights = 2_000
-    windows = charged([(step * 15 * MINUTE, 1) for step in range(fortnights)])
-    assert windows.used_count(KEY, 7 * DAY, UnixMillis(NOW)) == fortnights
-
-
-def test_a_jump_of_the_clock_into_the_future_and_back_loses_nothing() -> None:
-    """One charge dated years ahead counts, and the windows of today stay exact."""
-    windows = charged([(0, 5), (400 * DAY, 7), (2_000, 11), (3_000, 13)])
-    assert windows.used_amount(KEY, 1, 2_000, UnixMillis(NOW + 3_000)) == 7 + 11 + 13
-    assert windows.used_amount(KEY, 1, DAY, UnixMillis(NOW + 3_000)) == 36
-
-
-def test_memory_is_flat_however_much_is_charged() -> None:
-    """No tier keeps more buckets than its window has, and the spare ones."""
-    windows = charged([(step * 5_000, 1) for step in range(20_000)])
-    series = windows._keys[KEY].amounts[1]
-    assert [len(tier.starts) for tier in series.tiers] == [665, 785, 785, 112]
-    assert all(len(tier.starts) <= tier.buckets_max for tier in series.tiers)
-    assert all(len(tier.starts) == len(tier.before) for tier in series.tiers)
-
-
-def test_chains_beyond_the_bound_share_a_window() -> None:
-    """The first chains of a key are exact; the others count together, so never too little, and take no memory."""
-    windows = Windows()
-    for chain_id in range(1, limits.WINDOW_CHAINS_MAX + 101):
-        windows.charge(KEY, UnixMillis(NOW), ((chain_id, 1),))
-    assert windows.used_amount(KEY, 1, DAY, UnixMillis(NOW)) == 1
-    assert windows.used_amount(KEY, limits.WINDOW_CHAINS_MAX + 1, DAY, UnixMillis(NOW)) == 100
-    assert len(windows._keys[KEY].amounts) == limits.WINDOW_CHAINS_MAX
-
-
-@given(charges=st.lists(st.tuples(st.integers(0, DAY), st.integers(0, 9)), max_size=30))
-def test_questions_leave_no_trace(charges: list[Charge]) -> None:
+@given(st.lists(LIMITS, max_size=2), HISTORIES, ASKED)
+@settings(max_examples=50, deadline=None)
+def test_questions_leave_no_trace(limited: list[Limit], history: list[Step], asked: Asked) -> None:
     """Windows made of the same charges are equal, whatever was asked in between."""
-    asked = Windows()
-    for at, amount in charges:
-        asked.charge(KEY, UnixMillis(NOW + at), ((1, amount),))
-        asked.used_amount(KEY, 1, HOUR, UnixMillis(NOW + at))
-        asked.used_count(OTHER, 7 * DAY, UnixMillis(NOW + 9 * DAY))
-    assert asked == charged(charges)
+    policy = policy_of([], limited)
+    questioned = charged([], policy)
+    for at, step in dated(history):
+        questioned.charge(charge(step.asked, step.slot, at), UnixMillis(at))
+        quotas(policy, questioned, Reservations(), asked.key, asked.principal, UnixMillis(at))
+        with suppress(Refused):
+            check_limits(questioned, Reservations(), charge(asked, "a", at), UnixMillis(at))
+    assert questioned == charged(history, policy)
 
 
-def test_windows_differ_when_one_charge_differs() -> None:
-    """Equality sees amounts, times and keys."""
-    base = charged([(0, 1), (5_000, 2)])
-    assert base != charged([(0, 1), (5_000, 3)])
-    assert base != charged([(0, 1), (6_000, 2)])
-    assert base != charged([(0, 1), (5_000, 2)], chain_id=2)
-    assert base != Windows()
-
-
-def test_keys_and_chains_have_windows_of_their_own() -> None:
-    """What one key uses on one chain is nobody else's."""
-    windows = charged([(0, 5)])
-    now = UnixMillis(NOW)
-    assert (windows.used_count(KEY, DAY, now), windows.used_count(OTHER, DAY, now)) == (1, 0)
-    assert (windows.used_amount(KEY, 1, DAY, now), windows.used_amount(KEY, 2, DAY, now)) == (5, 0)
-
-
-def test_outflow_adds_amounts_and_fees_by_chain() -> None:
-    """Outflow is amount and highest fee, by chain; orders and typed data have none."""
-    effects = (
-        Effect(operation=Operation.TRANSFER, chain_id=10, amount=2**256 - 1, fee_max=3),
-        Effect(operation=Operation.CALL, chain_id=1, amount=0, fee_max=7),
-        Effect(operation=Operation.CALL, chain_id=1, amount=5, fee_max=None),
-        Effect(operation=Operation.TYPED_DATA, chain_id=5),
-        Effect(operation=Operation.ORDER, venue="binance"),
-    )
-    assert outflow(effects) == ((1, 12), (10, 2**256 + 2))
-
-
-def test_reservations_count_until_they_are_released() -> None:
-    """A reservation counts for its key and chain until it is released, and leaves nothing behind."""
-    reservations = Reservations()
-    first = reservations.reserve(KEY, ((1, 5), (2, 6)))
-    second = reservations.reserve(KEY, ((1, 7),))
-    assert (reservations.count(KEY), reservations.amount(KEY, 1), reservations.amount(KEY, 2)) == (2, 12, 6)
-    assert (reservations.count(OTHER), reservations.amount(OTHER, 1)) == (0, 0)
-    reservations.release(first)
-    assert (reservations.count(KEY), reservations.amount(KEY, 1), reservations.amount(KEY, 2)) == (1, 7, 0)
-    reservations.release(second)
-    assert (reservations._open, reservations._counts, reservations._amounts) == ({}, {}, {})
-
-
-def test_a_second_release_is_broken() -> None:
-    """Releasing twice would free another's reservation, so it ends the term."""
-    reservations = Reservations()
-    ticket = reservations.reserve(KEY, ())
-    reservations.release(ticket)
-    with pytest.raises(Broken):
-        reservations.release(ticket)
-
-
-COUNT = Limit(id="few", keys=ANY, window_ms=MINUTE, count_max=3)
-AMOUNT = Limit(id="day", keys=frozenset({KEY}), window_ms=DAY, amount_max=100, chain_id=1)
-
-
-def refusal(limit: Limit, windows: Windows, reservations: Reservations, flow: tuple[tuple[int, int], ...]) -> Refused:
-    with pytest.raises(Refused) as caught:
-        check_limits((limit,), windows, reservations, key=KEY, outflow=flow, now=UnixMillis(NOW))
-    return caught.value
-
-
-def test_a_full_window_refuses_and_says_what_is_left() -> None:
-    """The last signature that fits is let through; the next is refused with used, cap and what is left."""
-    windows, reservations = charged([(0, 0), (0, 0)]), Reservations()
-    check_limits((COUNT,), windows, reservations, key=KEY, outflow=(), now=UnixMillis(NOW))
-    reservations.reserve(KEY, ())
-    refused = refusal(COUNT, windows, reservations, ())
-    assert (refused.reason, refused.rules) == (Reason.LIMIT_EXCEEDED, ("few",))
-    assert str(refused) == "limit few: key eth-hot used 3 of 3 signatures in 1m; 0 left, this asks for 1"
-
-
-def test_an_amount_counts_to_the_last_wei() -> None:
-    """Amounts fit up to the cap exactly, reservations included; one wei more is refused."""
-    windows, reservations = charged([(0, 60)]), Reservations()
-    reservations.reserve(KEY, ((1, 10),))
-    check_limits((AMOUNT,), windows, reservations, key=KEY, outflow=((1, 30),), now=UnixMillis(NOW))
-    refused = refusal(AMOUNT, windows, reservations, ((1, 31),))
-    assert str(refused) == "limit day: key eth-hot used 70 of 100 wei on chain 1 in 24h; 30 left, this asks for 31"
-
-
-def test_a_limit_is_about_its_keys_and_its_chain_only() -> None:
-    """Other keys and other chains do not meet the limit."""
-    windows, reservations = charged([(0, 100)]), Reservations()
-    check_limits((AMOUNT,), windows, reservations, key=OTHER, outflow=((1, 99),), now=UnixMillis(NOW))
-    check_limits((AMOUNT,), windows, reservations, key=KEY, outflow=((2, 99),), now=UnixMillis(NOW))
-    check_limits((AMOUNT,), windows, reservations, key=KEY, outflow=(), now=UnixMillis(NOW))
-    refusal(AMOUNT, windows, reservations, ((1, 1),))
-
-
-def test_an_amount_without_a_chain_refuses() -> None:
-    """A limit that cannot be judged is a no."""
-    refused = refusal(dataclasses.replace(AMOUNT, chain_id=None), Windows(), Reservations(), ())
-    assert refused.reason is Reason.POLICY_ERROR
-
-
-@pytest.mark.parametrize(
-    ("window_ms", "text"), [(1_500, "1500ms"), (30_000, "30s"), (10 * MINUTE, "10m"), (DAY, "24h"), (7 * DAY, "7d")]
+@settings(max_examples=80, deadline=None)
+@given(
+    limited=st.lists(LIMITS, min_size=1, max_size=3),
+    history=HISTORIES,
+    rest=st.sampled_from([0, 9 * DAY]),
+    more=HISTORIES,
+    room=st.tuples(st.integers(0, 4), st.integers(0, 2)),
 )
-def test_windows_are_written_as_people_do(window_ms: int, text: str) -> None:
-    """A length of time is written in the largest unit that is exact."""
-    assert window_text(window_ms) == text
+def test_without_room_nothing_counts_too_little(
+    limited: list[Limit], history: list[Step], rest: int, more: list[Step], room: tuple[int, int]
+) -> None:
+    """However few cells there are, and whatever was moved out of them, every group has at least the exact sum."""
+    policy = policy_of([], limited)
+    whole = history + [Step(step.after_ms + (0 if n else rest), step.asked, step.slot) for n, step in enumerate(more)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "WINDOW_CELLS_MAX", room[0])
+        patch.setattr(limits, "WINDOW_CELLS_ANYWHERE_MAX", room[1])
+        windows, oracle = charged(whole, policy), told(whole)
+        again = charged(whole)
+        again.watch(policy)
+    now = NOW + sum(step.after_ms for step in whole)
+    for cap in windows.watched.caps:
+        for group, least, _ in bounds(cap, oracle, policy, now, 0):
+            assert used(cap, group, now) >= least
+    assert again == windows
+
+
+# One by one ---------------------------------------------------------------------------------------------------------
+
+
+def wei(cap: int = 100, per: Per = Per.KEY, window_ms: int = HOUR) -> Limit:
+    return Limit(id="wei", keys=ANY, window_ms=window_ms, amount_max=cap, chain_id=1, per=per)
+
+
+def used_of(windows: Windows, key: KeyId = KEY, at: int = NOW) -> list[int]:
+    policy = windows.watched.policy
+    return [each.used for each in quotas(policy, windows, Reservations(), key, BOT, UnixMillis(at))]
+
+
+def test_a_forgotten_slot_counts_in_full_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the latest slots are remembered; what fills an older one adds to what it was charged before."""
+    monkeypatch.setattr(limits, "WINDOW_SLOTS_MAX", 2)
+    windows = watching(wei())
+    for slot in ("a", "b", "c", "a", "c"):
+        windows.charge(transfer(10, slot=slot), UnixMillis(NOW))
+    assert used_of(windows) == [40]
+
+
+def test_a_slot_that_may_be_forgotten_is_not_promised_to_be_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is under way may push a slot out before its second signature is a fact, so the check counts both."""
+    monkeypatch.setattr(limits, "WINDOW_SLOTS_MAX", 3)
+    monkeypatch.setattr(limits, "HISTORY_LAG_MAX", 1)
+    windows = watching(wei())
+    for slot in ("a", "b", "c"):
+        windows.charge(transfer(30, slot=slot), UnixMillis(NOW))
+    assert check_limits(windows, Reservations(), transfer(40, slot="c"), UnixMillis(NOW)).moved[0] == 40
+    with pytest.raises(Refused, match="used 90 of 100"):
+        check_limits(windows, Reservations(), transfer(11, slot="a"), UnixMillis(NOW))
+
+
+def test_an_old_filling_needs_nothing() -> None:
+    """A slot that was filled before every window began is filled anew."""
+    windows = watching(wei(window_ms=7 * DAY))
+    windows.charge(transfer(90, slot="a"), UnixMillis(NOW))
+    later = NOW + 7 * DAY + SECOND
+    assert check_limits(windows, Reservations(), transfer(20, slot="a"), UnixMillis(later)).moved == (20, 0, 0)
+
+
+def test_a_slot_with_too_many_parts_counts_its_newest_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often one slot is filled with something else, its parts are bounded, and none counts too little."""
+    monkeypatch.setattr(limits, "WINDOW_SLOT_PARTS_MAX", 3)
+    windows = watching(wei(per=Per.ALL))
+    for number in range(5):
+        windows.charge(transfer(10, to=f"0x{number:040x}", slot="a"), UnixMillis(NOW))
+    assert used_of(windows) == [50]
+
+
+def test_slots_of_other_versions_of_a_key_are_others() -> None:
+    """Another version signs for another account, so its nonce is another one."""
+    first = transfer(10, slot="a")
+    second = charge_of(
+        KEY,
+        BOT,
+        (Effect(operation=Operation.TRANSFER, chain_id=1, destination=TO, amount=10, fee_max=0),),
+        unread=False,
+        slot=(2, "a"),
+        prices=EMPTY_BOOK,
+        at=UnixMillis(NOW),
+    )
+    windows = watching(wei())
+    windows.charge(first, UnixMillis(NOW))
+    windows.charge(second, UnixMillis(NOW))
+    assert used_of(windows) == [20]
+
+
+def test_without_room_destinations_count_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New destinations share a cell that counts in the group of every destination, and other assets are not in it."""
+    monkeypatch.setattr(limits, "WINDOW_CELLS_MAX", 1)
+    windows = watching(wei(per=Per.DESTINATION))
+    windows.charge(transfer(10), UnixMillis(NOW))
+    windows.charge(transfer(20, to="0x" + "01" * 20), UnixMillis(NOW))
+    windows.charge(transfer(1), UnixMillis(NOW))
+    with pytest.raises(Refused, match=f"destination {TO} used 31 of 100"):
+        check_limits(windows, Reservations(), transfer(70), UnixMillis(NOW))
+    with pytest.raises(Refused, match="used 20 of 100"):
+        check_limits(windows, Reservations(), transfer(81, to="0x" + "02" * 20), UnixMillis(NOW))
+
+
+def test_cells_at_rest_give_up_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not charged for more than eight days makes room, and a clock that steps back finds it still."""
+    monkeypatch.setattr(limits, "WINDOW_CELLS_MAX", 4)
+    windows = watching(wei(per=Per.DESTINATION, cap=1_000))
+    for number in range(4):
+        windows.charge(transfer(10, to=f"0x{number:040x}"), UnixMillis(NOW))
+    late = NOW + 8 * DAY + 1
+    windows.charge(transfer(5), UnixMillis(late))
+    assert used_of(windows, at=late) == [5]
+    with pytest.raises(Refused, match="used 45 of 1000"):
+        check_limits(windows, Reservations(), transfer(1_000), UnixMillis(NOW + 1))
+    assert len(list(windows._cells)) == 2
+
+
+def test_a_slot_whose_cell_is_gone_takes_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was moved to the cell of the key cannot be told apart there, so it stays."""
+    monkeypatch.setattr(limits, "WINDOW_CELLS_MAX", 1)
+    windows = watching(wei(cap=1_000))
+    windows.charge(transfer(10, slot="a"), UnixMillis(NOW))
+    windows.charge(transfer(20, to="0x" + "01" * 20), UnixMillis(NOW + 9 * DAY))
+    windows.charge(transfer(30, to="0x" + "01" * 20, slot="a"), UnixMillis(NOW + 1))
+    assert used_of(windows, at=NOW + 1) == [60]
+
+
+def test_reservations_survive_that_the_tallies_are_made_again() -> None:
+    """Whatever policy is published meanwhile, what is under way counts for its limits."""
+    windows, reservations = watching(wei()), Reservations()
+    ticket = reservations.reserve(transfer(60))
+    windows.watch(Policy(version=2, rules=(), limits=(wei(cap=99, per=Per.ALL),)))
+    with pytest.raises(Refused, match="used 60 of 99"):
+        check_limits(windows, reservations, transfer(40), UnixMillis(NOW))
+    reservations.release(ticket)
+    check_limits(windows, reservations, transfer(40), UnixMillis(NOW))
