@@ -10,11 +10,13 @@ from keyvault.cli.differences import policy_changes
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import emit, hexed, json_option, say
 from keyvault.cli.policy_diff import diff
+from keyvault.cli.policy_examples import command as examples
 from keyvault.cli.policy_explain import explain
 from keyvault.cli.policy_file import format_policy
 from keyvault.cli.policy_quota import quota
 from keyvault.cli.policy_replay import replay, shadow
 from keyvault.cli.policy_source import read_policy
+from keyvault.cli.policy_test import command as test
 from keyvault.cli.replay_report import read_report
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import ChosenMember, Target, approval_options, member_options, target_options
@@ -40,7 +42,7 @@ def command() -> None:
     """  # noqa: D301  \b tells click to keep the lines
 
 
-for _other in (explain, diff, replay, shadow, quota):
+for _other in (test, examples, explain, diff, replay, shadow, quota):
     command.add_command(_other)
 
 

@@ -431,3 +431,10 @@ REPLAY_REPORT_BYTES_MAX = 8 * 1024 * 1024
 """A replay's report: its changes with 1.5 kB each, and sums for each key and rule."""
 OUTCOMES_AT_ONCE = 128
 """Outcomes that are found out before anything else may run: about half a millisecond."""
+
+# Cases of a policy ------------------------------------------------------------------------------------------
+
+CASES_FILE_BYTES_MAX = 1_048_576
+"""A file of cases: some 500, with payloads of 1 KiB as hex."""
+CASES_FILE_DEPTH_MAX = 24
+"""Nesting in a file of cases: typed data within a case has up to 20."""

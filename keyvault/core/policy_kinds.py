@@ -85,7 +85,7 @@ MIXED_KINDS: Final = frozenset({PayloadKind.TYPED_DATA, PayloadKind.COSMOS_SIGN_
 """Their effects are on a chain, at a venue, or both."""
 
 VENUE_KINDS: Final = frozenset(PayloadKind) - CHAIN_KINDS - MIXED_KINDS - {PayloadKind.RAW_DIGEST}
-"""Their effects are at a venue, and on no chain."""
+"""Their effects are at a venue, and on no chain; but for Hyperliquid's, which say mainnet or testnet besides."""
 
 VENUES: Final = frozenset(
     {"binance", "bybit", "okx", "coinbase", "kraken", "deribit", "polymarket", "hyperliquid", "dydx", "cow"}
@@ -133,6 +133,8 @@ def asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     if operation is Operation.OPAQUE:
         return frozenset({"venues"}) if kind in VENUE_KINDS else frozenset()
     fields = ASKED_FIELDS[operation] - {"assets"}
+    if kind is PayloadKind.HYPERLIQUID_ACTION:
+        return fields - {"fee_max"} - ({"amount_max"} if operation in _ORDERS else frozenset())
     if kind in VENUE_KINDS:
         return fields - _OF_CHAINS - {"amount_max", "contracts", "selectors"}
     if kind in CHAIN_KINDS:
@@ -153,6 +155,8 @@ def known(kind: PayloadKind, operation: Operation) -> frozenset[str]:
         fields |= {"usd_max", "amount_max"}
     if "destinations" in fields:
         fields |= {"first_seen_ms", "look_alike"}
+    if kind is PayloadKind.HYPERLIQUID_ACTION:
+        return fields - {"fee_max", "selectors", "primary_types", "type_hashes", "contracts"}
     if kind in VENUE_KINDS:
         return fields - {
             "chains", "fee_max", "amount_max", "selectors", "primary_types", "type_hashes", "contracts"

@@ -3,7 +3,8 @@
 ``quantity`` is as the venue counts: base coin for spot, linear and options, quote coin (USD) for inverse contracts.
 A market order that buys at spot says how much quote coin to spend, unless ``marketUnit`` is ``baseCoin``.
 
-``reduceOnly`` is believed where the venue obeys it: linear, inverse and option. The order endpoint of the spread market
+``reduceOnly`` is believed where the venue obeys it: linear, inverse and option; and as the truth value that its
+documents have: what it makes of the text "true" is not written anywhere. The order endpoint of the spread market
 takes the same parameters, without ``category``: a category beside a spread's symbol could be an order of either kind,
 and is refused.
 """
@@ -87,7 +88,7 @@ def _order(fields: Fields, category: str | None) -> Effect:
         raise fields.refuse("category", "stands beside the symbol of a spread: leave it out")
     quantity = fields.decimal("qty") or None  # 0 stands for the whole position
     quoted = _is_quoted(fields, category, side)
-    reduces = fields.flag("reduceOnly") and _CATEGORIES.get(category or "", False)
+    reduces = fields.flag("reduceOnly") and fields.get("reduceOnly") is True and _CATEGORIES.get(category or "", False)
     return Effect(
         operation=Operation.REDUCE if reduces else Operation.ORDER,
         venue=VENUE,

@@ -102,12 +102,16 @@ class Call:
         )
 
     def effect(self, operation: Operation, destination: str | None = None) -> Effect:
-        """Return an effect of this call that moves nothing; without ``destination`` that is the contract."""
+        """Return an effect of this call that moves nothing; without ``destination`` that is the contract.
+
+        A CALL states that it moves no coin: what is sent along is an effect of its own, so that a rule can cap both.
+        """
         return Effect(
             operation=operation,
             chain_id=self.chain_id,
             destination=destination or self.to,
             selector=self.selector,
+            amount=0 if operation is Operation.CALL else None,
             fee_max=self.fee_max,
             source=self.source,
             contract=self.to,

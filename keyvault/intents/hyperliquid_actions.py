@@ -40,10 +40,15 @@ def effects_of_action(action: dict[str, Value], base: Effect) -> tuple[Effects, 
             effects = read(action, base)
             if len(effects) > limits.EFFECTS_MAX:
                 raise Malformed(FIELD, f"has more than {limits.EFFECTS_MAX} effects")
-            return effects, Completeness.FULL
+            return effects, Completeness.PARTIAL if _pays(effects) else Completeness.FULL
     except UnknownActionError:
         pass
     return (replace(base, operation=Operation.OPAQUE),), Completeness.OPAQUE
+
+
+def _pays(effects: Effects) -> bool:
+    """Return whether the last effect is a fee of an amount that nobody knows before."""
+    return effects[-1].operation is Operation.TRANSFER and effects[-1].amount is None
 
 
 def _symbol(asset: int) -> str:
@@ -110,17 +115,22 @@ def _joined(*parts: str | None) -> str | None:
 
 def _orders(action: dict[str, Value], base: Effect) -> Effects:
     shape = Shape(action, FIELD, ("type", "orders", "grouping"), ("builder",))
-    via = _joined(_builder(shape), _grouping(shape))
+    builder, fee = _builder(shape)
+    via = _joined(f"builder {builder} fee {fee}" if builder else None, _grouping(shape))
     base = replace(base, via=via) if via else base
-    return tuple(_order(order, place, base) for place, order in shape.items("orders"))
+    orders = tuple(_order(order, place, base) for place, order in shape.items("orders"))
+    return (*orders, replace(base, operation=Operation.TRANSFER, destination=builder)) if fee else orders
 
 
-def _builder(shape: Shape) -> str | None:
-    """Return who adds a fee to the orders, in tenths of a basis point: within what ApproveBuilderFee allowed before."""
+def _builder(shape: Shape) -> tuple[str | None, int]:
+    """Return who is paid a fee out of the orders, and how many tenths of a basis point of what they trade.
+
+    It is within what ApproveBuilderFee allowed before, and a TRANSFER all the same, of an amount that nobody knows.
+    """
     if "builder" not in shape:
-        return None
+        return None, 0
     builder = Shape(shape.value("builder"), shape.field("builder"), ("b", "f"))
-    return f"builder {builder.address('b')} fee {builder.integer('f', highest=1_000)}"
+    return builder.address("b"), builder.integer("f", highest=1_000)
 
 
 def _grouping(shape: Shape) -> str | None:

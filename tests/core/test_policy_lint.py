@@ -244,3 +244,19 @@ def test_a_rule_without_findings_matches_every_operation_that_it_names(rule: dic
             evaluate(policy, key=KeyId("eth-hot"), principal=BOT, intent=asked)
         except Refused as refused:
             pytest.fail(f"{allow} does not allow {operation}: {refused}")
+
+
+def test_a_rule_for_hyperliquid_names_its_network() -> None:
+    """Actions are at a venue and on a network: without chains the rule never matches, and the network can be named."""
+    rule = Rule(
+        id="perpetuals",
+        verdict=Verdict.ALLOW,
+        keys=frozenset({"dex"}),
+        principals=ANY,
+        kinds=frozenset({PayloadKind.HYPERLIQUID_ACTION}),
+        operations=frozenset({Operation.ORDER}),
+        venues=frozenset({"hyperliquid"}),
+        symbols=frozenset({"perp:1"}),
+    )
+    assert fields(rule) == {"chains"}
+    assert fields(dataclasses.replace(rule, chains=frozenset({"hyperliquid:mainnet"}))) == set()

@@ -64,6 +64,7 @@ def effect(operation: Operation, contract: str, data: bytes, **facts: Any) -> Ef
         "contract": contract,
         "destination": contract,
         "selector": "0x" + data[:4].hex(),
+        "amount": 0 if operation is Operation.CALL else None,
     }
     return Effect(operation=operation, **{**known, **facts})
 

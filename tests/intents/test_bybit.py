@@ -112,7 +112,7 @@ def test_method_and_path_change_nothing() -> None:
         ({"category": "spot", "reduceOnly": True}, {}),
         ({"reduceOnly": True}, {"operation": Operation.REDUCE}),
         ({"reduceOnly": False}, {}),
-        ({"reduceOnly": "true"}, {"operation": Operation.REDUCE}),
+        ({"reduceOnly": "true"}, {}),
         ({"reduceOnly": True, "closeOnTrigger": True, "qty": "0"}, {"operation": Operation.REDUCE, "quantity": None}),
         ({"category": ..., "reduceOnly": True}, {}),
         ({"category": ..., "symbol": "BTCUSDT_BTC/USDT", "reduceOnly": True}, {"symbol": "BTCUSDT_BTC/USDT"}),

@@ -236,7 +236,7 @@ def test_mutations_never_move_more_than_they_say() -> None:
         if found.operation is MOVE:
             assert abi.function("transfer(address,uint256)").encode((found.destination, found.amount)) == changed
         else:
-            assert (found.amount, found.destination) == (None, TOKEN)
+            assert (found.amount or 0, found.destination) == (0, TOKEN)
 
 
 @given(st.sampled_from(SELECTORS), st.lists(st.one_of(st.integers(0, 400), st.integers(0, 2**256 - 1)), max_size=20))
@@ -250,6 +250,12 @@ def test_nothing_but_malformed_escapes(selector: str, words: list[int]) -> None:
             continue
         assert effects
         assert (complete is Completeness.OPAQUE) == any(each.operation is Operation.OPAQUE for each in effects)
+
+
+def test_an_unknown_call_moves_no_coin_itself() -> None:
+    """Coin sent along is a transfer of its own, so the call says 0, and a rule for calls can cap what they move."""
+    found = called(STRANGER, b"abcd", value=7)[0]
+    assert [(each.operation, each.amount) for each in found] == [(MOVE, 7), (Operation.CALL, 0)]
 
 
 def test_a19_unlimited_approval_shows() -> None:

@@ -148,7 +148,18 @@ def test_every_order_is_an_effect() -> None:
             via=f"{via} > trigger 90.5",
             **{**ordinary, "time_in_force": "tp-limit"},
         ),
+        there(Operation.TRANSFER, destination=ATTACKER, via=via),
     )
+
+
+def test_a_builder_is_paid() -> None:
+    """Who gets a fee out of the orders is paid an amount that nobody knows; a builder without a fee is not paid."""
+    paying, free = (read(orders(order(), builder={"b": ATTACKER, "f": fee})) for fee in (1, 0))
+    assert [each.operation for each in paying.effects] == [Operation.ORDER, Operation.TRANSFER]
+    assert paying.effects[1] == there(Operation.TRANSFER, destination=ATTACKER, via=f"builder {ATTACKER} fee 1")
+    assert paying.completeness is Completeness.PARTIAL
+    assert [each.operation for each in free.effects] == [Operation.ORDER]
+    assert free.completeness is Completeness.FULL
 
 
 USDC = {"asset": "USDC", "decimals": 6}
