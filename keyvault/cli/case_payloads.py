@@ -26,7 +26,7 @@ from keyvault.cli.yaml_nodes import Problems, meant, pairs, scalar, table
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Payload, PayloadKind
-from keyvault.core.policy_lint import AMOUNT_MAX
+from keyvault.core.policy_values import AMOUNT_MAX
 
 FORMS: Final = ("parts", "evm", "typed_data", "exchange")
 """Fields that a payload can stand in; one of them."""

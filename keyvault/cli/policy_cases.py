@@ -135,7 +135,7 @@ def parse_cases(text: str, *, name: str, folder: Path, at: UnixMillis) -> tuple[
     node = compose(text, problems, _BOUNDS)
     cases = () if node is None else tuple(_file(node, Place(folder, problems), at))
     if problems.found:
-        raise PolicyFileError(problems.lines())
+        raise PolicyFileError(problems)
     return cases
 
 
