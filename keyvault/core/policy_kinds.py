@@ -92,7 +92,7 @@ VENUES: Final = frozenset(
 )
 """The venues that decoders name."""
 
-_OF_CHAINS = frozenset({"chains", "fee_max"})
+_MOVES = frozenset({Operation.TRANSFER, Operation.ALLOWANCE})
 _VALUED = frozenset(
     {
         Operation.TRANSFER,
@@ -128,13 +128,19 @@ _MORE: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
 )
 
 
+def _not_at_venues(operation: Operation) -> frozenset[str]:
+    """Return what only effects on chains have; what a venue moves for its user has an amount there, too."""
+    only = frozenset({"chains", "fee_max", "selectors", "primary_types", "type_hashes", "contracts"})
+    return only if operation in _MOVES else only | {"amount_max"}
+
+
 def asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     """Return the conditions that an allow rule must state for this operation in a payload of this kind."""
     if operation is Operation.OPAQUE:
         return frozenset({"venues"}) if kind in VENUE_KINDS else frozenset()
     fields = ASKED_FIELDS[operation] - {"assets"}
     if kind in VENUE_KINDS:
-        return fields - _OF_CHAINS - {"amount_max", "contracts", "selectors"}
+        return fields - _not_at_venues(operation)
     if kind in CHAIN_KINDS:
         return fields - {"venues", "symbols"}
     if operation is Operation.TYPED_DATA:
@@ -154,9 +160,7 @@ def known(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     if "destinations" in fields:
         fields |= {"first_seen_ms", "look_alike"}
     if kind in VENUE_KINDS:
-        return fields - {
-            "chains", "fee_max", "amount_max", "selectors", "primary_types", "type_hashes", "contracts"
-        }  # fmt: skip
+        return fields - _not_at_venues(operation)
     if kind in CHAIN_KINDS:
         fields -= {"venues", "symbols", "primary_types", "type_hashes"}
     return fields

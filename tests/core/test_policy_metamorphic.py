@@ -64,7 +64,8 @@ def test_a_lower_cap_only_takes_away(rules: list[Rule], rule: Rule, asked: Asked
     cap = getattr(rule, field)
     assume(cap is not None)
     lower = data.draw(st.integers(0, 3_000_000 if cap is ANY else cap))
-    tighter = dataclasses.replace(rule, **{field: lower})
+    change: dict[str, Any] = {field: lower}
+    tighter = dataclasses.replace(rule, **change)
     assert takes_away(policy_of([*rules, rule]), policy_of([*rules, tighter]), asked)
 
 
