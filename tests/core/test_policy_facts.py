@@ -166,7 +166,7 @@ def test_the_minute_of_the_week_begins_on_monday(now: int, minute: int) -> None:
 def test_lints_ask_what_the_judgement_asks(kind: PayloadKind) -> None:
     """A rule that the lint finds whole says all that is asked of an effect of its kind, and the other way round."""
     for operation in sorted(KIND_OPERATIONS[kind]):
-        effect = Effect(operation=operation, **(AT_VENUE if kind in VENUE_KINDS else ON_CHAIN))  # type: ignore[arg-type]  # names of fields
+        effect = Effect(operation=operation, **(AT_VENUE if kind in VENUE_KINDS else ON_CHAIN))
         optional = {"selectors"} if operation is Operation.ADMIN and kind in CHAIN_KINDS else set()
         if operation is Operation.OPAQUE:
             continue
