@@ -58,6 +58,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
+_QUOTES = frozenset({"'", '"'})
 _INT_MAX = 2**63 - 1
 
 
@@ -124,6 +125,9 @@ def _names(text: str) -> Iterator[str]:
             raise Malformed("when", f"is nested deeper than {limits.PREDICATE_DEPTH_MAX}")
         if word == "[" and before != "in":
             raise Malformed("when", f"at character {token.start() + 1}: a list may only stand behind in")
+        if token.lastgroup == "text" and before[:1] in _QUOTES:
+            # Three quotes: CEL would end the text elsewhere than is read here, and what follows would not be looked at.
+            raise Malformed("when", f"at character {token.start() + 1}: two texts stand side by side")
         if token.lastgroup == "name" and word not in _WORDS:
             _check_name(word, before)
             if word in VARIABLES:

@@ -92,7 +92,7 @@ VENUES: Final = frozenset(
 )
 """The venues that decoders name."""
 
-_OF_CHAINS = frozenset({"chains", "fee_max"})
+_MOVES = frozenset({Operation.TRANSFER, Operation.ALLOWANCE})
 _VALUED = frozenset(
     {
         Operation.TRANSFER,
@@ -128,6 +128,12 @@ _MORE: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
 )
 
 
+def _not_at_venues(operation: Operation) -> frozenset[str]:
+    """Return what only effects on chains have; what a venue moves for its user has an amount there, too."""
+    only = frozenset({"chains", "fee_max", "selectors", "primary_types", "type_hashes", "contracts"})
+    return only if operation in _MOVES else only | {"amount_max"}
+
+
 def asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     """Return the conditions that an allow rule must state for this operation in a payload of this kind."""
     if operation is Operation.OPAQUE:
@@ -136,7 +142,7 @@ def asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     if kind is PayloadKind.HYPERLIQUID_ACTION:
         return fields - {"fee_max"} - ({"amount_max"} if operation in _ORDERS else frozenset())
     if kind in VENUE_KINDS:
-        return fields - _OF_CHAINS - {"amount_max", "contracts", "selectors"}
+        return fields - _not_at_venues(operation)
     if kind in CHAIN_KINDS:
         return fields - {"venues", "symbols"}
     if operation is Operation.TYPED_DATA:
@@ -158,9 +164,7 @@ def known(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     if kind is PayloadKind.HYPERLIQUID_ACTION:
         return fields - {"fee_max", "selectors", "primary_types", "type_hashes", "contracts"}
     if kind in VENUE_KINDS:
-        return fields - {
-            "chains", "fee_max", "amount_max", "selectors", "primary_types", "type_hashes", "contracts"
-        }  # fmt: skip
+        return fields - _not_at_venues(operation)
     if kind in CHAIN_KINDS:
         fields -= {"venues", "symbols", "primary_types", "type_hashes"}
     return fields

@@ -19,6 +19,26 @@ def test_check_lists_every_problem_with_its_place(offline: Run, tmp_path: Path) 
         assert place in result.stderr
 
 
+def test_check_names_its_findings(offline: Run, tmp_path: Path) -> None:
+    """Behind the sentence in brackets for people, by its parts as JSON; what is no finding has no name."""
+    file = tmp_path / "open.yaml"
+    file.write_text(
+        "version: 1\nrules:\n  - id: a\n    verdict: deny\n    colour: red\n"
+        "  - {id: b, verdict: deny, hours: ['mon 00:00-01:00']}\nlists:\n  treasury: [bc1qhome]\n"
+    )
+    restricts = "hours: a rule that restricts only at times restricts nothing at others: put hours into allow rules"
+    unused = "lists.treasury: no rule and no limit names treasury: leave it out, or use it"
+    shown = offline("policy", "check", file)
+    assert f"{file}:6:35: {restricts} [L7-restriction-by-time]\n{file}:8:3: {unused} [unused]" in shown.stderr
+    document = json.loads(offline("policy", "check", file, "--json").stderr)["error"]
+    assert (document["exit_code"], document["kind"]) == (2, "USAGE")
+    assert document["problems"][1:] == [
+        {"line": 6, "column": 35, "sentence": restricts, "lint": "L7-restriction-by-time"},
+        {"line": 8, "column": 3, "sentence": unused, "lint": "unused"},
+    ]
+    assert document["problems"][0]["lint"] == ""
+
+
 def test_check_says_that_a_file_is_good(offline: Run, policy_file: Path) -> None:
     """A good file gets its size and, with --json, the hash that members will sign."""
     assert "no problems; 5 rules, 1 limit" in offline("policy", "check", policy_file).stdout

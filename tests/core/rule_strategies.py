@@ -5,16 +5,28 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
+from keyvault.core.familiar import Familiar
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
-from keyvault.core.policy import ANY, ASKED_FIELDS, Anything, Limit, Policy, Rule, Verdict
-from keyvault.core.policy_rules import Asset, Market, Per, Prices
+from keyvault.core.policy import ANY, ASKED_FIELDS, Anything, Limit, Permission, Policy, Rule, Verdict, evaluate
+from keyvault.core.policy_facts import Moment
+from keyvault.core.policy_rules import Asset, Interval, Market, Per, Prices
 
 KEYS = [KeyId("eth-hot"), KeyId("eth-cold")]
 PRINCIPALS = [Principal("spiffe://demo/bot/maker"), Principal("spiffe://demo/bot/taker")]
 CHAINS = [1, 5]
 VENUES = ["binance"]
 DESTINATIONS = ["0x" + "ab" * 20, "0x" + "cd" * 20]
+TWIN = "0xabab" + "00" * 16 + "abab"
+"""Looks like the first of them."""
+LISTS = {"home": frozenset(DESTINATIONS)}
+"""Every policy names all destinations, so that a rule more or less changes nothing about what looks alike."""
+HOURS = (
+    (Interval(days=frozenset({3}), start=0, end=1),),
+    (Interval(days=frozenset(range(7)), start=0, end=1_440),),
+)
+"""The first minute of the epoch, a Thursday; and always."""
+DAY_MS = 86_400_000
 SELECTORS = ["0xa9059cbb", "0x095ea7b3"]
 PRIMARY_TYPES = ["Order", "Permit"]
 AMOUNTS = [0, 1, 2, 3]
@@ -52,7 +64,7 @@ ALL_OPERATIONS = sorted({each for some in OPERATIONS.values() for each in some})
 FACTS: dict[str, tuple[str, Sequence[str | int]]] = {
     "chains": ("chain_id", CHAINS),
     "venues": ("venue", VENUES),
-    "destinations": ("destination", DESTINATIONS),
+    "destinations": ("destination", [*DESTINATIONS, TWIN]),
     "selectors": ("selector", SELECTORS),
     "primary_types": ("primary_type", PRIMARY_TYPES),
     "symbols": ("symbol", SYMBOLS),
@@ -78,7 +90,7 @@ CONDITIONS = {
     | st.frozensets(st.sampled_from(ALL_OPERATIONS), max_size=3),
     "chains": condition(CHAINS),
     "venues": condition(VENUES),
-    "destinations": condition(DESTINATIONS),
+    "destinations": condition([*DESTINATIONS, "@home"]),
     "selectors": condition(SELECTORS),
     "primary_types": condition(PRIMARY_TYPES),
     "symbols": condition(SYMBOLS),
@@ -88,10 +100,17 @@ CONDITIONS = {
     "usd_max": st.sampled_from([None, ANY, ANY, 1_000_000, 2_000_000]),
     "validity_ms_max": st.sampled_from([None, ANY, ANY, 5]),
     "when": st.sampled_from(WHENS),
+    "sides": condition(["BUY", "SELL"]),
+    "price_band_bps": st.sampled_from([None, None, ANY, 0, 100]),
+    "first_seen_ms": st.sampled_from([None, None, None, DAY_MS]),
+    "look_alike": st.sampled_from([False, False, False, True]),
+    "hours": st.sampled_from([(), (), *HOURS]),
     "shadow": st.sampled_from([False, False, False, True]),
     "amount_max": CAPS,
     "fee_max": CAPS,
 }
+NARROW = sorted(CONDITIONS.keys() - {"first_seen_ms", "look_alike"})
+"""What an allow rule can say and still hold."""
 IDS = st.sampled_from("abcdefgh")
 
 ALLOWS: st.SearchStrategy[Rule] = st.builds(Rule, id=IDS, verdict=st.just(Verdict.ALLOW), **CONDITIONS)
@@ -133,7 +152,7 @@ EVERYTHING = Rule(
 @st.composite
 def wide(draw: st.DrawFn) -> Rule:
     """Return an allow rule that holds often: at most two conditions are narrow."""
-    narrow = draw(st.lists(st.sampled_from(sorted(CONDITIONS)), max_size=2, unique=True))
+    narrow = draw(st.lists(st.sampled_from(NARROW), max_size=2, unique=True))
     return dataclasses.replace(EVERYTHING, **{field: draw(CONDITIONS[field]) for field in narrow})  # type: ignore[arg-type]  # names of fields
 
 
@@ -205,6 +224,8 @@ def effects(draw: st.DrawFn, kind: PayloadKind) -> Effect:
     }
     if operation in (Operation.ORDER, Operation.REDUCE):
         stated["quantity"] = draw(st.none() | st.sampled_from([10**18, 2 * 10**18]))
+        stated["price"] = draw(st.none() | st.sampled_from([10**18, 101 * 10**16, 102 * 10**16]))
+        stated["side"] = draw(st.none() | st.sampled_from(["BUY", "SELL"]))
     if kind is PayloadKind.BINANCE_REST:  # no chain, and so nothing of what only chains have
         stated.update(dict.fromkeys(("chain_id", "fee_max", "asset"), None))
     else:
@@ -232,6 +253,22 @@ class Asked:
     key: KeyId
     principal: Principal
     intent: Intent
+    moment: Moment
+
+    def judged_by(self, policy: Policy) -> Permission:
+        """Return the permission, or raise Refused."""
+        return evaluate(policy, key=self.key, principal=self.principal, intent=self.intent, moment=self.moment)
 
 
-ASKED = st.builds(Asked, st.sampled_from(KEYS), st.sampled_from(PRINCIPALS), intents())
+@st.composite
+def moments(draw: st.DrawFn) -> Moment:
+    """Return a time, and what was signed for before; not all of it need be known."""
+    familiar = Familiar()
+    for index, destination in enumerate(draw(st.lists(st.sampled_from([*DESTINATIONS, TWIN]), max_size=2))):
+        seen = Effect(operation=Operation.TRANSFER, destination=destination)
+        familiar.saw(KEYS[0], [seen], index, UnixMillis(0))
+    now = draw(st.sampled_from([0, 3, 60_000, DAY_MS]))
+    return Moment(now=UnixMillis(now), familiar=familiar, known=draw(st.integers(0, 2)))
+
+
+ASKED = st.builds(Asked, st.sampled_from(KEYS), st.sampled_from(PRINCIPALS), intents(), moments())

@@ -1,11 +1,14 @@
 """What is new about a request: it warns too often and never too rarely."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keyvault.core import limits
-from keyvault.core.familiar import Familiar, Mark, Remark
+from keyvault.core.familiar import Familiar, Listed, Mark, Remark, listed
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Effect, Operation
+from keyvault.core.policy import Policy, Rule, Verdict
 
 KEY, OTHER_KEY = KeyId("hot"), KeyId("cold")
 HOME = "0x" + "ab" * 20
@@ -77,3 +80,79 @@ def test_what_does_not_fit_looks_new_for_ever(monkeypatch: pytest.MonkeyPatch) -
     known.saw(KEY, [transfer("0x" + "11" * 20)], 4, NOW)
     assert marks(known, transfer("0x" + "11" * 20)) == [Mark.NEW_DESTINATION]
     assert marks(known, transfer()) == []
+
+
+# As of an entry -----------------------------------------------------------------------------------------------------
+
+DAY_MS = 86_400_000
+NOBODY = Listed(names=frozenset(), shapes=frozenset())
+
+
+def test_a_destination_is_as_old_as_its_first_signature() -> None:
+    """Whatever came later; one that was never signed for has no age."""
+    known = Familiar()
+    known.saw(KEY, [transfer()], 3, NOW)
+    known.saw(KEY, [transfer()], 7, UnixMillis(NOW + DAY_MS))
+    assert known.age_ms(HOME, 8, UnixMillis(NOW + DAY_MS)) == DAY_MS
+    assert known.age_ms(HOME, 8, NOW) == 0
+    assert known.age_ms("0x" + "11" * 20, 8, UnixMillis(NOW + DAY_MS)) == 0
+
+
+def test_a_clock_that_was_set_back_makes_nothing_old() -> None:
+    """An age is never negative."""
+    known = Familiar()
+    known.saw(KEY, [transfer()], 3, NOW)
+    assert known.age_ms(HOME, 4, UnixMillis(NOW - 5)) == 0
+
+
+def test_what_was_not_known_then_is_as_if_it_were_not_there() -> None:
+    """A decision that knew three entries is judged again with these three, however many there are by now."""
+    known = Familiar()
+    known.saw(KEY, [transfer()], 3, NOW)
+    later = UnixMillis(NOW + DAY_MS)
+    assert [known.age_ms(HOME, count, later) for count in (0, 3, 4, 9)] == [0, 0, DAY_MS, DAY_MS]
+    assert [known.is_look_alike(LOOK_ALIKE, count, NOBODY) for count in (3, 4)] == [False, True]
+    known.saw(KEY, [transfer(LOOK_ALIKE)], 5, NOW)
+    assert [known.is_look_alike(LOOK_ALIKE, count, NOBODY) for count in (3, 4, 5, 6)] == [False, True, True, False]
+    assert [known.is_look_alike(HOME, count, NOBODY) for count in (3, 4, 9)] == [False, False, False]
+
+
+def test_the_first_of_several_twins_counts() -> None:
+    """A shape is known from its first destination on."""
+    known = Familiar()
+    known.saw(KEY, [transfer(LOOK_ALIKE)], 2, NOW)
+    known.saw(KEY, [transfer()], 6, NOW)
+    other = "0xabab" + "77" * 16 + "abab"
+    assert [known.is_look_alike(other, count, NOBODY) for count in (2, 3, 7)] == [False, True, True]
+
+
+def test_what_a_policy_names_is_known() -> None:
+    """It is no look-alike, and what resembles it is; deny rules and marks of lists name nobody, the lists do."""
+    allow = Rule(id="a", verdict=Verdict.ALLOW, destinations=frozenset({HOME.upper().replace("0X", "0x"), "@more"}))
+    deny = Rule(id="d", verdict=Verdict.DENY, destinations=frozenset({"bc1qthief"}))
+    found = listed(
+        Policy(version=1, rules=(allow, deny), limits=(), lists={"more": frozenset({"bc1qtreasury", "short"})})
+    )
+    assert found.names == {HOME, "bc1qtreasury", "short"}
+    assert not Familiar().is_look_alike(HOME, 0, found)
+    assert Familiar().is_look_alike(LOOK_ALIKE, 0, found)
+    assert Familiar().is_look_alike("bc1qXXXXsury", 0, found)
+    assert not Familiar().is_look_alike("shorter", 0, found)
+    assert not Familiar().is_look_alike("bc1qthiez", 0, found)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from([HOME, LOOK_ALIKE, "0x" + "11" * 20, "bc1qhome"]), st.integers(0, 5)), max_size=6
+)
+
+
+@given(steps=STEPS, count=st.integers(0, 6), name=st.sampled_from([HOME, LOOK_ALIKE, "0x" + "11" * 20, "bc1qhome"]))
+def test_the_past_is_what_it_was(steps: list[tuple[str, int]], count: int, name: str) -> None:
+    """Whatever was signed since: as of an entry, all answers are those of a ledger that ends there."""
+    whole, begun = Familiar(), Familiar()
+    for index, (destination, later) in enumerate(steps):
+        for each in (whole, begun) if index < count else (whole,):
+            each.saw(KEY, [transfer(destination)], index, UnixMillis(NOW + later))
+    at = UnixMillis(NOW + 9)
+    assert whole.age_ms(name, count, at) == begun.age_ms(name, count, at)
+    assert whole.is_look_alike(name, count, NOBODY) == begun.is_look_alike(name, count, NOBODY)

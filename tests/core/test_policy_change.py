@@ -12,7 +12,7 @@ from keyvault.core.errors import Refused
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.limits_check import check_limits
-from keyvault.core.policy import ANY, Limit, Permission, Policy, Rule, Verdict, evaluate
+from keyvault.core.policy import ANY, Limit, Permission, Policy, Rule, Verdict
 from keyvault.core.policy_change import is_tightening, quorum_groups
 from keyvault.core.policy_rules import Per
 from keyvault.core.windows import Reservations, Windows
@@ -176,6 +176,20 @@ def test_the_groups_that_a_policy_asks() -> None:
     assert quorum_groups(Policy(version=1, rules=(PAY, DENY), limits=())) == frozenset()
 
 
+def test_naming_another_destination_is_no_tightening_where_look_alikes_count() -> None:
+    """What a policy names is known, and its twins are looked for: a name more or less may let something through."""
+    twins = Rule(id="twins", verdict=Verdict.DENY, look_alike=True)
+    old = dataclasses.replace(with_rules(twins), lists={"treasury": frozenset({HOME})})
+    more = dataclasses.replace(old, lists={"treasury": frozenset({HOME}), "new": frozenset({"0xabab" + "00" * 18})})
+    asks = dataclasses.replace(old, rules=(*old.rules, dataclasses.replace(LARGE, destinations=frozenset({"bc1q"}))))
+    stops = dataclasses.replace(old, rules=(*old.rules, dataclasses.replace(DENY, destinations=frozenset({"bc1q"}))))
+    assert is_tightening(old, stops)
+    assert not is_tightening(old, more)
+    assert not is_tightening(old, asks)
+    assert not is_tightening(dataclasses.replace(old, lists={"treasury": frozenset({HOME, AWAY, "bc1q"})}), old)
+    assert is_tightening(dataclasses.replace(more, rules=OLD.rules), dataclasses.replace(old, rules=OLD.rules))
+
+
 # Laws -----------------------------------------------------------------------------------------------------------
 
 
@@ -219,7 +233,7 @@ def _limit(draw: st.DrawFn, _: list[Rule], limited: list[Limit]) -> None:
 def answer(policy: Policy, asked: Asked) -> Permission | None:
     """Return the permission, None if refused."""
     try:
-        return evaluate(policy, key=asked.key, principal=asked.principal, intent=asked.intent)
+        return asked.judged_by(policy)
     except Refused:
         return None
 

@@ -197,7 +197,7 @@ def test_an_error_in_an_escalate_rule_is_a_no() -> None:
 def asked_of(rules: list[Rule], asked: Asked) -> Permission | None:
     """Return the permission, None if refused."""
     try:
-        return evaluate(policy_of(rules), key=asked.key, principal=asked.principal, intent=asked.intent)
+        return asked.judged_by(policy_of(rules))
     except Refused as refused:
         if refused.reason is Reason.POLICY_ERROR:
             raise

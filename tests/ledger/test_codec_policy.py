@@ -12,6 +12,7 @@ from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
+from keyvault.core.policy_rules import Per
 from keyvault.ledger.codec_policy import decode_policy, encode_policy, policy_sha256
 from keyvault.v1 import policy_pb2
 
@@ -69,8 +70,34 @@ def _rule(**fields: object) -> policy_pb2.Rule:
     return policy_pb2.Rule(**({"id": "r", "verdict": policy_pb2.VERDICT_ALLOW} | fields))  # type: ignore[arg-type]  # fields by name
 
 
+def _list(name: str, *values: str) -> policy_pb2.NamedList:
+    return policy_pb2.NamedList(name=name, values=values or ["a"])
+
+
+def _asset(**fields: object) -> policy_pb2.Asset:
+    usual = {"name": "A", "usd": 1, "decimals": 6, "places": [{"name": "okx", "asset": "A"}]}
+    return policy_pb2.Asset(**(usual | fields))  # type: ignore[arg-type]  # fields by name
+
+
+def _priced(**fields: object) -> policy_pb2.Policy:
+    prices = policy_pb2.Prices(**({"as_of_ms": 1, "age_max_ms": 1} | fields))  # type: ignore[arg-type]  # fields by name
+    return policy_pb2.Policy(version=1, prices=prices)
+
+
+TOO_LONG = limits.FIRST_SEEN_MS_MAX + 1
+HOUR = {"days": [1], "start": 0, "end": 60}
+MARKET = {"venue": "okx", "symbol": "A-B", "base": "A", "quote": "B"}
 NOTHING = policy_pb2.StringCondition()
 BOTH = policy_pb2.StringCondition(any=True, values=["a"])
+
+
+def test_a_limit_without_per_is_for_each_key() -> None:
+    """As it was before there was a choice; written so, and read so from whoever says it."""
+    silent, said = (policy_pb2.Policy(version=1, limits=[each]) for each in (_limit(), _limit(per=policy_pb2.PER_KEY)))
+    read = decode_policy(silent.SerializeToString())
+    assert decode_policy(said.SerializeToString()) == read
+    assert read.limits[0].per is Per.KEY
+    assert encode_policy(read) == silent.SerializeToString(deterministic=True)
 
 
 ESCALATING = Policy(
@@ -126,6 +153,42 @@ def test_escalating_bytes_keep_their_meaning() -> None:
         ("rules[r].amount_above", policy_pb2.Policy(version=1, rules=[_rule(amount_above=b"\1")])),
         ("rules[r].amount_above", policy_pb2.Policy(version=1, rules=[_rule(verdict=2, amount_above=b"\0")])),
         ("rules[r].amount_above", policy_pb2.Policy(version=1, rules=[_rule(verdict=2, amount_above=b"\1" * 65)])),
+        ("rules[r].first_seen_ms", policy_pb2.Policy(version=1, rules=[_rule(first_seen_ms=1)])),
+        ("rules[r].first_seen_ms", policy_pb2.Policy(version=1, rules=[_rule(verdict=2, first_seen_ms=0)])),
+        (
+            "rules[r].first_seen_ms",
+            policy_pb2.Policy(version=1, rules=[_rule(verdict=2, first_seen_ms=TOO_LONG)]),
+        ),
+        ("rules[r].look_alike", policy_pb2.Policy(version=1, rules=[_rule(look_alike=True)])),
+        ("rules[r].usd_above", policy_pb2.Policy(version=1, rules=[_rule(usd_above=b"\1")])),
+        ("rules[r].when", policy_pb2.Policy(version=1, rules=[_rule(when="x" * 1_001)])),
+        ("rules[r].hours", policy_pb2.Policy(version=1, rules=[_rule(verdict=2, hours=[HOUR])])),
+        ("rules[r].hours", policy_pb2.Policy(version=1, rules=[_rule(hours=[{"days": [], "start": 0, "end": 1}])])),
+        ("rules[r].hours", policy_pb2.Policy(version=1, rules=[_rule(hours=[{"days": [7], "start": 0, "end": 1}])])),
+        ("rules[r].hours", policy_pb2.Policy(version=1, rules=[_rule(hours=[{"days": [1, 1], "start": 0, "end": 1}])])),
+        ("rules[r].hours", policy_pb2.Policy(version=1, rules=[_rule(hours=[{"days": [1], "start": 1, "end": 1}])])),
+        ("rules[r].hours", policy_pb2.Policy(version=1, rules=[_rule(hours=[{"days": [1], "start": 0, "end": 1441}])])),
+        ("rules[r].hours", policy_pb2.Policy(version=1, rules=[_rule(hours=[HOUR] * 1_001)])),
+        ("policy.lists", policy_pb2.Policy(version=1, lists=[_list(f"l{n}") for n in range(65)])),
+        ("policy.id", policy_pb2.Policy(version=1, lists=[_list("l")] * 2)),
+        ("policy.id", policy_pb2.Policy(version=1, tags=[_list("L")])),
+        ("lists[l]", policy_pb2.Policy(version=1, lists=[_list("l", "a", "a")])),
+        ("limits[l].per", policy_pb2.Policy(version=1, limits=[_limit(per=8)])),
+        ("limits[l].max_amount", policy_pb2.Policy(version=1, limits=[_limit(network="solana")])),
+        ("limits[l].max_amount", policy_pb2.Policy(version=1, limits=[_limit(max_amount=b"", network="a", venue="b")])),
+        ("prices", _priced(as_of_ms=0)),
+        ("prices", _priced(age_max_ms=0)),
+        ("prices", _priced(assets=[_asset(name=f"A{n}") for n in range(1_001)])),
+        ("prices.assets", _priced(assets=[_asset(), _asset()])),
+        ("prices.assets", _priced(assets=[_asset(), _asset(name="B")])),
+        ("prices.assets[A].usd", _priced(assets=[_asset(usd=0)])),
+        ("prices.assets[A].decimals", _priced(assets=[_asset(decimals=37)])),
+        ("prices.assets[A].places", _priced(assets=[_asset(places=[])])),
+        ("prices.assets[A].places", _priced(assets=[_asset(places=[{"asset": "native"}])])),
+        ("prices.assets[A].places", _priced(assets=[_asset(places=[{"name": "okx"}])])),
+        ("prices.assets[A].places", _priced(assets=[_asset(places=[{"name": "okx", "asset": "A"}] * 2)])),
+        ("prices.markets[okx/A-B]", _priced(markets=[MARKET])),
+        ("prices.markets[okx/A-B]", _priced(assets=[_asset()], markets=[MARKET | {"quote": "A"}] * 2)),
         ("limits[l].keys", policy_pb2.Policy(version=1, limits=[_limit(keys=None)])),
         ("limits[l].window_ms", policy_pb2.Policy(version=1, limits=[_limit(window_ms=999)])),
         ("limits[l].window_ms", policy_pb2.Policy(version=1, limits=[_limit(window_ms=limits.WINDOW_MS_MAX + 1)])),

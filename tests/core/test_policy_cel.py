@@ -1,0 +1,215 @@
+"""Predicates: a small part of CEL in which nothing can fail, and which only takes away."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyvault.core import limits
+from keyvault.core.errors import Malformed, Reason, Refused
+from keyvault.core.ids import KeyId, Principal, UnixMillis
+from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
+from keyvault.core.policy import ANY, Policy, Rule, Verdict, evaluate
+from keyvault.core.policy_cel import VARIABLES, compile_predicate
+
+HOME = "0x" + "ab" * 20
+BOT = Principal("spiffe://demo/bot/maker")
+TRANSFER = Effect(operation=Operation.TRANSFER, chain_id=1, destination=HOME, amount=100, fee_max=10)
+PAY = Rule(
+    id="pay",
+    verdict=Verdict.ALLOW,
+    keys=ANY,
+    principals=ANY,
+    kinds=frozenset({PayloadKind.EVM_TRANSACTION}),
+    operations=frozenset({Operation.TRANSFER}),
+    chains=ANY,
+    destinations=ANY,
+    amount_max=ANY,
+    fee_max=ANY,
+)
+DENY = Rule(id="never", verdict=Verdict.DENY)
+
+
+def passes(*rules: Rule, effect: Effect = TRANSFER, expires_at: UnixMillis | None = None) -> bool:
+    """Say whether the rules let the effect through."""
+    asked = Intent(
+        kind=PayloadKind.EVM_TRANSACTION,
+        algorithms=frozenset(),
+        signing_input=b"",
+        effects=(effect,),
+        completeness=Completeness.FULL,
+        expires_at=expires_at,
+    )
+    try:
+        evaluate(Policy(version=1, rules=rules, limits=()), key=KeyId("hot"), principal=BOT, intent=asked)
+    except Refused as refused:
+        if refused.reason is Reason.POLICY_ERROR:
+            raise
+        return False
+    return True
+
+
+def holds(when: str, **change: object) -> tuple[bool, bool]:
+    """Return whether the predicate holds in an allow rule, and whether it does in a deny rule."""
+    effect = dataclasses.replace(TRANSFER, **change)  # type: ignore[arg-type]  # names of fields
+    allow = passes(dataclasses.replace(PAY, when=when), effect=effect)
+    return allow, not passes(PAY, dataclasses.replace(DENY, when=when), effect=effect)
+
+
+@pytest.mark.parametrize(
+    ("when", "true"),
+    [
+        ("amount <= 100", True),
+        ("amount < 100", False),
+        ("amount == 100 && fee != 11", True),
+        ("!(amount > 5) || chain_id == 1", True),
+        ("amount > 5 ? chain_id == 2 : chain_id == 1", False),
+        ("chain_id in [1, 10, 137]", True),
+        ("chain_id in []", False),
+        ("operation == 'transfer'", True),
+        ("destination.startsWith('0xab') && destination.endsWith(\"abab\")", True),
+        ("destination.contains('cd')", False),
+        ("destination.matches('^0x(ab)+$')", True),
+        ("destination.size() == 42", True),
+        ("principal == 'spiffe://demo/bot/maker'", True),
+        ("minute_of_week == 4320", True),
+        ("true", True),
+        ("false", False),
+        ("  amount\n\t<=  100 ", True),
+    ],
+)
+def test_a_predicate_is_what_it_says(when: str, true: bool) -> None:  # noqa: FBT001 (a parameter of the table)
+    """Comparisons, and, or, not, a choice, membership and what can be asked of a text; the same in every rule."""
+    assert holds(when) == (true, true)
+
+
+@pytest.mark.parametrize(
+    ("when", "problem"),
+    [
+        ("", "mismatched input"),
+        ("amount", "is of type int, and must be true or false"),
+        ("'yes'", "is of type string"),
+        ("amount == 'x'", "no matching overload"),
+        ("amount <", "mismatched input"),
+        ("amount + 1 > 2", "'+' is not part of a predicate: there is no arithmetic"),
+        ("amount / fee > 2", "there is no arithmetic"),
+        ("-1 < amount", "there is no arithmetic"),
+        ("amount > 1.5", "no matching overload"),
+        ("labels.desk == 'a'", "labels is not known"),
+        ("request_id == 'a'", "request_id is not known"),
+        ("now() > 5", "now is not known"),
+        ("destination.now()", "now is not known"),
+        ("destination.startsWith == 'a'", "cannot be the operand"),
+        ("int(destination) > 5", "int is not known"),
+        ("[1, 2].all(x, x > amount)", "a list may only stand behind in"),
+        ("chain_id in [1].map(x, x)", "map is not known"),
+        ("has(destination.x)", "has is not known"),
+        ("{'a': 1}.size() > 0", "is not part of a predicate"),
+        ("amount > 9223372036854775808", "invalid int literal"),
+        ("destination == 'a\\u0041'", "is not part of a predicate"),
+        ("destination == 'é'", "is not part of a predicate"),
+        ("destination == r'a'", "r is not known"),
+        ("destination == '''a'''", "two texts stand side by side"),
+        ("'''a'in''' == destination || [1].all(x, true) || 'in'", "two texts stand side by side"),
+        ('""" == destination || """ == destination', "two texts stand side by side"),
+        ("amount > 1 // rest", "there is no arithmetic"),
+        ("destination[0] == 'a'", "a list may only stand behind in"),
+        ("amount = 1", "is not part of a predicate"),
+        ("amount; true", "is not part of a predicate"),
+        ("x" * 1_001, f"longer than {limits.PREDICATE_CHARS_MAX}"),
+        ("(" * 13 + "true" + ")" * 13, f"nested deeper than {limits.PREDICATE_DEPTH_MAX}"),
+    ],
+)
+def test_what_is_not_of_the_language_is_refused_before_it_decides(when: str, problem: str) -> None:
+    """Unknown names, other types, arithmetic, macros, comments, escapes, other quotes, length and depth: with why."""
+    with pytest.raises(Malformed) as refused:
+        compile_predicate(when, unknown_holds=False)
+    assert refused.value.field == "when"
+    assert problem in refused.value.problem
+
+
+@pytest.mark.parametrize(
+    ("when", "change"),
+    [
+        ("amount <= 5", {"amount": None}),
+        ("amount > 5", {"amount": None}),
+        ("venue == 'binance'", {}),
+        ("venue != 'binance'", {}),
+        ("usd_micros < 5", {}),
+        ("validity_ms < 5", {}),
+        ("price_deviation_bps < 5", {}),
+        ("chain_id == 1", {"chain_id": None, "network": "solana"}),
+        ("true || amount > 5", {"amount": None}),
+        ("false && amount > 5", {"amount": None}),
+    ],
+)
+def test_what_is_not_stated_fails_in_an_allow_rule_and_holds_in_a_deny_rule(
+    when: str, change: dict[str, object]
+) -> None:
+    """Fail closed both ways, whatever else stands beside the fact: no `||` hides that it is missing."""
+    assert holds(when, **change) == (False, True)
+
+
+@pytest.mark.parametrize("amount", [2**63, 2**64, 2**64 + 1, 2**256 - 1])
+def test_an_amount_beyond_64_bits_is_not_stated(amount: int) -> None:
+    """CEL's integers end at 2^63-1: what is larger neither wraps around nor counts as small."""
+    for when in ("amount <= 5", "amount > 5", "amount >= 0"):
+        assert holds(when, amount=amount) == (False, True)
+
+
+def test_the_largest_integer_is_exact() -> None:
+    """2^63-1 and one less are different amounts."""
+    most = 2**63 - 1
+    assert holds(f"amount == {most}", amount=most) == (True, True)
+    assert holds(f"amount == {most}", amount=most - 1) == (False, False)
+
+
+@given(amount=st.integers(0, 2**63 - 1), bound=st.integers(0, 2**63 - 1))
+def test_numbers_compare_as_numbers(amount: int, bound: int) -> None:
+    """Over all of 63 bits."""
+    assert holds(f"amount <= {bound}", amount=amount) == (amount <= bound, amount <= bound)
+
+
+@given(text=st.text("ab0x'\" .()|&<>=!?:,[]19~\n", max_size=30))
+def test_any_text_is_a_predicate_or_refused(text: str) -> None:
+    """No text makes the compiler fail in another way, and what compiles decides without an error."""
+    try:
+        compile_predicate(text, unknown_holds=False)
+    except Malformed:
+        return
+    holds(text)
+
+
+WORDS = st.sampled_from(
+    [*VARIABLES, "true", "false", "1", "0", "'a'", "in", "[1, 2]", "['a']", ".size()", ".matches('a')", "==", "<", "&&",
+     "||", "!", "?", ":", "(", ")", ",", "[", "]", ".startsWith('0x')"]
+)  # fmt: skip
+
+
+@given(words=st.lists(WORDS, max_size=9), amount=st.none() | st.sampled_from([0, 100, 2**63]))
+def test_no_predicate_gives_an_error_while_it_runs(words: list[str], amount: int | None) -> None:
+    """Whatever compiles is true or false; if a fact is missing an allow rule fails and a deny rule holds."""
+    text = " ".join(words)
+    try:
+        found = compile_predicate(text, unknown_holds=False)
+    except Malformed:
+        return
+    allow, deny = holds(text, amount=amount)
+    missing = {"venue", "selector", "primary_type", "symbol", "side", "asset", "contract", "type_hash"}
+    missing |= {"usd_micros", "price_deviation_bps", "validity_ms"} | ({"amount"} if amount in (None, 2**63) else set())
+    if missing & {name for name, _ in found.named}:
+        assert (allow, deny) == (False, True)
+    else:
+        assert allow == deny
+
+
+def test_a_pattern_that_is_slow_elsewhere_is_not_slow() -> None:
+    """RE2 has no exponential patterns: a long one on a long text answers."""
+    assert holds("destination.matches('(a|a)*(a|a)*(a|a)*b')", destination="a" * 5_000) == (False, False)
+
+
+def test_a_predicate_that_cannot_be_compiled_decides_nothing() -> None:
+    """A policy that never saw the lint does not get past its first compilation."""
+    with pytest.raises(Malformed, match="when"):
+        passes(dataclasses.replace(PAY, when="amuont > 1"))
