@@ -29,6 +29,7 @@ from keyvault.core.limits_check import check_limits
 from keyvault.core.policy_kinds import VENUES
 from keyvault.core.policy_lint import lint
 from keyvault.core.proposals import Proposal, check_executable, check_open
+from keyvault.core.quickly import quickly_made
 from keyvault.core.state import (
     State,
     check_not_frozen,
@@ -46,6 +47,7 @@ _WAITING = frozenset({Reason.NEEDS_APPROVAL, Reason.DELAYED})
 """Not a no: the request id stays open."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorised:
     """A yes that still needs its signature.

@@ -17,6 +17,7 @@ from keyvault.core.ids import EnclaveName, Epoch, KeyId, MemberName, Principal, 
 from keyvault.core.intent import Completeness, Effect, Payload, Stamp
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
 from keyvault.core.policy import Policy
+from keyvault.core.quickly import quickly_made
 from keyvault.core.statements import FreezeScope
 
 
@@ -192,6 +193,7 @@ class SignatureRequest:
     payload: Payload
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureIssued:
     """The decision and the signature, in one fact: what is not here was never given out (I1).

@@ -13,6 +13,7 @@ from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation
+from keyvault.core.quickly import quickly_made
 from keyvault.intents import abi
 
 ZERO_ADDRESS: Final = "0x" + "00" * 20
@@ -24,6 +25,7 @@ Handler: TypeAlias = Callable[..., Effects]
 """Takes a Call and, one by one, the arguments that the function's signature names."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """``source`` calls ``to``; addresses are in lower case. ``read`` returns the effects of a call inside this one.

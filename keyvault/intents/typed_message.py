@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Bound, Completeness, Effect, Operation, Signer
+from keyvault.core.quickly import quickly_made
 from keyvault.intents.keccak import keccak256
 from keyvault.intents.typed_values import Fact
 
@@ -55,6 +56,7 @@ class Facts:
         return tuple(Facts(cast("dict[str, Fact]", item)) for item in cast("tuple[Fact, ...]", self.members[name]))
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
     """The values of EIP712Domain, None for members that it does not have; ``members`` names those that it has."""
@@ -70,6 +72,7 @@ class Domain:
         return self.name == name and self.version == version
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One message to be interpreted.
@@ -110,6 +113,7 @@ class Message:
         )
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
     """What signing a message means; the fields are those of Intent."""
