@@ -124,6 +124,21 @@ def test_earlier_requests_count(offline: Run, desk: Path) -> None:
     assert "FAIL  dreamt\n      earlier request 1 must be allowed to count, and is not: no rule allows" in result.stdout
 
 
+def test_an_earlier_request_can_be_repeated_and_be_of_another_key(offline: Run, desk: Path) -> None:
+    """``times`` and ``every`` fill windows without many lines; the keys of a limit are counted as the policy says."""
+    twice = f"      - {pay('1')}\n        times: 2\n"
+    apart = f"      - {pay('1')}\n        times: 2\n        at: 2026-11-26T11:58:00Z\n        every: 30s\n"
+    other = f"      - {pay('1')}\n        times: 2\n        key: cold\n"
+    desk.write_text(POLICY.replace("keys: [hot]", "keys: [hot, cold]"))
+    cases(
+        desk,
+        f"  - name: twice\n{SEEN}    earlier:\n{twice}    {pay('1', nonce=9)}\n    expect: deny\n"
+        f"  - name: apart\n{SEEN}    earlier:\n{apart}    {pay('1', nonce=9)}\n    expect: allow\n"
+        f"  - name: other\n{SEEN}    earlier:\n{other}    {pay('1', nonce=9)}\n    expect: allow\n",
+    )
+    assert offline("policy", "test", desk).exit_code == 0
+
+
 def test_several_files_and_other_forms(offline: Run, desk: Path, tmp_path: Path) -> None:
     """Cases can be several files; parts can be files beside them, text that looks like hex, or an exchange's fields."""
     (tmp_path / "payload.bin").write_bytes(b"\xff\xfe")
