@@ -29,6 +29,15 @@ rules:
 limits:
   - {{id: a-minute, keys: any, window: 1m, count: 2}}
 """
+READS = """\
+  - id: reads
+    verdict: allow
+    keys: [hot, cold]
+    principals: any
+    kinds: [binance-rest]
+    operations: [request]
+    venues: [binance]
+"""
 DEFAULTS = """\
 defaults: {key: hot, principal: "spiffe://a/bot/b", at: 2026-11-26T12:00:00Z}
 cases:
@@ -126,15 +135,14 @@ def test_earlier_requests_count(offline: Run, desk: Path) -> None:
 
 def test_an_earlier_request_can_be_repeated_and_be_of_another_key(offline: Run, desk: Path) -> None:
     """``times`` and ``every`` fill windows without many lines; the keys of a limit are counted as the policy says."""
-    twice = f"      - {pay('1')}\n        times: 2\n"
-    apart = f"      - {pay('1')}\n        times: 2\n        at: 2026-11-26T11:58:00Z\n        every: 30s\n"
-    other = f"      - {pay('1')}\n        times: 2\n        key: cold\n"
-    desk.write_text(POLICY.replace("keys: [hot]", "keys: [hot, cold]"))
+    read = "{exchange: {venue: binance}, times: 2"
+    desk.write_text(POLICY.replace("limits:", READS + "limits:"))
     cases(
         desk,
-        f"  - name: twice\n{SEEN}    earlier:\n{twice}    {pay('1', nonce=9)}\n    expect: deny\n"
-        f"  - name: apart\n{SEEN}    earlier:\n{apart}    {pay('1', nonce=9)}\n    expect: allow\n"
-        f"  - name: other\n{SEEN}    earlier:\n{other}    {pay('1', nonce=9)}\n    expect: allow\n",
+        f"  - name: twice\n    earlier: [{read}}}]\n    exchange: {{venue: binance}}\n    expect: deny\n"
+        f"  - name: apart\n    earlier: [{read}, at: 2026-11-26T11:58:00Z, every: 30s}}]\n"
+        f"    exchange: {{venue: binance}}\n    expect: allow\n"
+        f"  - name: other\n    earlier: [{read}, key: cold}}]\n    exchange: {{venue: binance}}\n    expect: allow\n",
     )
     assert offline("policy", "test", desk).exit_code == 0
 
