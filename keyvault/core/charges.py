@@ -85,6 +85,8 @@ class Charge:
 
     def joined(self, newer: "Charge") -> "Charge":
         """Return the most of both, part by part and number by number; unknown is what is unknown of the newer."""
+        if self.parts == newer.parts:  # as when only the fee is raised
+            return replace(newer, moved=tuple(map(max, self.moved, newer.moved)))
         found = {part: (part, numbers, ()) for part, numbers, _ in self.rows()}
         rows: dict[Part, _Row] = dict(found)
         for part, numbers, unknown in newer.rows():

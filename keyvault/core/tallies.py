@@ -10,10 +10,10 @@
 5. Which tallies a signature touches depends on its key and its parts only; it is found out once and remembered.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from keyvault.core import limits
 from keyvault.core.charges import AMOUNT, COLUMNS, FEE, USD, Blank, Charge, Part
@@ -118,9 +118,10 @@ class About:
             case Per.VENUE:
                 return () if part.venue is None or part.venue is Blank.UNKNOWN else (part.venue,)
             case Per.DESTINATION:
-                return self._of_destination(part.destination)
+                return self.groups_to(part.destination)
 
-    def _of_destination(self, destination: str | Blank | None) -> tuple[Group, ...]:
+    def groups_to(self, destination: str | Blank | None) -> tuple[Group, ...]:
+        """Return the groups of a limit per destination."""
         if destination is None or (destination is Blank.UNKNOWN and self.measure is Measure.COUNT):
             return ()
         return (destination,)
@@ -204,12 +205,16 @@ class Tally:
 
     def used(self, group: Group, window_ms: int, now: int, *, replaced: "Replaced") -> int:
         """Return what the group used in the window that ends now, and what counts in every group."""
-        used = 0
+        groups, used = self.groups, 0
         for name in (group, Blank.EVERY):
-            series = self.groups.get(name)
-            if series is not None:
-                without = replaced.amounts.get((self, name), 0) if replaced.amounts else 0
+            series = groups.get(name)
+            if series is None:
+                continue
+            if replaced.amounts:
+                without = replaced.amounts.get((self, name), 0)
                 used += series.used(window_ms, now, without=without, at=replaced.at)
+            else:
+                used += series.used(window_ms, now)
         return used
 
 
@@ -224,8 +229,7 @@ class Replaced:
 NOTHING_REPLACED: Final = Replaced(at=0, amounts={})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
+class Touched(NamedTuple):
     """A group of a tally that a signature counts in. ``places``: which numbers of the charge add up to it."""
 
     tally: Tally
@@ -234,10 +238,10 @@ class Touched:
 
     def amount(self, charge: Charge) -> int:
         """Return how much the signature adds."""
-        if not self.places:
-            return 1
-        moved = charge.moved
-        return sum([moved[place] for place in self.places])
+        places, moved = self.places, charge.moved
+        if len(places) == 1:
+            return moved[places[0]]
+        return sum([moved[place] for place in places]) if places else 1
 
     def is_unknown(self, charge: Charge) -> bool:
         """Return whether it is not known how much more it adds."""
@@ -261,7 +265,20 @@ class Plan:
     checks: tuple[tuple[Cap, Touched], ...]
 
 
-_Candidate: TypeAlias = tuple[Tally, tuple[int, ...]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A tally that a part counts in if its destination is right; ``groups`` is None if that decides them as well."""
+
+    tally: Tally
+    columns: tuple[int, ...]
+    groups: tuple[Group, ...] | None
+
+    def groups_to(self, destination: str | Blank | None) -> tuple[Group, ...]:
+        """Return the groups in which a part with this destination counts."""
+        about = self.tally.about
+        if about.destinations is not None and not _may_be_in(destination, about.destinations):
+            return ()
+        return about.groups_to(destination) if self.groups is None else self.groups
 
 
 class Watch:
@@ -303,27 +320,38 @@ class Watch:
 
     def touched(self, key: KeyId, parts: tuple[Part, ...]) -> tuple[Touched, ...]:
         """Return the groups of tallies that signatures of this shape count in."""
+        if len(parts) == 1:  # as most have
+            return tuple(
+                [
+                    Touched(each.tally, group, each.columns)
+                    for each in self._candidates_of(key, parts[0])
+                    for group in each.groups_to(parts[0].destination)
+                ]
+            )
         places: dict[tuple[Tally, Group], list[int]] = {}
         for number, part in enumerate(parts):
             first = COLUMNS * number
-            for tally, columns in self._candidates_of(key, part):
-                about = tally.about
-                if about.destinations is None or _may_be_in(part.destination, about.destinations):
-                    for group in about.groups(key, part):
-                        places.setdefault((tally, group), []).extend([first + column for column in columns])
-        return tuple([Touched(tally=tally, group=group, places=tuple(some)) for (tally, group), some in places.items()])
+            for each in self._candidates_of(key, part):
+                for group in each.groups_to(part.destination):
+                    places.setdefault((each.tally, group), []).extend([first + column for column in each.columns])
+        return tuple([Touched(tally, group, tuple(some)) for (tally, group), some in places.items()])
 
     def _candidates_of(self, key: KeyId, part: Part) -> tuple[_Candidate, ...]:
-        """Return the tallies that a part counts in, whatever its destination, each with the numbers that count."""
+        """Return the tallies that a part counts in, whatever its destination."""
         name = key, part[: Part._fields.index("destination")]
         found = self._candidates.get(name)
         if found is None:
-            about = [each for each in self.tallies if each.about.is_about_key(key) and each.about.is_about(part)]
-            some = ((tally, tally.about.columns(part)) for tally in about)
-            found = _remember(
-                self._candidates, name, tuple((tally, columns) for tally, columns in some if columns is not None)
-            )
+            found = _remember(self._candidates, name, tuple(_candidates(self.tallies, key, part)))
         return found
+
+
+def _candidates(tallies: Iterable[Tally], key: KeyId, part: Part) -> Iterator[_Candidate]:
+    for tally in tallies:
+        about = tally.about
+        columns = about.columns(part) if about.is_about_key(key) and about.is_about(part) else None
+        if columns is not None:
+            groups = None if about.per is Per.DESTINATION else about.groups(key, part)
+            yield _Candidate(tally=tally, columns=columns, groups=groups)
 
 
 _N = TypeVar("_N")

@@ -96,10 +96,10 @@ class Windows:
         watch = Watch(policy)
         found: dict[tuple[Tally, Group], list[Series]] = {}
         for cell in self._cells:
-            for touched in watch.touched(*cell.shape):
-                series = cell.series(touched.places)
+            for tally, group, places in watch.touched(*cell.shape):
+                series = cell.series(places)
                 if series:
-                    found.setdefault((touched.tally, touched.group), []).extend(series)
+                    found.setdefault((tally, group), []).extend(series)
         for (tally, group), some in found.items():
             tally.groups[group] = Series.sum_of(some)
         self._watch = watch
