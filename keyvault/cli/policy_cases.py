@@ -5,7 +5,7 @@ A case is a request, and what must become of it. ``defaults`` (key, principal, a
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, TypeVar, get_args, get_type_hints
 
@@ -15,7 +15,7 @@ from keyvault.cli.case_payloads import FORMS, Place, read_payload
 from keyvault.cli.params import parse_hex
 from keyvault.cli.policy_file import PolicyFileError
 from keyvault.cli.policy_trial import Asker, Request, Word
-from keyvault.cli.policy_units import parse_time, parse_whole
+from keyvault.cli.policy_units import parse_span, parse_time, parse_whole
 from keyvault.cli.yaml_nodes import Bounds, Problems, Table, compose, meant, pairs, table
 from keyvault.core import ids, limits
 from keyvault.core.errors import Malformed, Reason
@@ -29,13 +29,12 @@ _BOUNDS = Bounds(what="file of cases", bytes_max=limits.CASES_FILE_BYTES_MAX, de
 _FILE_FIELDS = ("defaults", "keys", "cases")
 _DEFAULT_FIELDS = ("key", "principal", "at")
 _KEY_FIELDS = ("algorithm", "public_key")
-_REQUEST_FIELDS = ("at", "kind", *FORMS)
+_REQUEST_FIELDS = ("key", "principal", "at", "kind", *FORMS)
+_EARLIER_FIELDS = (*_REQUEST_FIELDS, "times", "every")
 _SEEN_FIELDS = ("destination", "at")
 _CASE_FIELDS = (
     "name",
     "attack",
-    "key",
-    "principal",
     *_REQUEST_FIELDS,
     "seen",
     "earlier",
@@ -107,12 +106,15 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One case. ``seen``: destinations that were signed for before. ``earlier``: requests before it, in order."""
+    """One case.
+
+    ``seen``: destinations that were signed for before. ``earlier``: requests before it, in order, of the same key and
+    principal unless they name others.
+    """
 
     name: str
     attack: str
     line: int
-    asker: Asker
     request: Request
     seen: tuple[tuple[str, UnixMillis], ...]
     earlier: tuple[Request, ...]
@@ -177,43 +179,55 @@ def _keys(top: Table) -> Mapping[str, Table]:
 def _case(node: yaml.Node, place: Place, defaults: _Defaults, keys: Mapping[str, Table]) -> Case | None:
     said = table("a case", node, _CASE_FIELDS, place.problems)
     name = said.read("name", str, needed="name: what is tried")
+    request = _request(said, place, defaults, keys)
+    expected = _expected(said)
+    if name is None or request is None or expected is None:
+        return None
+    mine = replace(defaults, key=request.asker.key, principal=request.asker.principal)
+    earlier = (table("a request", each, _EARLIER_FIELDS, place.problems) for each in said.items("earlier"))
+    return Case(
+        name=name,
+        attack=said.read("attack", str) or "",
+        line=node.start_mark.line + 1,
+        request=request,
+        seen=tuple(_seen(said, defaults.at)),
+        earlier=tuple(request for each in earlier for request in _repeated(each, place, mine, keys)),
+        expected=expected,
+    )
+
+
+def _repeated(said: Table, place: Place, defaults: _Defaults, keys: Mapping[str, Table]) -> Iterator[Request]:
+    """Yield a request as often as it says, from its time on."""
+    request = _request(said, place, defaults, keys)
+    times = said.read("times", lambda text: parse_whole(text, least=1, most=limits.CASE_REPEATED_MAX)) or 1
+    every = said.read("every", parse_span) or 0
+    if request is not None:
+        yield from (replace(request, at=UnixMillis(request.at + number * every)) for number in range(times))
+
+
+def _request(said: Table, place: Place, defaults: _Defaults, keys: Mapping[str, Table]) -> Request | None:
     key = said.read("key", ids.parse_key_id) or defaults.key
     principal = said.read("principal", ids.parse_principal) or defaults.principal
     for word, value in (("key", key), ("principal", principal)):
         if value is None:
             place.problems.add(said.start, f"{word} is missing: name it here, or in defaults")
-    earlier = tuple(
-        _request(table("a request", each, _REQUEST_FIELDS, place.problems), place, defaults.at)
-        for each in said.items("earlier")
-    )
-    request = _request(said, place, defaults.at)
-    expected = _expected(said)
-    if name is None or key is None or principal is None or request is None or expected is None:
+    payload = _payload(said, place)
+    if key is None or principal is None or payload is None:
         return None
-    return Case(
-        name=name,
-        attack=said.read("attack", str) or "",
-        line=node.start_mark.line + 1,
-        asker=_asker(key, principal, request.payload.kind, keys),
-        request=request,
-        seen=tuple(_seen(said, defaults.at)),
-        earlier=tuple(each for each in earlier if each is not None),
-        expected=expected,
-    )
+    asker = _asker(key, principal, payload.kind, keys)
+    return Request(asker=asker, payload=payload, at=said.read("at", _time) or defaults.at)
 
 
-def _request(said: Table, place: Place, at: UnixMillis) -> Request | None:
+def _payload(said: Table, place: Place) -> Payload | None:
     kind = said.read("kind", _word("kind", PayloadKind))
     forms = [form for form in FORMS if form in said.values]
     if len(forms) != 1:
         place.problems.add(said.start, f"a request has one of {', '.join(FORMS)}, this one has {len(forms)}")
         return None
-    payload: Payload | None = read_payload(kind, forms[0], said.values[forms[0]], place)
-    if payload is None:
-        return None
-    if kind not in (None, payload.kind):
+    payload = read_payload(kind, forms[0], said.values[forms[0]], place)
+    if payload is not None and kind not in (None, payload.kind):
         place.problems.add(said.start, f"kind is {kind}, but {forms[0]} makes {payload.kind}")
-    return Request(payload=payload, at=said.read("at", _time) or at)
+    return payload
 
 
 def _seen(said: Table, at: UnixMillis) -> Iterator[tuple[str, UnixMillis]]:

@@ -66,7 +66,7 @@ def run_file(policy: Policy, file: Path) -> Iterator[Result]:
 
 def run_case(rules: CompiledPolicy, case: Case) -> Result:
     """Return what becomes of a case under a policy."""
-    trial = Trial(rules, case.asker)
+    trial = Trial(rules)
     trial.saw(case.seen)
     for number, request in enumerate(case.earlier, start=1):
         before = trial.ask(request)

@@ -23,6 +23,8 @@ from keyvault.core.statements import decode_statement
 from keyvault.core.windows import Reservations
 from keyvault.intents import describe, parse
 
+_NO_KEY = KeyId("somebody")
+"""Who signed for what was seen before."""
 _BEFORE_US = 2
 """Entries that every ledger begins with: its genesis, and the first term."""
 
@@ -48,8 +50,9 @@ class Asker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A payload, and when its signature is asked for."""
+    """A payload, who asks for its signature, and when."""
 
+    asker: Asker
     payload: Payload
     at: UnixMillis
 
@@ -72,28 +75,29 @@ class Outcome:
 
 
 class Trial:
-    """A ledger that has one key and this policy, for as long as one case lasts."""
+    """A ledger that has this policy and the keys that are asked for, for as long as one case lasts."""
 
-    def __init__(self, rules: CompiledPolicy, asker: Asker) -> None:
+    def __init__(self, rules: CompiledPolicy) -> None:
         state = State.empty()
         state.enclave, state.enclave_id, state.epoch, state.size = EnclaveName("trial"), bytes(32), Epoch(1), _BEFORE_US
         state.policy, state.policy_sha256, state.rules = rules.policy, bytes(32), rules
-        state.keys[asker.key] = KeyLine(primary=1, versions={1: _key(asker)})
+        state.windows.watch(rules.policy)
         self._state = state
-        self._asker = asker
 
     def saw(self, destinations: Iterable[tuple[str, UnixMillis]]) -> None:
         """Remember destinations that were signed for at these times."""
         for name, at in destinations:
             effects = (Effect(operation=Operation.TRANSFER, destination=name),)
-            self._state.familiar.saw(self._asker.key, effects, self._state.size, at)
+            self._state.familiar.saw(_NO_KEY, effects, self._state.size, at)
             self._state.size += 1
 
     def ask(self, request: Request) -> Outcome:
         """Return what the request comes to; what is allowed is in the ledger from then on."""
-        stamp = Stamp(at=request.at, nonce=max(request.at, self._state.nonces.get(self._asker.key, 0) + 1))
+        asker = request.asker
+        self._state.keys.setdefault(asker.key, KeyLine(primary=1, versions={1: _key(asker)}))
+        stamp = Stamp(at=request.at, nonce=max(request.at, self._state.nonces.get(asker.key, 0) + 1))
         try:
-            signer = Signer(algorithm=self._asker.algorithm, public_key=self._asker.public_key, stamp=stamp)
+            signer = Signer(algorithm=asker.algorithm, public_key=asker.public_key, stamp=stamp)
             intent = parse(request.payload, signer)
         except Malformed as error:
             return Outcome(word=Word.MALFORMED, reason=error.field, explanation=str(error))
@@ -102,8 +106,8 @@ class Trial:
     def _judged(self, request: Request, intent: Intent, stamp: Stamp | None) -> Outcome:
         asked = SignatureRequest(
             request_id=RequestId(f"request-{self._state.size}"),
-            principal=self._asker.principal,
-            key=self._asker.key,
+            principal=request.asker.principal,
+            key=request.asker.key,
             payload=request.payload,
         )
         command = RequestSignature(request=asked, intent=intent, stamp=stamp)

@@ -436,5 +436,7 @@ OUTCOMES_AT_ONCE = 128
 
 CASES_FILE_BYTES_MAX = 1_048_576
 """A file of cases: some 500, with payloads of 1 KiB as hex."""
+CASE_REPEATED_MAX = 10_000
+"""How often one earlier request of a case can be repeated: some 100 microseconds each."""
 CASES_FILE_DEPTH_MAX = 24
 """Nesting in a file of cases: typed data within a case has up to 20."""

@@ -49,7 +49,12 @@ class PriceBook:
         return 0 if coin is None else _up(effect.fee_max * coin.usd, 10**coin.decimals)
 
     def deviation_bps(self, effect: Effect) -> int | None:
-        """Return how far the limit price is from the table's, in 1/100 of a per cent of it; None if one is unknown."""
+        """Return how far the limit price is from the table's, in 1/100 of a per cent of it; None if one is unknown.
+
+        An exchange on a chain has no symbol: its price is what must come back for what is given.
+        """
+        if effect.symbol is None and effect.received_asset is not None:
+            return self._of_exchange(effect)
         pair = self._pair(effect)
         if pair is None or effect.price is None:
             return None
@@ -63,6 +68,21 @@ class PriceBook:
         if effect.venue is None or effect.symbol is None:
             return None
         return self.markets.get((effect.venue, effect.symbol))
+
+    def _of_exchange(self, effect: Effect) -> int | None:
+        given, received = self._at(effect, effect.asset), self._at(effect, effect.received_asset)
+        if given is None or received is None or not effect.amount or effect.received_min is None:
+            return None
+        fair = effect.amount * given.usd * 10**received.decimals
+        offered = effect.received_min * received.usd * 10**given.decimals
+        return _up(abs(offered - fair) * _BPS, fair) if fair else None
+
+    def _at(self, effect: Effect, name: str | None) -> Asset | None:
+        """Return the asset of this name where the effect is."""
+        place = _place(effect)
+        return (
+            None if place is None else self.by_place.get((place, NATIVE if name is None else normal_destination(name)))
+        )
 
     def _of_order(self, effect: Effect) -> int | None:
         pair = self._pair(effect)
@@ -88,14 +108,9 @@ class PriceBook:
     def _of_amount(self, effect: Effect) -> int | None:
         if effect.amount is None:
             return None
-        chain = effect.chain_id if effect.network is None else effect.network
-        place = effect.venue if chain is None else chain
-        if place is None:
-            return None
-        name = NATIVE if effect.asset is None else normal_destination(effect.asset)
-        asset = self.by_place.get((place, name))
+        asset = self._at(effect, effect.asset)
         if asset is None:
-            return 0 if effect.amount == 0 and effect.asset is None else None
+            return 0 if effect.amount == 0 and effect.asset is None and _place(effect) is not None else None
         return _up(effect.amount * asset.usd, 10**asset.decimals)
 
 
@@ -110,6 +125,11 @@ def price_book(prices: Prices) -> PriceBook:
     known = (each for each in prices.markets if each.base in by_name and each.quote in by_name)
     markets = {(each.venue, each.symbol): (by_name[each.base], by_name[each.quote]) for each in known}
     return PriceBook(by_place=by_place, markets=markets, until=prices.as_of + prices.age_ms_max)
+
+
+def _place(effect: Effect) -> Chain | None:
+    chain = effect.chain_id if effect.network is None else effect.network
+    return effect.venue if chain is None else chain
 
 
 def _up(dividend: int, divisor: int) -> int:

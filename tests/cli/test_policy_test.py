@@ -29,6 +29,15 @@ rules:
 limits:
   - {{id: a-minute, keys: any, window: 1m, count: 2}}
 """
+READS = """\
+  - id: reads
+    verdict: allow
+    keys: [hot, cold]
+    principals: any
+    kinds: [binance-rest]
+    operations: [request]
+    venues: [binance]
+"""
 DEFAULTS = """\
 defaults: {key: hot, principal: "spiffe://a/bot/b", at: 2026-11-26T12:00:00Z}
 cases:
@@ -122,6 +131,20 @@ def test_earlier_requests_count(offline: Run, desk: Path) -> None:
     assert "ok    third" in result.stdout
     assert "ok    new" in result.stdout
     assert "FAIL  dreamt\n      earlier request 1 must be allowed to count, and is not: no rule allows" in result.stdout
+
+
+def test_an_earlier_request_can_be_repeated_and_be_of_another_key(offline: Run, desk: Path) -> None:
+    """``times`` and ``every`` fill windows without many lines; the keys of a limit are counted as the policy says."""
+    read = "{exchange: {venue: binance}, times: 2"
+    desk.write_text(POLICY.replace("limits:", READS + "limits:"))
+    cases(
+        desk,
+        f"  - name: twice\n    earlier: [{read}}}]\n    exchange: {{venue: binance}}\n    expect: deny\n"
+        f"  - name: apart\n    earlier: [{read}, at: 2026-11-26T11:58:00Z, every: 30s}}]\n"
+        f"    exchange: {{venue: binance}}\n    expect: allow\n"
+        f"  - name: other\n    earlier: [{read}, key: cold}}]\n    exchange: {{venue: binance}}\n    expect: allow\n",
+    )
+    assert offline("policy", "test", desk).exit_code == 0
 
 
 def test_several_files_and_other_forms(offline: Run, desk: Path, tmp_path: Path) -> None:
