@@ -108,7 +108,7 @@ class Matcher:
         return ", ".join(self._miss(Place(place), facts) for place in self.misses(facts))
 
     def _miss(self, place: Place, facts: Facts) -> str:
-        if place is Place.WHEN:
+        if place is Place.WHEN:  # not a fact: there is no value to tell
             return "its when does not hold"
         word, value = WORDS[place], facts[place]
         if (self.unsaid & facts[Place.ASKED]) >> place & 1:  # type: ignore[operator]  # this place holds a mask

@@ -243,12 +243,8 @@ class Ledger:
         """Publish a policy that is the next version, of these rules or of the same."""
         new = policy(*(rules or (RULE, ASK)), version=self.state.policy.version + 1)
         document = encode_policy(new)
-        parameters = {
-            "policy_sha256": policy_sha256(document).hex(),
-            "version": str(new.version),
-            "replay_sha256": "none",
-        }
-        return self.change(Action.POLICY_PUBLISH, parameters, wait_ms=1_000, document=document, policy=new)
+        said = {"policy_sha256": policy_sha256(document).hex(), "version": str(new.version), "replay_sha256": "none"}
+        return self.change(Action.POLICY_PUBLISH, said, wait_ms=1_000, document=document, policy=new)
 
     def charter_parameters(self, new: Charter, reason: str | None = None) -> tuple[dict[str, str], dict[str, object]]:
         """Return the parameters of a statement about this charter, and what goes with it."""
