@@ -158,7 +158,7 @@ def charge_of(
         moved, unknown = rows[0][1], frozenset(rows[0][2])
     else:
         parts, moved, unknown = _added(rows)
-    known = prices.by_place and not any(place % COLUMNS == USD for place in unknown)
+    known = bool(prices.by_place) and not (unknown and any(place % COLUMNS == USD for place in unknown))
     replaces = slot is not None and all(part.place is not None and part.place.__class__ is not Blank for part in parts)
     return Charge(
         key=key,

@@ -7,8 +7,8 @@
    24 h, 15 min up to 7 d.
 3. Memory is flat: a tier keeps a fixed number of buckets that are not empty, newest first. If no tier knows the start
    of a window any more (a clock stepped back far), all that was ever charged counts: too much, never too little.
-4. Memory is small for what is little used: there is only the finest tier until it has to forget something, and then
-   the others are made of it, which still holds everything.
+4. Memory is small for what is little used: as long as there is one bucket, there is no tier; and there is only the
+   finest until it has to forget something. Then the others are made of it, which still holds everything.
 5. The sum of several series is the series of all their charges, to the last bit: what a tier keeps are its newest
    buckets, and those of the sum are among those of the parts.
 6. A charge may be taken back at the time that it had. Its bucket stays, even if nothing is in it.
@@ -84,9 +84,9 @@ class Tier:
                 yield start, after - before
 
     def charge(self, bucket: int, amount: int, total: int) -> None:
-        """Add to a bucket. ``total`` is all that was charged before this."""
+        """Add to a bucket of a tier that has some. ``total`` is all that was charged before this."""
         starts = self.starts
-        if not starts or bucket > starts[-1]:
+        if bucket > starts[-1]:
             starts.append(bucket)
             self.before.append(total)
         elif bucket < starts[-1]:
@@ -118,61 +118,65 @@ class Tier:
 class Series:
     """One measure over time, in every tier that it needs."""
 
-    __slots__ = ("tiers", "total")
+    __slots__ = ("only", "tiers", "total")
 
     def __init__(self) -> None:
         self.total = 0
-        self.tiers: tuple[Tier, ...] = (Tier(*_TIERS[0]),)
+        self.only = -1
+        """The finest tier's only bucket, while there is no tier; below 0: nothing was charged."""
+        self.tiers: tuple[Tier, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Series):
             return NotImplemented
-        return self.total == other.total and self.tiers == other.tiers
+        return (self.total, self.only, self.tiers) == (other.total, other.only, other.tiers)
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
     @classmethod
     def sum_of(cls, parts: Sequence["Series"]) -> "Series":
         """Return a new series that holds all charges of these."""
-        total = sum(part.total for part in parts)
-        fine = cls._summed(0, parts, total)
         made = cls()
-        made.total = total
-        made.tiers = (fine,)
-        if fine.forgotten >= 0:
-            made.tiers += tuple(cls._summed(number, parts, total) for number in range(1, len(_TIERS)))
+        made.total = total = sum(part.total for part in parts)
+        complete = _buckets_of(part for part in parts if len(part.tiers) <= 1)
+        if len(complete) == 1 and all(not part.tiers for part in parts):
+            (made.only,) = complete
+        elif complete or any(part.tiers for part in parts):
+            made.tiers = (_summed(0, parts, complete, total),)
+            if made.tiers[0].forgotten >= 0:
+                made.tiers += tuple(_summed(number, parts, complete, total) for number in range(1, len(_TIERS)))
         return made
-
-    @staticmethod
-    def _summed(number: int, parts: Iterable["Series"], total: int) -> Tier:
-        buckets: dict[int, int] = {}
-        forgotten = -1
-        for part in parts:
-            tier = part.tiers[number] if number < len(part.tiers) else _coarser(part.tiers[0], number, part.total)
-            forgotten = max(forgotten, tier.forgotten)
-            for start, amount in tier.buckets(part.total):
-                buckets[start] = buckets.get(start, 0) + amount
-        return Tier.of(number, buckets, total, forgotten)
 
     def charge(self, at: int, amount: int) -> None:
         """Add an amount at a time; one below zero takes back what was added at that very time."""
         total = self.total
         self.total = total + amount
+        if not self.tiers:
+            only, bucket = self.only, at // _SECOND
+            if only < 0 or only == bucket:
+                self.only = bucket
+                return
+            self.only = -1
+            self.tiers = (Tier.of(0, {only: total}, total, -1),)
         for tier in self.tiers:
             bucket = at // tier.bucket_ms
-            if not tier.starts or bucket != tier.starts[-1]:
+            if bucket != tier.starts[-1]:
                 tier.charge(bucket, amount, total)
                 if len(tier.starts) > tier.buckets_max:
                     self._forget(tier)
 
     def _forget(self, tier: Tier) -> None:
         if len(self.tiers) == 1:  # it holds everything still, this charge included
-            self.tiers = (tier, *(_coarser(tier, number, self.total) for number in range(1, len(_TIERS))))
+            complete = dict(tier.buckets(self.total))
+            coarser = (Tier.of(number, _merged(complete, number), self.total, -1) for number in range(1, len(_TIERS)))
+            self.tiers = (tier, *coarser)
         tier.forget()
 
     def used(self, window_ms: int, now: int, *, without: int = 0, at: int = 0) -> int:
         """Return what the window that ends now holds, as if ``without`` had not been charged ``at`` its time."""
         start_ms = now - window_ms
+        if not self.tiers:
+            return self.total - without if self.only >= start_ms // _SECOND else 0
         for tier in self.tiers:
             used = tier.used(start_ms, self.total)
             if used is not None:
@@ -180,10 +184,35 @@ class Series:
         return self.total - without
 
 
-def _coarser(tier: Tier, number: int, total: int) -> Tier:
-    """Return tier ``number`` of a series whose finest one, given here, has not forgotten anything."""
-    share = _TIERS[number][0] // tier.bucket_ms
+def _buckets_of(parts: Iterable[Series]) -> dict[int, int]:
+    """Return the finest buckets of series that have forgotten nothing, added up."""
     buckets: dict[int, int] = {}
-    for start, amount in tier.buckets(total):
+    for part in parts:
+        if part.only >= 0:
+            buckets[part.only] = buckets.get(part.only, 0) + part.total
+        for tier in part.tiers:
+            for start, amount in tier.buckets(part.total):
+                buckets[start] = buckets.get(start, 0) + amount
+    return buckets
+
+
+def _summed(number: int, parts: Iterable[Series], complete: dict[int, int], total: int) -> Tier:
+    """Return tier ``number`` of the sum; ``complete`` are the buckets of those parts that have no such tier."""
+    buckets = _merged(complete, number)
+    forgotten = -1
+    for part in parts:
+        if len(part.tiers) > 1:
+            tier = part.tiers[number]
+            forgotten = max(forgotten, tier.forgotten)
+            for start, amount in tier.buckets(part.total):
+                buckets[start] = buckets.get(start, 0) + amount
+    return Tier.of(number, buckets, total, forgotten)
+
+
+def _merged(complete: dict[int, int], number: int) -> dict[int, int]:
+    """Return the finest buckets as those of tier ``number``."""
+    share = _TIERS[number][0] // _SECOND
+    buckets: dict[int, int] = {}
+    for start, amount in complete.items():
         buckets[start // share] = buckets.get(start // share, 0) + amount
-    return Tier.of(number, buckets, total, -1)
+    return buckets

@@ -13,7 +13,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from keyvault.core import limits
 from keyvault.core.charges import AMOUNT, COLUMNS, FEE, USD, Blank, Charge, Part
@@ -82,12 +82,11 @@ class About:
         return self.principals is None or principal in self.principals or principal is Blank.EVERY
 
     def is_about(self, part: Part) -> bool:
-        """Return whether the part meets all conditions but the one on keys; see law 4."""
+        """Return whether the part meets all conditions but those on keys and destinations; see law 4."""
         return (
             (not self.operations or part.operation in self.operations or part.operation is Operation.OPAQUE)
             and (self.chains is None or _may_be_in(part.place, self.chains))
             and (self.venues is None or _may_be_in(part.venue, self.venues))
-            and (self.destinations is None or _may_be_in(part.destination, self.destinations))
             and self.is_about_principal(part.principal)
         )
 
@@ -262,10 +261,13 @@ class Plan:
     checks: tuple[tuple[Cap, Touched], ...]
 
 
+_Candidate: TypeAlias = tuple[Tally, tuple[int, ...]]
+
+
 class Watch:
     """The limits of one policy. Its tallies are charged by ``Windows``."""
 
-    __slots__ = ("_plans", "caps", "policy", "tallies", "unjudgeable")
+    __slots__ = ("_candidates", "_plans", "caps", "policy", "tallies", "unjudgeable")
 
     def __init__(self, policy: Policy) -> None:
         found: dict[About, Tally] = {}
@@ -280,6 +282,7 @@ class Watch:
         self.caps = tuple(caps)
         self.tallies = tuple(found.values())
         self._plans: dict[Shape, Plan] = {}
+        self._candidates: dict[tuple[KeyId, tuple[object, ...]], tuple[_Candidate, ...]] = {}
 
     def counted(self) -> dict[About, dict[Group, Series]]:
         """Return what the tallies hold, by what they are about."""
@@ -289,29 +292,47 @@ class Watch:
         """Return what signatures of this shape touch."""
         plan = self._plans.get((key, parts))
         if plan is None:
-            if len(self._plans) >= limits.WINDOW_PLANS_MAX:
-                self._plans.clear()
-            plan = self._plans[key, parts] = self.new_plan(key, parts)
+            touched = self.touched(key, parts)
+            by_tally: dict[Tally, list[Touched]] = {}
+            for each in touched:
+                by_tally.setdefault(each.tally, []).append(each)
+            caps = [cap for cap in self.caps if cap.tally in by_tally]
+            checks = tuple((cap, each) for cap in caps for each in by_tally[cap.tally])
+            plan = _remember(self._plans, (key, parts), Plan(touched=touched, checks=checks))
         return plan
 
-    def new_plan(self, key: KeyId, parts: tuple[Part, ...]) -> Plan:
-        """Return the same, without remembering it."""
-        by_tally = {tally: tuple(_touched(tally, key, parts)) for tally in self.tallies}
-        return Plan(
-            touched=tuple(touched for some in by_tally.values() for touched in some),
-            checks=tuple((cap, touched) for cap in self.caps for touched in by_tally[cap.tally]),
-        )
+    def touched(self, key: KeyId, parts: tuple[Part, ...]) -> tuple[Touched, ...]:
+        """Return the groups of tallies that signatures of this shape count in."""
+        places: dict[tuple[Tally, Group], list[int]] = {}
+        for number, part in enumerate(parts):
+            first = COLUMNS * number
+            for tally, columns in self._candidates_of(key, part):
+                about = tally.about
+                if about.destinations is None or _may_be_in(part.destination, about.destinations):
+                    for group in about.groups(key, part):
+                        places.setdefault((tally, group), []).extend([first + column for column in columns])
+        return tuple([Touched(tally=tally, group=group, places=tuple(some)) for (tally, group), some in places.items()])
+
+    def _candidates_of(self, key: KeyId, part: Part) -> tuple[_Candidate, ...]:
+        """Return the tallies that a part counts in, whatever its destination, each with the numbers that count."""
+        name = key, part[: Part._fields.index("destination")]
+        found = self._candidates.get(name)
+        if found is None:
+            about = [each for each in self.tallies if each.about.is_about_key(key) and each.about.is_about(part)]
+            some = ((tally, tally.about.columns(part)) for tally in about)
+            found = _remember(
+                self._candidates, name, tuple((tally, columns) for tally, columns in some if columns is not None)
+            )
+        return found
 
 
-def _touched(tally: Tally, key: str, parts: tuple[Part, ...]) -> Iterator[Touched]:
-    about = tally.about
-    if not about.is_about_key(key):
-        return
-    places: dict[Group, list[int]] = {}
-    for number, part in enumerate(parts):
-        columns = about.columns(part) if about.is_about(part) else None
-        if columns is not None:
-            for group in about.groups(key, part):
-                places.setdefault(group, []).extend(COLUMNS * number + column for column in columns)
-    for group, some in places.items():
-        yield Touched(tally=tally, group=group, places=tuple(some))
+_N = TypeVar("_N")
+_V = TypeVar("_V")
+
+
+def _remember(known: dict[_N, _V], name: _N, value: _V) -> _V:
+    """Keep the value under the name; when there are too many, forget all others."""
+    if len(known) >= limits.WINDOW_PLANS_MAX:
+        known.clear()
+    known[name] = value
+    return value

@@ -96,7 +96,7 @@ class Windows:
         watch = Watch(policy)
         found: dict[tuple[Tally, Group], list[Series]] = {}
         for cell in self._cells:
-            for touched in watch.new_plan(*cell.shape).touched:
+            for touched in watch.touched(*cell.shape):
                 series = cell.series(touched.places)
                 if series:
                     found.setdefault((touched.tally, touched.group), []).extend(series)

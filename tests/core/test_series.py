@@ -117,7 +117,8 @@ def test_memory_is_flat_however_much_is_charged() -> None:
 
 
 def test_what_is_little_used_has_one_tier() -> None:
-    """The coarser tiers are made only when the finest one must forget."""
+    """A single bucket has no tier, and the coarser tiers are made only when the finest one must forget."""
+    assert charged([(0, 1), (999, 2)]).tiers == ()
     series = charged([(step * 1_000, 1) for step in range(665)])
     assert len(series.tiers) == 1
     series.charge(NOW + 10 * DAY, 1)
