@@ -92,10 +92,10 @@ def typed_data(wish: Wish, target: Target, file: Path) -> None:
 
 @command.command()
 @click.option("--chain-id", type=click.IntRange(min=0), required=True, help="EIP-155 chain id; 0: every chain.")
-@click.option("--address", required=True, help="Address of the contract whose code the account gets.")
+@click.option("--address", "code", required=True, help="Address of the contract whose code the account gets.")
 @click.option("--nonce", type=click.IntRange(min=0), required=True, help="The account's nonce when it is used.")
 @sign_options
-def authorization(wish: Wish, target: Target, chain_id: int, address: str, nonce: int) -> None:
+def authorization(wish: Wish, target: Target, chain_id: int, code: str, nonce: int) -> None:
     """Sign an EIP-7702 authorization: the code at an address may act as the account.
 
     \b
@@ -103,7 +103,7 @@ def authorization(wish: Wish, target: Target, chain_id: int, address: str, nonce
       keyvault sign authorization --key eth-mm-1 --chain-id 1 --nonce 8 \\
         --address 0x63c0c19a282a1B52b07dD5a65b58948A07DAE32B
     """  # noqa: D301  as above
-    sign(target, wish, payloads.evm_authorization(unsigned_authorization(chain_id, address, nonce)))
+    sign(target, wish, payloads.evm_authorization(unsigned_authorization(chain_id, code, nonce)))
 
 
 @command.command()

@@ -23,9 +23,9 @@ _ACCOUNT = "Id of the API key at the venue; not a secret."
 @click.option("--body", default="", help="Body as it will be sent, without signature.")
 @click.option("--body-file", type=INPUT, help="File with the body, or - for stdin; every byte of it is sent.")
 @click.option("--account", default="", help=_ACCOUNT + " Binance: none.")
-@click.option("--address", default="", help="Polymarket only: address of the account, 0x and 40 hex digits.")
+@click.option("--address", "holder", default="", help="Polymarket only: address of the account, 0x and 40 hex digits.")
 @sign_options
-def exchange(wish: Wish, target: Target, body: str, body_file: Path | None, **request: str) -> None:
+def exchange(wish: Wish, target: Target, body: str, body_file: Path | None, holder: str, **request: str) -> None:
     """Sign a REST request for an exchange; prints the path, query, headers and body to send.
 
     Time, nonce and signature are added. A passphrase (OKX, Polymarket) is yours to add.
@@ -40,7 +40,7 @@ def exchange(wish: Wish, target: Target, body: str, body_file: Path | None, **re
         raise UsageProblem("give the body in one way: --body or --body-file")
     if body_file is not None:
         body = _text(body_file)
-    sign(target, wish, payloads.exchange(body=body, **request))
+    sign(target, wish, payloads.exchange(body=body, address=holder, **request))
 
 
 @click.command("exchange-message")

@@ -64,13 +64,78 @@ rules:
     chains: [1]
     destinations: ["0xCcCCccccCCCCcCCCCCCcCcCccCcCCCcCcccccccC"]
     primary_types: [Mail]
+  - id: messages
+    verdict: allow
+    keys: [desk]
+    principals: any
+    kinds: [evm-message]
+    operations: [message]
+  - id: delegations
+    verdict: allow
+    keys: [desk]
+    principals: any
+    kinds: [evm-authorization]
+    operations: [delegate]
+    chains: [1]
+    destinations: any
+    fee: any
+  - id: coins
+    verdict: allow
+    keys: [desk, desk-ed]
+    principals: any
+    kinds: [bitcoin-psbt, solana-message, cosmos-sign-doc]
+    operations: [transfer]
+    chains: any
+    venues: any
+    destinations: any
+    contracts: any
+    assets: any
+    amount: any
+    fee: any
+  - id: hyperliquid
+    verdict: allow
+    keys: [desk]
+    principals: any
+    kinds: [hyperliquid-action]
+    operations: [order]
+    venues: [hyperliquid]
+    chains: any
+    symbols: any
+    assets: any
+    amount: any
+  - id: venues
+    verdict: allow
+    keys: [mail-secret, desk-ed, desk-p256, kraken]
+    principals: any
+    kinds:
+      - binance-ws
+      - binance-ws-logon
+      - binance-fix-logon
+      - bybit-rest
+      - okx-rest
+      - okx-ws-logon
+      - coinbase-jwt
+      - kraken-rest
+      - kraken-fix-logon
+      - deribit-rest
+      - deribit-auth
+      - polymarket-rest
+    operations: [order, session, request]
+    venues: any
+    symbols: any
 limits:
   - id: slow
     keys: [limited]
     window: 24h
     count: 1
 """
-KEYS = (("desk", "secp256k1"), ("limited", "secp256k1"), ("asked", "secp256k1"), ("desk-ed", "ed25519"))
+KEYS = (
+    ("desk", "secp256k1"),
+    ("limited", "secp256k1"),
+    ("asked", "secp256k1"),
+    ("desk-ed", "ed25519"),
+    ("desk-p256", "p256"),
+)
 SECRET = "an-api-secret-that-must-not-be-seen"
 
 
@@ -82,8 +147,9 @@ def run(*arguments: object, stdin: str | bytes | None = None) -> Result:
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment that is served: POLICY in force; keys desk, limited, asked (secp256k1), desk-ed, mail-secret (HMAC).
+    """A deployment that is served, POLICY in force.
 
+    Keys: desk, limited, asked (secp256k1), desk-ed, desk-p256, mail-secret (HMAC-SHA256), kraken (HMAC-SHA512).
     Members are alice and bob (admins) and carol (approver); what loosens the policy waits a second.
     """
     folder = tmp_path_factory.mktemp("cli")
@@ -92,7 +158,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         where = ("--deployment", made.dir, "--member", "alice", "--approve-with", "bob", "--json")
         for name, algorithm in KEYS:
             carried_out(run("key", "create", name, "--algorithm", algorithm, *where))
-        carried_out(run("key", "import", "mail-secret", "--secret-file", "-", *where, stdin=SECRET + "\n"))
+        for name, algorithm in (("mail-secret", "hmac-sha256"), ("kraken", "hmac-sha512")):
+            importing = ("key", "import", name, "--algorithm", algorithm, "--secret-file", "-")
+            carried_out(run(*importing, *where, stdin=SECRET + "\n"))
         waits = document_of(run("policy", "apply", folder / "policy.yaml", *where))["proposal"]["short"]
         carried_out(run("proposals", "watch", waits, "--deployment", made.dir, "--json"))
         yield made

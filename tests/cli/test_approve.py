@@ -112,7 +112,8 @@ def test_a_signature_is_shown_decoded_and_marked(keyvault: Run, desk: Deployment
     name, request_id = asked(keyvault, *transfer(KNOWN, "20 ether", 0))
     result = keyvault("approve", name, "--member", "carol", stdin=f"{name[:4]}\n")
     assert result.exit_code == 0, result.stderr
-    assert f"  1. Sends 20 native coin to {KNOWN} on chain 1" in result.stderr
+    sender = json.loads(keyvault("key", "show", "asked", "--json").stdout)["ethereum_address"]
+    assert f"  1. Sends 20 native coin from {sender} to {KNOWN} on chain 1" in result.stderr
     assert "LARGER THAN ANY BEFORE with this key" in result.stderr
     assert "the server's word" in result.stderr
     signed = document_of(

@@ -82,7 +82,10 @@ def test_people_see_what_they_sign(keyvault: Run) -> None:
     """Before it is sent the meaning is on stderr in plain words; the result alone is on stdout."""
     result = keyvault("sign", "evm-tx", "--key", "desk", "--nonce", "9", "--value", "0.25 ether", *ETHER)
     assert result.exit_code == 0
-    assert result.stderr == (f"Sends 0.25 native coin to {TO} on chain 1, for a fee of at most 0.00063 native coin.\n")
+    sender = _address(keyvault)
+    assert result.stderr == (
+        f"Sends 0.25 native coin from {sender} to {TO} on chain 1, for a fee of at most 0.00063 native coin.\n"
+    )
     lines = [line.split("  ", 1)[0] for line in result.stdout.splitlines()]
     assert lines[0] == "request_id"
     assert lines[-1] == "raw_transaction"
@@ -150,7 +153,7 @@ def test_a_digest_is_refused_unless_policy_names_the_key(keyvault: Run) -> None:
         (("evm-tx", "--tx-hex", "0x02c0"), "evm_transaction"),
         (("evm-tx", "--nonce", "1", *ETHER[:4], "--to", TO.replace("E", "e"), *ETHER[6:]), "EIP-55"),
         (("exchange", "--query", "a=1&signature=00"), "signature"),
-        (("exchange",), "exchange_request"),
+        (("exchange", "--query", "a=1", "--body", "b=2"), "exchange_request"),
         (("digest", "0x" + "11" * 32, "--request-id", "no spaces"), "request_id"),
         (("digest", "0x" + "11" * 32, "--as", "bot/nobody"), "keyvault cert issue bot/nobody"),
     ],

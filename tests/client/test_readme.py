@@ -1,3 +1,6 @@
+"""The SDK's README: its code runs as it stands."""
+
+import json
 import re
 import subprocess
 import sys
@@ -9,10 +12,32 @@ from tests.deployment import new_deployment, served
 README = Path(keyvault.client.__file__).with_name("README.md")
 
 
+DRIVER = """
+from dataclasses import replace
+from tests.every_format import ACCOUNT, EVERYTHING, authorization, psbt, sign_doc, solana_message
+
+with Client("localhost:7443", admin, enclave="hot") as client:
+    both = {"signer": alice, "approvers": [bob]}
+    client.create_key("sol-1", KeyAlgorithm.ED25519, **both)
+    client.create_key("coinbase-1", KeyAlgorithm.P256, **both)
+    client.import_hmac_key("venue-1", b"an exchange's API secret", **both)
+    client.import_hmac_key("kraken-1", b"another one's", algorithm=KeyAlgorithm.HMAC_SHA512, **both)
+    keys = frozenset({"treasury", "sol-1", "coinbase-1", "venue-1", "kraken-1"})
+    rules = (replace(EVERYTHING, keys=keys, kinds=EVERYTHING.kinds - {PayloadKind.RAW_DIGEST}),)
+    version = client.get_policy().policy.version + 1
+    client.settled(client.publish_policy(Policy(version=version, rules=rules, limits=()), **both))
+    treasury, sol = (client.get_key(name).public_key for name in ("treasury", "sol-1"))
+with Client("localhost:7443", bot, enclave="hot") as client:
+    sign_for_chains(client, authorization(), solana_message(sol), sign_doc(treasury), psbt(treasury, 2))
+    sign_for_venues(client, ACCOUNT)
+"""
+"""What the README leaves to its reader: keys, a policy, and what a wallet made."""
+
+
 def test_examples_run(tmp_path: Path) -> None:
-    """The README's code, copied as it stands but for the port, makes a key, signs, is refused, and streams."""
+    """The README's code, copied as it stands but for the port, signs every format, is refused, and streams."""
     with served(new_deployment(tmp_path / "desk")) as desk:
-        code = "\n".join(re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL))
+        code = "\n".join(re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)) + DRIVER
         done = subprocess.run(
             (sys.executable, "-c", code.replace("localhost:7443", f"localhost:{desk.port}")),
             cwd=tmp_path,
@@ -24,6 +49,12 @@ def test_examples_run(tmp_path: Path) -> None:
         )
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["policy:", "send", "refused:", "100"]
+    words = [line.split()[0] for line in lines]
+    assert words[:4] == ["policy:", "send", "refused:", "100"]
+    assert words[4:11] == ["typed", "personal", "delegates", "solana", "cosmos", "bitcoin", "post"]
+    assert lines[9].startswith("bitcoin [0, 1] 02000000")
+    assert words[11] == "/api/v5/trade/order"
+    assert json.loads(lines[12])["method"] == "order.place"
+    assert json.loads(lines[13])["method"] == "session.logon"
     assert lines[0] == "policy: EXECUTED"
     assert "NO_RULE_ALLOWS" in lines[2]

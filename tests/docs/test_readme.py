@@ -15,19 +15,24 @@ import pytest
 from click import Command, Context, Group
 from click.testing import CliRunner
 
+from keyvault import intents
 from keyvault.cli.main import cli
 from keyvault.core.approvals import Voice, payload_type
 from keyvault.core.charter import Duty
 from keyvault.core.errors import Reason
 from keyvault.core.statements import _FORMS, Action
 from keyvault.ledger.evidence import check_evidence
+from keyvault.ledger.judge import ALGORITHMS
 from keyvault.ledger.note import parse_vkey
 from keyvault.ledger.proof import verify_proof
 from keyvault.ledger.verify import verify
+from keyvault.ledger.wire_payload import fill_payload, part_names
 from keyvault.rpc.status import _BY_FAMILY, _BY_REASON
 from keyvault.telemetry import Metrics
-from keyvault.v1 import event_pb2
+from keyvault.v1 import event_pb2, types_pb2
+from tests.client.scripted import Keys
 from tests.docs.example import LOG_KEY, example, raw, texts
+from tests.every_format import FORMATS, Format
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = ("README.md", "keyvault/README.md", "protos/README.md", "helm/README.md", "CHANGELOG.md")
@@ -242,3 +247,23 @@ def test_decisions_say_what_they_cost() -> None:
     assert [Path(name).name[:4] for name in names] == [f"{number:04d}" for number in range(1, len(names) + 1)]
     parts = ("## Context", "## Decision", "## Negative consequences")
     assert [name for name in names if not all(part in read(name) for part in parts)] == []
+
+
+def test_the_table_of_formats_is_that_of_the_code() -> None:
+    """protos/README.md says of every kind in which field it stands, of what parts, by which keys, and if stamped."""
+    table = read("protos/README.md").split("### Formats")[1].split("\n\n")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    shown = {kind.strip("`"): (field.strip("`"), parts, keys, stamped) for kind, field, parts, keys, stamped in rows}
+    assert shown == {each.kind.value: _as_in_the_code(each) for each in FORMATS.values()}
+
+
+def _as_in_the_code(asked: Format) -> tuple[str, str, str, str]:
+    signers = Keys()
+    payload = asked.make(signers.public(asked.key))
+    message = types_pb2.Payload()
+    fill_payload(message, payload)
+    names = part_names(asked.kind)
+    parts = "the bytes" if names == (asked.kind.value,) else " ".join(f"`{name}`" for name in names)
+    keys = " ".join(sorted(f"`{algorithm.value}`" for algorithm in ALGORITHMS[asked.kind]))
+    stamped = intents.parse(payload, signers.signer(asked.key)).stamped
+    return str(message.WhichOneof("format")), parts, keys, "yes" if stamped else "no"

@@ -174,12 +174,15 @@ async def sign_some(deployment: Deployment) -> None:
 
 
 def flip_one_byte(deployment: Deployment, index: int) -> None:
-    """Change the last byte of an entry's body, as somebody who owns the database can."""
+    """Change a byte of the signature in an entry's body, as somebody who owns the database can."""
     with closing(sqlite3.connect(deployment.ledger)) as database:
         database.execute("DROP TRIGGER entries_are_never_changed")
         (body,) = database.execute("SELECT body FROM entries WHERE idx = ?", (index,)).fetchone()
-        codec.decode(body)
-        harmed = body[:-1] + bytes([body[-1] ^ 1])
+        event = codec.decode(body)
+        assert isinstance(event, SignatureIssued | ProposalMade)
+        assert event.signature is not None
+        signature = event.signature.value if isinstance(event, SignatureIssued) else event.signature.sig
+        harmed = body.replace(signature, signature[:-1] + bytes([signature[-1] ^ 1]))
         database.execute("UPDATE entries SET body = ? WHERE idx = ?", (harmed, index))
         database.commit()
 

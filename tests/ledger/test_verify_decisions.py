@@ -1,19 +1,24 @@
 """The auditor judges every decision again, by the policy of its time."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from keyvault import intents
+from keyvault.core.errors import Malformed
 from keyvault.core.events import SignatureIssued
-from keyvault.core.intent import Operation, Payload, PayloadKind
+from keyvault.core.intent import Operation, PayloadKind, Signer
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.ledger.codec import encode
 from keyvault.ledger.judge import ALGORITHMS
 from keyvault.ledger.report import Problem, Report
 from keyvault.ledger.verify import verify
-from tests.intents.building import TIME, dynamic_fee, mail, request, transaction, typed_data
+from tests.client.scripted import Keys
+from tests.every_format import ALGORITHMS as KEYS
+from tests.every_format import FORMATS, Format
+from tests.intents.building import dynamic_fee, transaction
 from tests.ledger.ledgers import RULE, Ledger, hmac_key, sample, secp256k1_key
 from tests.worlds import BOT, OTHER_BOT
 
@@ -102,7 +107,7 @@ def _said_to_send(wei: int, *, signed: bytes | None = None) -> Ledger:
     )
     ledger.publish_policy(small)
     payload = transaction(dynamic_fee(value=(15 * 10**17).to_bytes(8)))
-    intent = intents.parse(payload, intents.ANYBODY)
+    intent = intents.parse(payload, Signer(algorithm=key.algorithm, public_key=key.public_key))
     good = ledger.issued("k1")
     ledger.add(
         replace(
@@ -111,6 +116,8 @@ def _said_to_send(wei: int, *, signed: bytes | None = None) -> Ledger:
             signing_input=signed or intent.signing_input,
             effects=(replace(intent.effects[0], amount=wei),),
             completeness=intent.completeness,
+            slot=intent.slot,
+            expires_at=intent.expires_at,
             rules=("small",),
             signature=key.sign(signed or intent.signing_input),
         )
@@ -138,10 +145,18 @@ def test_what_was_signed_is_what_the_payload_says() -> None:
 
 def test_the_auditor_knows_which_keys_fit_which_payload() -> None:
     """The auditor's own table says what keyvault.intents says, which an audit does not import."""
-    payloads = (transaction(dynamic_fee()), typed_data(mail()), request(TIME), raw_digest(bytes(32)))
-    assert {each.kind: intents.parse(each, intents.ANYBODY).algorithms for each in payloads} == ALGORITHMS
+    keys = Keys()
+    said = {each.kind: set(algorithms_of(each, keys)) for each in FORMATS.values()}
+    assert said == {kind: {algorithms} for kind, algorithms in ALGORITHMS.items()}
 
 
-def raw_digest(digest: bytes) -> Payload:
-    """Return a digest to sign."""
-    return Payload(kind=PayloadKind.RAW_DIGEST, parts=(digest,))
+def algorithms_of(asked: Format, keys: Keys) -> Iterator[frozenset[KeyAlgorithm]]:
+    """Yield which keys fit, whichever of the fitting keys is asked."""
+    for name, algorithm in KEYS.items():
+        signer = Signer(algorithm=algorithm, public_key=keys.public(name))
+        try:
+            intent = intents.parse(asked.make(signer.public_key), signer)
+        except (Malformed, ValueError):  # made for another kind of key
+            continue
+        if algorithm in intent.algorithms:
+            yield intent.algorithms
