@@ -12,7 +12,7 @@ from keyvault.cli.policy_source import read_policy
 from keyvault.cli.session import call
 from keyvault.cli.target import Target, target_options
 from keyvault.core.policy import Limit, Policy, Rule
-from keyvault.core.policy_change import Loosening, loosenings
+from keyvault.core.policy_loosening import Loosening, loosenings
 
 
 @click.command()
@@ -34,7 +34,7 @@ def diff(files: tuple[Path, ...], target: Target | None) -> None:
         raise UsageProblem("give OLD and NEW, or --in-force and NEW")
     new = read_policy(files[-1])
     old = call(target, lambda client: client.get_policy()).policy if target else read_policy(files[0])
-    why = tuple(loosenings(old, new))
+    why = loosenings(old, new)
     emit(_document(old, new, why), lambda: _text(old, new, why))
 
 

@@ -24,7 +24,6 @@ asks for it, the new one asks as well. One rule is within another if each condit
 on the same field; two rules that only together cover a third are not seen. Ids mean nothing, neither does the order.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -45,37 +44,18 @@ def is_tightening(old: Policy, new: Policy) -> bool:
 
     False when in doubt. The same rules and limits are a tightening; versions do not matter.
     """
-    return next(loosenings(old, new), None) is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loosening:
-    """Why it cannot be shown that a policy only takes away. ``part``: rule, limit or prices; ``name`` is its id."""
-
-    part: str
-    name: str
-    why: str
-
-
-def loosenings(old: Policy, new: Policy) -> Iterator[Loosening]:
-    """Give everything that may give more than before; nothing if ``new`` is a tightening."""
     before, after = _Parts.of(old), _Parts.of(new)
     if not after.allow and not after.permitting_escalate:
-        return
-    for part in _uncovered(after.allow, before.allow):
-        yield Loosening(part="rule", name=part.name, why="allows what no single allow rule allowed before")
-    for part in _uncovered(after.permitting_escalate, before.allow + before.permitting_escalate):
-        yield Loosening(part="rule", name=part.name, why="lets members permit what no single rule permitted before")
-    for part in _uncovered(before.deny, after.deny):
-        yield Loosening(part="rule", name=part.name, why="denied what no single deny rule denies now")
-    for part in _unasked(before.escalate, after):
-        yield Loosening(part="rule", name=part.name, why="asked members where no single rule asks the same ones now")
-    for name in _unlimited(old, new):
-        yield Loosening(part="limit", name=name, why="held what no single limit holds as tightly now")
-    if old.prices != new.prices:
-        yield Loosening(part="prices", name="", why="are others: another price can be a yes where there was a no")
-    if not _are_look_alikes_kept(old, new):
-        yield Loosening(part="destinations", name="", why="that it knows are others, and what resembles them")
+        return True
+    return (
+        _are_covered(after.allow, before.allow)
+        and _are_covered(after.permitting_escalate, before.allow + before.permitting_escalate)
+        and _are_covered(before.deny, after.deny)
+        and _are_asked(before.escalate, after)
+        and _are_limited(_held(old), _held(new))
+        and old.prices == new.prices
+        and _are_look_alikes_kept(old, new)
+    )
 
 
 def _are_look_alikes_kept(old: Policy, new: Policy) -> bool:
@@ -112,20 +92,16 @@ class _Parts:
     @classmethod
     def of(cls, policy: Policy) -> "_Parts":
         allow, deny, escalate = (
-            [
-                (rule.id, _nameless(rule, policy))
-                for rule in policy.rules
-                if verdict_of(rule) is verdict and not rule.shadow
-            ]
+            [_nameless(rule, policy) for rule in policy.rules if verdict_of(rule) is verdict and not rule.shadow]
             for verdict in (Verdict.ALLOW, Verdict.DENY, Verdict.ESCALATE)
         )
         return cls(
-            allow=tuple(Part(*each, allow_matcher(each[1], policy.lists)) for each in allow if can_permit(each[1])),
+            allow=tuple(Part(rule, allow_matcher(rule, policy.lists)) for rule in allow if can_permit(rule)),
             permitting_escalate=tuple(
-                Part(*each, allow_matcher(each[1], policy.lists)) for each in escalate if can_permit(each[1])
+                Part(rule, allow_matcher(rule, policy.lists)) for rule in escalate if can_permit(rule)
             ),
-            deny=tuple(Part(*each, deny_matcher(each[1], policy.lists)) for each in deny),
-            escalate=tuple(Part(*each, deny_matcher(each[1], policy.lists)) for each in escalate),
+            deny=tuple(Part(rule, deny_matcher(rule, policy.lists)) for rule in deny),
+            escalate=tuple(Part(rule, deny_matcher(rule, policy.lists)) for rule in escalate),
         )
 
 
@@ -141,22 +117,21 @@ def _written_out(values: frozenset[str], policy: Policy) -> frozenset[str]:
     return frozenset[str]().union(*listed)
 
 
-def _uncovered(parts: tuple[Part, ...], others: tuple[Part, ...]) -> Iterator[Part]:
-    """Give the parts that are within none of the others. What stands on both sides is found without comparing."""
+def _are_covered(parts: tuple[Part, ...], others: tuple[Part, ...]) -> bool:
+    """Return whether each part is within one of the others. What stands on both sides is found without comparing."""
     same = {other.rule for other in others}
-    return (part for part in parts if part.rule not in same and not any(map(part.is_within, others)))
+    return all(part.rule in same or any(map(part.is_within, others)) for part in parts)
 
 
-def _unasked(parts: tuple[Part, ...], after: _Parts) -> Iterator[Part]:
-    """Give the parts that are within no rule that asks the same quorum, and none that denies."""
+def _are_asked(parts: tuple[Part, ...], after: _Parts) -> bool:
+    """Return whether each part is within a rule that asks the same quorum, or one that denies."""
     asking: dict[str, list[Part]] = {}
     for other in after.escalate:
         asking.setdefault(other.rule.quorum, []).append(other)
     same = {other.rule for other in after.escalate}
-    return (
-        part
+    return all(
+        part.rule in same or any(map(part.is_within, (*asking.get(part.rule.quorum, ()), *after.deny)))
         for part in parts
-        if part.rule not in same and not any(map(part.is_within, (*asking.get(part.rule.quorum, ()), *after.deny)))
     )
 
 
@@ -167,21 +142,15 @@ _Held = tuple[About, int, int]
 """What a measure of a limit counts, its window and its cap, without names: lists and tags are written out."""
 
 
-def _held(policy: Policy) -> tuple[tuple[str, _Held], ...]:
-    return tuple(
-        (limit.id, (about, limit.window_ms, cap)) for limit in policy.limits for about, cap in abouts(limit, policy)
-    )
+def _held(policy: Policy) -> tuple[_Held, ...]:
+    return tuple((about, limit.window_ms, cap) for limit in policy.limits for about, cap in abouts(limit, policy))
 
 
-def _unlimited(old: Policy, new: Policy) -> Iterator[str]:
-    """Give the limits that no limit of the new policy stands for, each once."""
-    after = [held for _, held in _held(new)]
-    named = (
-        name
-        for name, (about, window_ms, cap) in _held(old)
-        if not any(span == window_ms and most <= cap and _counts_as_much(other, about) for other, span, most in after)
+def _are_limited(before: tuple[_Held, ...], after: tuple[_Held, ...]) -> bool:
+    return all(
+        any(span == window_ms and most <= cap and _counts_as_much(other, about) for other, span, most in after)
+        for about, window_ms, cap in before
     )
-    return iter(dict.fromkeys(named))
 
 
 def _counts_as_much(other: About, about: About) -> bool:

@@ -24,12 +24,12 @@ def unreachable(rules: Mapping[int, Rule], lists: Lists) -> Iterator[tuple[int, 
     deciding = {place: rule for place, rule in rules.items() if not rule.shadow}
     yield from _repeated({place: rule for place, rule in deciding.items() if rule.verdict is not Verdict.ALLOW})
     allow = {
-        place: Part(rule.id, rule, allow_matcher(rule, lists))
+        place: Part(rule, allow_matcher(rule, lists))
         for place, rule in deciding.items()
         if rule.verdict is Verdict.ALLOW
     }
     deny = [
-        Part(rule.id, rule, deny_matcher(rule, lists))
+        Part(rule, deny_matcher(rule, lists))
         for rule in deciding.values()
         if rule.verdict is Verdict.DENY and not _is_switch(rule)
     ]

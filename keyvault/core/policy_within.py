@@ -7,10 +7,9 @@ from keyvault.core.policy_rules import ANY, Anything, Rule
 class Part:
     """A rule by one of its readings, its conditions found by place."""
 
-    __slots__ = ("_bounds", "_floors", "_sets", "keys", "kinds", "matcher", "name", "rule")
+    __slots__ = ("_bounds", "_floors", "_sets", "keys", "kinds", "matcher", "rule")
 
-    def __init__(self, name: str, rule: Rule, matcher: Matcher) -> None:
-        self.name = name
+    def __init__(self, rule: Rule, matcher: Matcher) -> None:
         self.rule = rule
         self.keys, self.kinds = scope(rule)
         self.matcher = matcher

@@ -30,6 +30,7 @@ with Client("localhost:7443", admin, enclave="hot") as client:
 with Client("localhost:7443", bot, enclave="hot") as client:
     sign_for_chains(client, authorization(), solana_message(sol), sign_doc(treasury), psbt(treasury, 2))
     sign_for_venues(client, ACCOUNT)
+    ask_first(client, unsigned)
 """
 """What the README leaves to its reader: keys, a policy, and what a wallet made."""
 
@@ -56,5 +57,6 @@ def test_examples_run(tmp_path: Path) -> None:
     assert words[11] == "/api/v5/trade/order"
     assert json.loads(lines[12])["method"] == "order.place"
     assert json.loads(lines[13])["method"] == "session.logon"
+    assert lines[14].split()[0] in ("allow", "deny")
     assert lines[0] == "policy: EXECUTED"
     assert "NO_RULE_ALLOWS" in lines[2]

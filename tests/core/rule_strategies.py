@@ -19,7 +19,7 @@ VENUES = ["binance"]
 DESTINATIONS = ["0x" + "ab" * 20, "0x" + "cd" * 20]
 TWIN = "0xabab" + "00" * 16 + "abab"
 """Looks like the first of them."""
-LISTS = {"home": frozenset(DESTINATIONS)}
+LISTS = {"home": frozenset(DESTINATIONS), "desks": frozenset(DESTINATIONS)}
 """Every policy names all destinations, so that a rule more or less changes nothing about what looks alike."""
 HOURS = (
     (Interval(days=frozenset({3}), start=0, end=1),),
@@ -167,7 +167,6 @@ WIDE_ESCALATES: st.SearchStrategy[Rule] = st.builds(
 )
 RULES = st.one_of(WIDE, WIDE, WIDE_ESCALATES, ALLOWS, DENIES, ESCALATES)
 
-LISTS = {"desks": frozenset(DESTINATIONS)}
 TAGS = {"hot": frozenset(KEYS[:1]), "makers": frozenset(KEYS), "none": frozenset[str]()}
 _ABSENT = st.none()
 PLACES: st.SearchStrategy[dict[str, int | str | None]] = st.sampled_from(

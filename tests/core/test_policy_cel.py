@@ -198,7 +198,7 @@ def test_no_predicate_gives_an_error_while_it_runs(words: list[str], amount: int
     allow, deny = holds(text, amount=amount)
     missing = {"venue", "selector", "primary_type", "symbol", "side", "asset", "contract", "type_hash"}
     missing |= {"usd_micros", "price_deviation_bps", "validity_ms"} | ({"amount"} if amount in (None, 2**63) else set())
-    if missing & {name for name, _ in found.named}:
+    if missing & {name for name, *_ in found.named}:
         assert (allow, deny) == (False, True)
     else:
         assert allow == deny

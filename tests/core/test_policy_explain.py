@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from keyvault.core.errors import Reason, Refused
 from keyvault.core.ids import KeyId, Principal
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
-from keyvault.core.policy import ANY, CompiledPolicy, Permission, Rule, Verdict, compile_policy
+from keyvault.core.policy import ANY, UNDATED, CompiledPolicy, Permission, Rule, Verdict, compile_policy
 from keyvault.core.policy_explain import RuleOutcome, explain, may_use
 from tests.core.rule_strategies import ASKED, EVERYTHING, RULES, Asked, policy_of
 
@@ -130,7 +130,7 @@ def test_whoever_no_rule_permits_anything_may_not_ask() -> None:
 def test_a_predicate_that_does_not_hold_is_said() -> None:
     """Where only ``when`` fails, the refusal and the outcome say so."""
     compiled = compile_policy(policy_of([allow("small", when="amount <= 1")]))
-    said = judged(compiled, Asked(key=KEY, principal=MAKER, intent=transfer(2)))
+    said = judged(compiled, Asked(key=KEY, principal=MAKER, intent=transfer(2), moment=UNDATED))
     assert isinstance(said, Refused)
     assert said.reason is Reason.NO_RULE_ALLOWS
     assert "its when does not hold" in said.explanation

@@ -245,12 +245,8 @@ class Ledger:
         never = replace(RULE, id=f"never-{version}", verdict=Verdict.DENY, keys=frozenset({"none"}))
         new = policy(*(rules or (RULE, ASK, never)), version=version)
         document = encode_policy(new)
-        parameters = {
-            "policy_sha256": policy_sha256(document).hex(),
-            "version": str(new.version),
-            "replay_sha256": "none",
-        }
-        return self.change(Action.POLICY_PUBLISH, parameters, wait_ms=1_000, document=document, policy=new)
+        said = {"policy_sha256": policy_sha256(document).hex(), "version": str(new.version), "replay_sha256": "none"}
+        return self.change(Action.POLICY_PUBLISH, said, wait_ms=1_000, document=document, policy=new)
 
     def charter_parameters(self, new: Charter, reason: str | None = None) -> tuple[dict[str, str], dict[str, object]]:
         """Return the parameters of a statement about this charter, and what goes with it."""
