@@ -417,5 +417,5 @@ REPLAY_CHANGES_MAX = 1_000
 """Decisions that change, told one by one in a replay's report; all are counted."""
 REPLAY_REPORT_BYTES_MAX = 8 * 1024 * 1024
 """A replay's report: its changes with 1.5 kB each, and sums for each key and rule."""
-OUTCOMES_AT_ONCE = 128
-"""Outcomes that are found out before anything else may run: about half a millisecond."""
+OUTCOMES_AT_ONCE = 32
+"""Outcomes that are found out before anything else may run: a millisecond, if all of them must say why not."""
