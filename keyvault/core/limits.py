@@ -440,3 +440,6 @@ CASE_REPEATED_MAX = 10_000
 """How often one earlier request of a case can be repeated: some 100 microseconds each."""
 CASES_FILE_DEPTH_MAX = 24
 """Nesting in a file of cases: typed data within a case has up to 20."""
+
+OUTCOMES_AT_ONCE = 32
+"""Outcomes that are found out before anything else may run: a millisecond, if all of them must say why not."""

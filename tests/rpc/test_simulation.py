@@ -8,10 +8,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from keyvault.client import Denied, LimitExceeded, NeedsApproval, Overloaded, payloads
+from keyvault.client import Denied, LimitExceeded, NeedsApproval, payloads
 from keyvault.core import limits
 from keyvault.core.apply import apply
-from keyvault.core.errors import Reason
+from keyvault.core.errors import Overloaded, Reason
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.limits_check import Quota
 from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
@@ -20,10 +20,11 @@ from keyvault.core.simulation import Simulation
 from keyvault.core.state import State
 from keyvault.core.tallies import Measure
 from keyvault.ledger.codec import decode
+from keyvault.rpc.simulation import Simulations
 from keyvault.v1 import signing_pb2, types_pb2
 from tests.intents.building import dynamic_fee
 from tests.rpc.governed import BOTS, SEND, Governed, governed, payload_of, refused, transfer
-from tests.worlds import policy
+from tests.worlds import BOT, digest_request, policy
 
 MAKER, TAKER = "spiffe://test.local/bot/maker", "spiffe://test.local/bot/taker"
 DIGEST = payloads.raw_digest(b"d" * 32)
@@ -221,11 +222,12 @@ async def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 
 async def test_a_caller_has_so_many_under_way_at_most(tmp_path: Path) -> None:
-    """I9: simulations that give way to signing are bounded for each caller; when one ends there is room again."""
-    rules = tuple(Rule(id=f"no-{n}", verdict=Verdict.DENY, principals=frozenset({TAKER})) for n in range(300))
-    async with serving(tmp_path, policy(BOTS, *rules)) as here, here.client("bot") as bot:
-        many = [bot.simulate("signer", DIGEST) for _ in range(limits.PRINCIPAL_SIMULATIONS_MAX * 4)]
-        answers = await asyncio.gather(*many, return_exceptions=True)
-        assert all(isinstance(each, Simulation | Overloaded) for each in answers)
-        assert any(isinstance(each, Simulation) for each in answers)
-        assert (await bot.simulate("signer", DIGEST)).decision.verdict is Verdict.ALLOW
+    """I9: simulations give way to signing, and are bounded for each caller; when they end there is room again."""
+    rules = tuple(Rule(id=f"no-{n}", verdict=Verdict.DENY, principals=frozenset({TAKER})) for n in range(200))
+    async with serving(tmp_path, policy(BOTS, *rules)) as here:
+        asked, command = Simulations(here.enclave, here.clock), digest_request("r")
+        many = [asked.simulate(BOT, command) for _ in range(limits.PRINCIPAL_SIMULATIONS_MAX + 1)]
+        *answers, last = await asyncio.gather(*many, return_exceptions=True)
+        assert all(isinstance(each, Simulation) for each in answers)
+        assert isinstance(last, Overloaded)
+        assert (await asked.simulate(BOT, command)).decision.verdict is Verdict.ALLOW
