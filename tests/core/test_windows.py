@@ -12,7 +12,7 @@ from keyvault.core import limits
 from keyvault.core.charges import Blank, charge_of, is_unread
 from keyvault.core.errors import Refused
 from keyvault.core.ids import KeyId, UnixMillis
-from keyvault.core.intent import Effect, Operation
+from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.limits_check import check_limits, quotas
 from keyvault.core.policy import ANY, Limit, Policy
 from keyvault.core.policy_rules import Per
@@ -21,7 +21,7 @@ from keyvault.core.tallies import NOTHING_REPLACED, Cap
 from keyvault.core.windows import Reservations, Windows
 from tests.core.charging import BOOK, BOT, KEY, NOW, TO, charge, transfer, watching
 from tests.core.limit_oracle import OPEN, Oracle, adds, read
-from tests.core.rule_strategies import ASKED, LIMITS, Asked, policy_of
+from tests.core.rule_strategies import ASKED, DESTINATIONS, KEYS, LIMITS, PRINCIPALS, TOKENS, Asked, policy_of
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
@@ -35,12 +35,49 @@ class Step:
     slot: str | None
 
 
-STEPS = st.builds(
-    Step,
-    after_ms=st.sampled_from([0, 1, 999, 7_000, MINUTE, 50 * MINUTE, HOUR, -3_000]),
-    asked=ASKED,
-    slot=st.sampled_from([None, None, "a", "b"]),
+AFTER = st.sampled_from([0, 1, 999, 7_000, MINUTE, 50 * MINUTE, HOUR, -3_000])
+PAYMENTS = st.builds(
+    lambda operation, to, asset, amount, fee: Effect(
+        operation=operation, chain_id=1, destination=to, asset=asset, amount=amount, fee_max=fee
+    ),
+    st.sampled_from([Operation.TRANSFER, Operation.ALLOWANCE]),
+    st.sampled_from([*DESTINATIONS, None]),
+    st.sampled_from([None, TOKENS[0]]),
+    st.integers(0, 3),
+    st.integers(0, 2),
 )
+PAYING = st.builds(
+    lambda key, principal, effects: Asked(
+        key,
+        principal,
+        Intent(
+            kind=PayloadKind.EVM_TRANSACTION,
+            algorithms=frozenset(),
+            signing_input=bytes(32),
+            effects=tuple(effects),
+            completeness=Completeness.FULL,
+        ),
+    ),
+    st.sampled_from(KEYS),
+    st.sampled_from(PRINCIPALS),
+    st.lists(PAYMENTS, min_size=1, max_size=2),
+)
+STEPS = st.builds(Step, after_ms=AFTER, asked=ASKED, slot=st.sampled_from([None, "a"])) | st.builds(
+    Step, after_ms=AFTER, asked=PAYING, slot=st.sampled_from([None, "a", "a"])
+)
+COMMON = st.builds(
+    Limit,
+    id=st.just("common"),
+    keys=st.just(ANY),
+    window_ms=st.sampled_from([MINUTE, HOUR]),
+    count_max=st.sampled_from([2, 3]),
+    amount_max=st.sampled_from([2, 5]),
+    chain_id=st.just(1),
+    asset=st.sampled_from([None, TOKENS[0]]),
+    usd_max=st.sampled_from([None, 4_000_000]),
+    per=st.sampled_from(Per),
+)
+CAPPED = LIMITS | COMMON
 HISTORIES = st.lists(STEPS, max_size=12)
 
 
@@ -92,8 +129,8 @@ def bounds(cap: Cap, oracle: Oracle, policy: Policy, now: int, bucket_ms: int) -
     yield from ((group, least.get(group, 0), total) for group, total in most.items())
 
 
-@settings(max_examples=120, deadline=None)
-@given(st.lists(LIMITS, min_size=1, max_size=4), HISTORIES, st.sampled_from([0, 500, MINUTE, HOUR]))
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CAPPED, min_size=1, max_size=4), HISTORIES, st.sampled_from([0, 500, MINUTE, HOUR]))
 def test_no_limit_counts_too_little_or_a_bucket_too_much(limited: list[Limit], history: list[Step], later: int) -> None:
     """Every group of every measure is between the exact sum and that with one more bucket."""
     policy = policy_of([], limited)
@@ -104,8 +141,8 @@ def test_no_limit_counts_too_little_or_a_bucket_too_much(limited: list[Limit], h
             assert least <= used(cap, group, now) <= most
 
 
-@settings(max_examples=120, deadline=None)
-@given(st.lists(LIMITS, min_size=1, max_size=4), HISTORIES, STEPS)
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CAPPED, min_size=1, max_size=4), HISTORIES, STEPS)
 def test_what_passes_fits_and_what_is_refused_does_not(limited: list[Limit], history: list[Step], step: Step) -> None:
     """After a signature that passes no limit that it is about is above its cap; one is after a refused one."""
     policy = policy_of([], limited)
@@ -132,7 +169,7 @@ def test_what_passes_fits_and_what_is_refused_does_not(limited: list[Limit], his
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(LIMITS, max_size=3), st.lists(LIMITS, max_size=3), HISTORIES, HISTORIES)
+@given(st.lists(CAPPED, max_size=3), st.lists(CAPPED, max_size=3), HISTORIES, HISTORIES)
 def test_publishing_makes_what_counting_along_would_have_made(
     old: list[Limit], new: list[Limit], first: list[Step], then: list[Step]
 ) -> None:
@@ -147,7 +184,7 @@ def test_publishing_makes_what_counting_along_would_have_made(
     assert later == earlier
 
 
-@given(st.lists(LIMITS, max_size=2), HISTORIES, ASKED)
+@given(st.lists(CAPPED, max_size=2), HISTORIES, ASKED)
 @settings(max_examples=50, deadline=None)
 def test_questions_leave_no_trace(limited: list[Limit], history: list[Step], asked: Asked) -> None:
     """Windows made of the same charges are equal, whatever was asked in between."""
@@ -163,7 +200,7 @@ def test_questions_leave_no_trace(limited: list[Limit], history: list[Step], ask
 
 @settings(max_examples=80, deadline=None)
 @given(
-    limited=st.lists(LIMITS, min_size=1, max_size=3),
+    limited=st.lists(CAPPED, min_size=1, max_size=3),
     history=HISTORIES,
     rest=st.sampled_from([0, 9 * DAY]),
     more=HISTORIES,
