@@ -24,7 +24,9 @@ The laws, in full:
 11. An asset that a rule does not name is the chain's own coin in an allow rule, and any asset in the others.
 12. A price, a market, the end of a signature that is not known satisfies no cap (law 6). Prices come from the table in
     the policy; when it is too old, no price is known.
-13. First seen and look-alike only restrict; hours only permit. ``when`` is one more condition (``policy_cel``).
+13. First seen and look-alike only restrict: an allow rule that asks for them never matches. Known are destinations
+    that were signed for, those of lists, and those that rules name which do not deny. Hours only permit. ``when`` is
+    one more condition (``policy_cel``).
 14. A shadow rule decides nothing: that it would have matched, as its verdict is read, is recorded.
 
 It refuses to hold: order of rules, labels that the caller supplies.

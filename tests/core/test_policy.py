@@ -318,6 +318,12 @@ def test_the_case_of_an_address_does_not_matter() -> None:
     assert allowed(other_tag, upper, PayloadKind.BINANCE_REST)
 
 
+@pytest.mark.parametrize("change", [{"first_seen_ms": 1}, {"look_alike": True}])
+def test_an_allow_rule_that_asks_for_a_history_never_matches(change: dict[str, object]) -> None:
+    """Lint refuses such rules; where one stands, it does not allow what it was meant to keep out."""
+    assert not allowed(dataclasses.replace(PAY, **change), TRANSFER)  # type: ignore[arg-type]  # names of fields
+
+
 def test_an_error_while_judging_is_a_no() -> None:
     """A value that cannot be compared refuses with POLICY_ERROR instead of an exception."""
     broken = dataclasses.replace(TRANSFER, amount="much")  # type: ignore[arg-type]  # what must never happen

@@ -3,10 +3,13 @@
 import dataclasses
 import re
 
-from keyvault.core.policy import ANY, Limit
+from keyvault.core.errors import Refused
+from keyvault.core.ids import KeyId
+from keyvault.core.intent import Completeness, Intent, PayloadKind
+from keyvault.core.policy import ANY, Limit, Policy, Rule, evaluate
 from keyvault.core.policy_findings import Lint
 from keyvault.core.policy_rules import Per
-from tests.core.test_policy_holes import DENY, HOME, PAY, found
+from tests.core.test_policy_holes import BOT, DENY, HOME, PAY, TRANSFER, found
 
 
 def test_a_list_or_tag_that_nobody_made_is_found() -> None:
@@ -35,6 +38,33 @@ def test_lists_are_of_destinations_and_hold_no_lists() -> None:
     lists = {"a": frozenset({HOME}), "b": frozenset({"@a"})}
     rule = dataclasses.replace(DENY, contracts=frozenset({"@a"}), destinations=frozenset({"@a", "@b"}))
     assert found(rule, lists=lists) == [("b", "lists", Lint.VALUE), ("deny", "contracts", Lint.VALUE)]
+
+
+def test_a_list_is_of_accounts_and_not_of_spellings() -> None:
+    """As where destinations stand in the rule itself, for what allows and for what denies; a missing list is empty."""
+    upper = {"home": frozenset({"0x" + "AB" * 20})}
+    asked = Intent(
+        kind=PayloadKind.EVM_TRANSACTION,
+        algorithms=frozenset(),
+        signing_input=b"",
+        effects=(TRANSFER,),
+        completeness=Completeness.FULL,
+    )
+
+    def passes(*rules: Rule, lists: dict[str, frozenset[str]]) -> bool:
+        policy = Policy(version=1, rules=rules, limits=(), lists=lists)
+        try:
+            evaluate(policy, key=KeyId("eth-hot"), principal=BOT, intent=asked)
+        except Refused:
+            return False
+        return True
+
+    by_list = frozenset({"@home"})
+    allow, deny = dataclasses.replace(PAY, destinations=by_list), dataclasses.replace(DENY, destinations=by_list)
+    assert passes(allow, lists=upper)
+    assert not passes(allow, lists={})
+    assert not passes(PAY, deny, lists=upper)
+    assert passes(PAY, deny, lists={})
 
 
 def test_every_finding_has_a_name_of_its_own() -> None:
