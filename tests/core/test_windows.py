@@ -14,7 +14,7 @@ from keyvault.core.errors import Refused
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.limits_check import check_limits, quotas
-from keyvault.core.policy import ANY, Limit, Policy
+from keyvault.core.policy import ANY, UNDATED, Limit, Policy
 from keyvault.core.policy_rules import Per
 from keyvault.core.prices import EMPTY_BOOK
 from keyvault.core.tallies import NOTHING_REPLACED, Cap
@@ -57,6 +57,7 @@ PAYING = st.builds(
             effects=tuple(effects),
             completeness=Completeness.FULL,
         ),
+        UNDATED,
     ),
     st.sampled_from(KEYS),
     st.sampled_from(PRINCIPALS),
