@@ -112,6 +112,6 @@ def test_effects_of_several_operations_each_find_their_rules(rules: tuple[Rule, 
         effects=tuple(moves),
         completeness=Completeness.FULL,
     )
-    asked = Asked(KeyId("hot"), Principal("spiffe://demo/bot/maker"), intent)
+    asked = Asked(KeyId("hot"), Principal("spiffe://demo/bot/maker"), intent, UNDATED)
     policy = policy_of(list(rules))
     assert by_index(policy, asked) == one_by_one(policy, asked) == answer

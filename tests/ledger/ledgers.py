@@ -71,8 +71,7 @@ RULE = Rule(
     venues=ANY,
 )
 """What lets every key of these ledgers but vault sign: digests, or requests that nobody could read."""
-ASK = escalate_digest("2 of admins", key="vault")
-"""What lets the key vault sign digests after two members approved."""
+ASK = escalate_digest("2 of admins", key="vault")  # what lets vault sign digests after two members approved
 
 
 def rulers(*persons: Person, version: int = 1, change: str = "1 of admins", glass: str = "2 of admins") -> Charter:
