@@ -1,4 +1,4 @@
-"""Frozen values that are made in a third of the time; nothing else about them changes.
+"""Frozen values that are made in half of the time; nothing else about them changes.
 
 A frozen dataclass sets each field through ``object.__setattr__`` with the field's name. For a value of 26 fields that
 takes 4 microseconds, and a decision makes up to 64 such values. Here the same ``__init__`` sets the fields of a twin:
@@ -9,7 +9,8 @@ are those of the dataclass.
 It refuses classes with ``__post_init__``, positional fields, default factories, bases, or without slots.
 """
 
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
+from functools import wraps
 from typing import Any, TypeVar
 
 from keyvault.core.errors import Broken
@@ -20,7 +21,7 @@ Made = TypeVar("Made")
 def quickly_made(cls: type[Made]) -> type[Made]:
     """Return the frozen dataclass with another ``__init__`` of the same effect. Nobody may derive from it."""
     described = fields(cls) if is_dataclass(cls) else ()
-    names = tuple(field.name for field in described)
+    names = tuple(each.name for each in described)
     if (
         not names
         or cls.__bases__ != (object,)
@@ -29,19 +30,20 @@ def quickly_made(cls: type[Made]) -> type[Made]:
         or not all(each.kw_only and each.init and each.default_factory is MISSING for each in described)
     ):
         raise Broken(f"{cls.__name__} is no plain frozen dataclass with slots and keywords")
-    twin = type(cls.__name__, (), {"__slots__": names, "__doc__": "Fields that can be set."})
-    around: dict[str, Any] = {"own": cls, "twin": twin, "set_attribute": object.__setattr__}
-    around |= {f"default_{each.name}": each.default for each in described if each.default is not MISSING}
-    wanted = (name if f"default_{name}" not in around else f"{name}=default_{name}" for name in names)
-    lines = (
-        f"def __init__(self, *, {', '.join(wanted)}):",
-        ' set_attribute(self, "__class__", twin)',
-        *(f" self.{name} = {name}" for name in names),
-        " self.__class__ = own",
+    twin = make_dataclass(
+        cls.__name__, [(each.name, Any, _default(each)) for each in described], slots=True, kw_only=True
     )
-    exec("\n".join(lines), around)  # noqa: S102 - names of fields only, as dataclasses does it
-    init = around["__init__"]
-    init.__qualname__, init.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
-    init.__annotations__ = cls.__init__.__annotations__
-    cls.__init__ = init  # type: ignore[method-assign]  # what this is about
+    fill, become = twin.__init__, object.__setattr__  # type: ignore[misc]  # nobody derives from the twin
+
+    @wraps(cls.__init__)
+    def made(self: object, **values: object) -> None:
+        become(self, "__class__", twin)
+        fill(self, **values)
+        self.__class__ = cls
+
+    cls.__init__ = made  # type: ignore[method-assign]  # what this is about
     return cls
+
+
+def _default(described: "Field[Any]") -> Any:  # noqa: ANN401 - make_dataclass takes any field
+    return field() if described.default is MISSING else field(default=described.default)
