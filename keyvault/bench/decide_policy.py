@@ -245,10 +245,10 @@ def _other_rule(number: int) -> Rule:
         venues=frozenset({"binance"}) if orders else None,
         symbols=frozenset(SYMBOLS) if orders else None,
         assets=None if orders else ANY,
-        contracts=ANY if kind is PayloadKind.TYPED_DATA else None,
-        type_hashes=ANY if kind is PayloadKind.TYPED_DATA else None,
+        contracts=frozenset({USDC}) if kind is PayloadKind.TYPED_DATA else None,
+        type_hashes=frozenset({f"0x{number:064x}"}) if kind is PayloadKind.TYPED_DATA else None,
         destinations=None if orders else frozenset({"@payees"}),
-        amount_max=None if orders or denied else 10**9,
+        amount_max=None if orders or denied else ANY,
         fee_max=None if orders or denied else 10**17,
         usd_max=None if denied else 1_000 * _MICRO,
     )

@@ -194,8 +194,9 @@ def _absent(asked: int) -> tuple[Missing, ...]:
 _NO_ASSET, _NO_FEE, _NO_SELECTOR = ~(1 << Place.ASSET), ~(1 << Place.FEE), ~(1 << Place.SELECTOR)
 _NO_SYMBOL, _NO_AMOUNT_OF_ASSET = ~(1 << Place.SYMBOL), ~(1 << Place.ASSET | 1 << Place.AMOUNT)
 _NO_VENUE = ~(1 << Place.VENUE)
-_NO_CHAIN = ~(1 << Place.CHAIN | 1 << Place.CONTRACT | 1 << Place.SELECTOR)
-"""What is at a venue and on no chain has no contract that is called."""
+_NO_CONTRACT = ~(1 << Place.CONTRACT | 1 << Place.SELECTOR)
+"""What is at a venue calls no contract."""
+_NO_CHAIN = _NO_CONTRACT & ~(1 << Place.CHAIN)
 _VALIDITY = 1 << Place.VALIDITY
 
 
@@ -204,8 +205,8 @@ def _asked(operation: Operation, effect: Effect) -> int:
     asked = _ASKED[operation]
     if effect.venue is None:
         asked &= _NO_VENUE
-    elif effect.chain_id is None and effect.network is None:
-        asked &= _NO_CHAIN
+    else:
+        asked &= _NO_CONTRACT if effect.chain_id is not None or effect.network is not None else _NO_CHAIN
     if effect.asset is None:
         asked &= _NO_ASSET
     if effect.fee_max is None and (effect.type_hash is not None or effect.venue is not None):

@@ -140,7 +140,8 @@ def asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
         return frozenset({"venues"}) if kind in VENUE_KINDS else frozenset()
     fields = ASKED_FIELDS[operation] - {"assets"}
     if kind is PayloadKind.HYPERLIQUID_ACTION:
-        return fields - {"fee_max"} - ({"amount_max"} if operation in _ORDERS else frozenset())
+        more = {"amount_max"} if operation in _ORDERS else frozenset()
+        return fields - {"fee_max", "contracts", "selectors"} - more
     if kind in VENUE_KINDS:
         return fields - _not_at_venues(operation)
     if kind in CHAIN_KINDS:

@@ -100,10 +100,12 @@ class PriceBook:
 
     def _of_withdrawal(self, effect: Effect) -> int | None:
         name = effect.asset or effect.symbol
-        if name is None or effect.venue is None or effect.amount is None or effect.decimals is None:
+        asset = None if name is None or effect.venue is None else self.by_place.get((effect.venue, name))
+        if asset is None:
             return None
-        asset = self.by_place.get((effect.venue, name))
-        return None if asset is None else _up(effect.amount * asset.usd, 10**effect.decimals)
+        if effect.amount is not None and effect.decimals is not None:
+            return _up(effect.amount * asset.usd, 10**effect.decimals)
+        return None if effect.quantity is None else _up(effect.quantity * asset.usd, ATTO)
 
     def _of_amount(self, effect: Effect) -> int | None:
         if effect.amount is None:

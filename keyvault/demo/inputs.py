@@ -44,10 +44,12 @@ rules:
     keys: [{KEY_CHAIN}]
     principals: ["spiffe://keyvault.local/bot/demo"]
     kinds: [typed-data]
-    operations: [typed-data]
+    operations: [order]
     chains: [1]
-    destinations: ["{SETTLEMENT}"]
-    primary_types: [Order]
+    contracts: ["{SETTLEMENT}"]
+    type_hashes: any
+    assets: any
+    amount: any
   - id: binance-orders
     verdict: allow
     keys: [{KEY_HMAC}, {KEY_ED25519}]

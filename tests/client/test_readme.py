@@ -23,7 +23,19 @@ with Client("localhost:7443", admin, enclave="hot") as client:
     client.import_hmac_key("venue-1", b"an exchange's API secret", **both)
     client.import_hmac_key("kraken-1", b"another one's", algorithm=KeyAlgorithm.HMAC_SHA512, **both)
     keys = frozenset({"treasury", "sol-1", "coinbase-1", "venue-1", "kraken-1"})
-    rules = (replace(EVERYTHING, keys=keys, kinds=EVERYTHING.kinds - {PayloadKind.RAW_DIGEST}),)
+    notes = replace(
+        EVERYTHING,
+        id="notes",
+        keys=keys,
+        kinds=frozenset({PayloadKind.TYPED_DATA}),
+        operations=frozenset({Operation.TYPED_DATA}),
+        chains=frozenset({1}),
+        destinations=frozenset({"0x" + "35" * 20}),
+        primary_types=frozenset({"Note"}),
+    )
+    rest = EVERYTHING.kinds - {PayloadKind.RAW_DIGEST, PayloadKind.TYPED_DATA}
+    others = EVERYTHING.operations - {Operation.CALL, Operation.TYPED_DATA}
+    rules = (notes, replace(EVERYTHING, keys=keys, kinds=rest, operations=others))
     version = client.get_policy().policy.version + 1
     client.settled(client.publish_policy(Policy(version=version, rules=rules, limits=()), **both))
     treasury, sol = (client.get_key(name).public_key for name in ("treasury", "sol-1"))

@@ -170,7 +170,7 @@ def test_a_policy_that_changes_nothing_is_not_asked() -> None:
         world.propose_policy(same)
     assert (refused.value.reason, waits.outcome) == (Reason.STATE_MISMATCH, Outcome.OPEN)
     document = encode_policy(same)
-    parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "2"}
+    parameters = {"policy_sha256": hashlib.sha256(document).hexdigest(), "version": "2", "replay_sha256": "none"}
     asked = propose(world.said(Action.POLICY_PUBLISH, parameters), world.people["alice"])
     world.add(
         ProposalMade(

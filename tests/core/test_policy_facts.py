@@ -166,7 +166,10 @@ def test_the_minute_of_the_week_begins_on_monday(now: int, minute: int) -> None:
 def test_lints_ask_what_the_judgement_asks(kind: PayloadKind) -> None:
     """A rule that the lint finds whole says all that is asked of an effect of its kind, and the other way round."""
     for operation in sorted(KIND_OPERATIONS[kind]):
-        effect = Effect(operation=operation, **(AT_VENUE if kind in VENUE_KINDS else ON_CHAIN))
+        place = AT_VENUE if kind in VENUE_KINDS else ON_CHAIN
+        if kind is PayloadKind.HYPERLIQUID_ACTION:
+            place = AT_VENUE | {"network": "hyperliquid:mainnet"}
+        effect = Effect(operation=operation, **place)
         optional = {"selectors"} if operation is Operation.ADMIN and kind in CHAIN_KINDS else set()
         if operation is Operation.OPAQUE:
             continue

@@ -101,10 +101,10 @@ class Ledger:
     token: dict[str, TokenKey] = field(default_factory=dict)
     head: Head = EMPTY_HEAD
     waited_ms: int = 0
+    rules: tuple[Rule, ...] = (RULE, ASK)
 
     @property
-    def at(self) -> UnixMillis:
-        """The time of the next event."""
+    def at(self) -> UnixMillis:  # of the next event
         return UnixMillis(NOW + len(self.entries) + self.waited_ms)
 
     @property
@@ -141,7 +141,7 @@ class Ledger:
         """Genesis and first term."""
         self.add(
             genesis(
-                rules=policy(RULE, ASK),
+                rules=policy(*self.rules),
                 rulers=rulers(self.alice, self.bob, self.carol),
                 log_public_key=self.log_key.public_key().public_bytes_raw(),
             )

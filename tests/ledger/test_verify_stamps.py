@@ -7,7 +7,7 @@ import pytest
 from keyvault import intents
 from keyvault.core.events import SignatureIssued
 from keyvault.core.ids import UnixMillis
-from keyvault.core.intent import Signer, Stamp
+from keyvault.core.intent import Signer, Stamp, ending
 from keyvault.ledger.report import Report
 from keyvault.ledger.verify import verify
 from tests.every_format import ALGORITHMS, EVERYTHING, FORMATS
@@ -28,10 +28,9 @@ def made(name: str) -> TokenKey:
 
 def issued(name: str) -> tuple[Ledger, SignatureIssued]:
     """Return a ledger and the signature of this format that comes next in it."""
-    ledger, asked, key = Ledger(), FORMATS[name], made(name)
+    ledger, asked, key = Ledger(rules=(EVERYTHING,)), FORMATS[name], made(name)
     ledger.start()
     ledger.create_key(asked.key, key)
-    ledger.publish_policy(EVERYTHING)
     stamp = Stamp(at=ledger.at, nonce=ledger.at)
     payload = asked.make(key.public_key)
     intent = intents.parse(payload, Signer(algorithm=key.algorithm, public_key=key.public_key, stamp=stamp))
@@ -46,7 +45,7 @@ def issued(name: str) -> tuple[Ledger, SignatureIssued]:
         signature=key.sign(intent.signing_input),
         stamp=stamp if intent.stamped else None,
         slot=intent.slot,
-        expires_at=intent.expires_at,
+        expires_at=ending(intent, good.at),
     )
     return ledger, event
 
