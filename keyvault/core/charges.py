@@ -4,8 +4,10 @@
    all of it are one part, and their amounts are added.
 2. What a part has not is None; what the payload left open is UNKNOWN, and that meets every condition: a permit without
    a chain is good on each, and an opaque effect can be anything at the venue that it names, or anywhere.
-3. An amount is in the asset's smallest unit; 10**-18 of it in a withdrawal that states a quantity. The highest fee adds
-   to the amount of the chain's own coin, and else stands beside it, so that a limit on that coin finds it.
+3. An amount on a chain is in the asset's smallest unit. At a venue it is in 10**-18, whatever decimals the payload
+   states it with, so that amounts of one asset can be added; without decimals it is unknown, unless it is on a chain as
+   well. The highest fee adds to the amount of the chain's own coin, and else stands beside it, so that a limit on that
+   coin finds it.
 4. Dollars are those of ``PriceBook``, with those of the fee if its price is known. None: what can move value has no
    price, or not this much is known of it. Nothing is worth 0 because it is unknown.
 5. Signatures with one slot of one version of a key replace each other only if everything that they do is on chains:
@@ -50,6 +52,9 @@ AMOUNT, FEE, USD = range(COLUMNS)
 Numbers: TypeAlias = tuple[int, ...]
 _Row: TypeAlias = tuple[Part, Numbers, tuple[int, ...]]
 """A part, its numbers as far as they are known, and the columns of which more is not known."""
+
+VENUE_DIGITS: Final = 18
+"""Decimals of every amount at a venue: decoders state up to so many, but not all of them the same."""
 
 Slot: TypeAlias = tuple[KeyId, int, str]
 """Key, its version, and what only one signature of it can fill."""
@@ -207,8 +212,8 @@ def _row_of(part: Part, effect: Effect, book: PriceBook) -> _Row:
     operation = part.operation
     if operation is Operation.OPAQUE:
         return part, (0, 0, 0), (AMOUNT, USD)
-    amount, fee = effect.amount, effect.fee_max or 0
-    if amount is None:
+    amount, fee = _amount_of(effect), effect.fee_max or 0
+    if effect.amount is None:
         if operation is Operation.WITHDRAW and effect.venue is not None:
             amount = effect.quantity
         elif operation not in _BEARS_AMOUNT:
@@ -223,3 +228,13 @@ def _row_of(part: Part, effect: Effect, book: PriceBook) -> _Row:
         if part.asset == NATIVE:
             amount, fee = amount + fee, 0
     return part, (amount, fee, usd), unknown
+
+
+def _amount_of(effect: Effect) -> int | None:
+    """Return the amount in the unit that is counted where the effect is; see law 3."""
+    if not effect.amount or effect.venue is None:
+        return effect.amount
+    if effect.decimals is None:
+        return None if effect.chain_id is None and effect.network is None else effect.amount
+    unit: int = 10**effect.decimals
+    return -(-effect.amount * 10**VENUE_DIGITS // unit)

@@ -3,7 +3,9 @@
 It shares no code with ``keyvault.core.charges``, ``tallies`` and ``windows`` but the prices.
 """
 
+import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from keyvault.core.intent import Effect, Operation
 from keyvault.core.policy import ANY, ASKED_FIELDS, Limit, Policy
@@ -76,6 +78,10 @@ def _read(principal: str, effect: Effect, *, unread: bool, book: PriceBook) -> t
     if asset is None and (operation in MOVING or effect.amount):
         asset = OPEN if place is None else "native"
     amount = effect.amount
+    if amount and effect.venue and effect.decimals is not None:
+        amount = math.ceil(Fraction(amount, 10**effect.decimals) * 10**18)
+    elif amount and effect.venue and place == effect.chain_id is None:
+        amount = None
     if amount is None and operation is Operation.WITHDRAW and effect.venue:
         amount = effect.quantity
     usd = 0 if operation in WORTHLESS else (book.usd_of(effect) or 0) + book.fee_usd_of(effect)

@@ -1,5 +1,9 @@
 """What a signature is charged: parts that limits can tell apart, their numbers, and what is not known of them."""
 
+from dataclasses import replace
+
+import pytest
+
 from keyvault.core.charges import AMOUNT, USD, Blank, Part, charge_of
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Effect, Operation
@@ -73,6 +77,36 @@ def test_a_withdrawal_has_the_quantity_that_it_states() -> None:
     charge = charge_for(withdrawal, prices=BOOK)
     assert charge.parts == (Part(BOT, Operation.WITHDRAW, None, "binance", "ETH", TO),)
     assert charge.moved == (10**18, 0, 2_000_000_000)
+
+
+WITHDRAWAL = Effect(
+    operation=Operation.WITHDRAW, venue="binance", symbol="ETH", destination=TO, amount=15 * 10**17, decimals=18
+)
+
+
+def test_a_withdrawal_has_the_amount_that_it_states() -> None:
+    """As most decoders state it; its dollars are those of the amount."""
+    charge = charge_for(WITHDRAWAL, prices=BOOK)
+    assert charge.parts == (Part(BOT, Operation.WITHDRAW, None, "binance", "ETH", TO),)
+    assert (charge.moved, charge.usd) == ((15 * 10**17, 0, 3_000_000_000), 3_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("amount", "decimals", "counted"),
+    [(15, 1, 15 * 10**17), (1_500_000, 6, 15 * 10**17), (3, 0, 3 * 10**18), (11, 19, 2), (0, None, 0)],
+)
+def test_amounts_at_a_venue_have_one_unit(amount: int, decimals: int | None, counted: int) -> None:
+    """However many decimals a payload has, 1.5 is 1.5; what is too fine is rounded up."""
+    charge = charge_for(replace(WITHDRAWAL, amount=amount, decimals=decimals))
+    assert charge.moved[AMOUNT] == counted
+    assert AMOUNT not in charge.unknown
+
+
+def test_an_amount_of_nobody_knows_what_is_unknown() -> None:
+    """At a venue alone a number without decimals can be anything; on a chain it is of the smallest unit."""
+    assert AMOUNT in charge_for(replace(WITHDRAWAL, decimals=None)).unknown
+    assert charge_for(replace(WITHDRAWAL, decimals=None, network="cosmos:dydx-mainnet-1")).moved[AMOUNT] == 15 * 10**17
+    assert charge_for(replace(PAY, decimals=2)).moved[AMOUNT] == PAY.amount
 
 
 def test_what_a_permit_leaves_open_is_unknown() -> None:

@@ -322,12 +322,14 @@ def test_cells_at_rest_give_up_their_places(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_slot_whose_cell_is_gone_takes_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was moved to the cell of the key cannot be told apart there, so it stays."""
+    """What was moved to the cell of the key cannot be told apart there, so it stays, also in sums made again."""
     monkeypatch.setattr(limits, "WINDOW_CELLS_MAX", 1)
     windows = watching(wei(cap=1_000))
     windows.charge(transfer(10, slot="a"), UnixMillis(NOW))
     windows.charge(transfer(20, to="0x" + "01" * 20), UnixMillis(NOW + 9 * DAY))
     windows.charge(transfer(30, to="0x" + "01" * 20, slot="a"), UnixMillis(NOW + 1))
+    assert used_of(windows, at=NOW + 1) == [60]
+    windows.watch(windows.watched.policy)
     assert used_of(windows, at=NOW + 1) == [60]
 
 
@@ -335,6 +337,7 @@ def test_reservations_survive_that_the_tallies_are_made_again() -> None:
     """Whatever policy is published meanwhile, what is under way counts for its limits."""
     windows, reservations = watching(wei()), Reservations()
     ticket = reservations.reserve(transfer(60))
+    check_limits(windows, reservations, transfer(40), UnixMillis(NOW))
     windows.watch(Policy(version=2, rules=(), limits=(wei(cap=99, per=Per.ALL),)))
     with pytest.raises(Refused, match="used 60 of 99"):
         check_limits(windows, reservations, transfer(40), UnixMillis(NOW))
