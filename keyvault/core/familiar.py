@@ -76,6 +76,14 @@ class Familiar:
         if shape is not None:
             self._shapes.setdefault(shape, index)
 
+    def origins(self, name: str, known: int) -> frozenset[int]:
+        """Return the entries on which rests whether a destination (in normal form) is new, or resembles another."""
+        first, shape = self._destinations.get(name), _shape(name)
+        found = {first[0]} if first is not None else set()
+        if shape is not None and shape in self._shapes:
+            found.add(self._shapes[shape])
+        return frozenset(index for index in found if index < known)
+
     def age_ms(self, name: str, known: int, now: UnixMillis) -> int:
         """Return how long ago a destination (in normal form) was signed for first; 0 if it never was."""
         first = self._destinations.get(name)

@@ -5,7 +5,9 @@ Laws:
 1. The entries are folded by the same ``apply`` as the whole ledger. Nothing here judges an approval by itself.
 2. So they must be enough for each other: genesis, the starts of the terms that they are of, every change of the charter
    and of the policy before the last one, each with its proposal and its ballots, and what the last one is about.
-   ``gather`` finds them. What is missing shows as an entry that does not follow.
+   ``gather`` finds them. What is missing shows as an entry that does not follow. Signatures before the last entry are
+   history only: which destinations were known, for rules about first-seen ones and look-alikes. Nothing else is
+   believed of them, so nothing else has to be there for them.
 3. The last entry is what the account is about: it carries out a proposal, is one, or is a word about one.
 4. What was left out on purpose and would have said no (a veto, a rejection, a freeze) does not show. It takes the whole
    ledger to see that; but whoever leaves it out needs a log that signed the last entry in spite of it, and then the
@@ -166,6 +168,9 @@ class _Witness:
     def take(self, index: int, event: Event, *, is_last: bool) -> None:
         """Fold the entry and note what it tells."""
         _check_kind(index, event, is_last=is_last)
+        if isinstance(event, SignatureIssued) and not is_last:
+            self._state.familiar.saw(split_key_name(event.request.key)[0], event.effects, index, event.at)
+            return
         latest_at = self._state.latest_at
         said = self._said(index, event)
         done = self._done(index, event)
@@ -292,11 +297,9 @@ class _Witness:
 def _check_kind(index: int, event: Event, *, is_last: bool) -> None:
     """Raise Unproven for an entry that has no place in an account, or not this place."""
     about_nothing = isinstance(event, Genesis | TermStarted)
-    misplaced = isinstance(event, SignatureIssued) and not event.proposal
-    if isinstance(event, ChangeRefused | SignatureRefused) or misplaced or (is_last and about_nothing):
+    unasked = isinstance(event, SignatureIssued) and not event.proposal
+    if isinstance(event, ChangeRefused | SignatureRefused) or (is_last and (about_nothing or unasked)):
         raise Unproven(f"entry {index} ({type(event).__name__}) is about nothing that members decide")
-    if isinstance(event, SignatureIssued) and not is_last:
-        raise Unproven(f"entry {index} is a signature, and something stands after it")
 
 
 def _demands(proposal: Proposal, rulers: Rulers) -> Iterator[Demand]:

@@ -24,9 +24,13 @@ from keyvault.core.events import (
     PolicyPublished,
     ProposalMade,
     SignatureEscalated,
+    SignatureIssued,
     SignatureRefused,
     TermStarted,
 )
+from keyvault.core.familiar import Familiar
+from keyvault.core.policy_rules import normal_destination
+from keyvault.core.state import split_key_name
 from keyvault.core.statements import FreezeScope, decode_statement, proposal_id_of
 from keyvault.ledger.account import replay
 from keyvault.ledger.checkpoint import open_checkpoint, origin
@@ -63,6 +67,7 @@ class _Map:
     tree: Tree = field(default_factory=Tree)
     terms: list[int] = field(default_factory=list)
     places: dict[bytes, list[int]] = field(default_factory=dict)
+    familiar: Familiar = field(default_factory=Familiar)
     matters: dict[_Matter, list[tuple[int, bytes]]] = field(default_factory=dict)
 
 
@@ -121,6 +126,8 @@ def _note(seen: _Map, row: Row) -> None:
         seen.genesis = row.body
     if isinstance(event, TermStarted):
         seen.terms.append(row.index)
+    if isinstance(event, SignatureIssued):
+        seen.familiar.saw(split_key_name(event.request.key)[0], event.effects, row.index, event.at)
     name = _proposal_of(event)
     if name is None:
         return
@@ -178,7 +185,8 @@ def _last_place(seen: _Map, name: str | None) -> int:
 
 def _chosen(entries: Entries, seen: _Map, subject: int) -> dict[int, bytes]:
     """Return the entries that the subject rests on, and itself, by place."""
-    about = _proposal_of(decode(_body(entries, subject)))
+    last = decode(_body(entries, subject))
+    about = _proposal_of(last)
     if about is None:
         raise Malformed("index", f"entry {subject} is about no proposal: there is nothing that members decided")
     made = decode(_body(entries, seen.places[about][0]))
@@ -188,7 +196,24 @@ def _chosen(entries: Entries, seen: _Map, subject: int) -> dict[int, bytes]:
     rests_on = [each for matter in _needed(parameters) for each in seen.matters.get(matter, ())]
     names = {about} | {name for place, name in rests_on if place < subject}
     places = {place for name in names for place in seen.places[name] if place <= subject}
-    return {place: _body(entries, place) for place in sorted({0} | places | _terms(seen, places))}
+    places |= {0} | _terms(seen, places) | _history(seen, made, last)
+    return {place: _body(entries, place) for place in sorted(places)}
+
+
+def _history(seen: _Map, made: Event, last: Event) -> frozenset[int]:
+    """Return the signatures on which rests what was known of the destinations, when members were asked and at the end.
+
+    Both name how many entries they knew, and stand behind all of these.
+    """
+    return frozenset[int]().union(
+        *(
+            seen.familiar.origins(normal_destination(effect.destination), event.known)
+            for event in (made, last)
+            if isinstance(event, SignatureEscalated | SignatureIssued)
+            for effect in event.effects
+            if effect.destination is not None
+        )
+    )
 
 
 def _terms(seen: _Map, places: set[int]) -> set[int]:
