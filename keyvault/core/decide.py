@@ -26,7 +26,6 @@ from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.intent import Intent, ending
 from keyvault.core.keys import KeyVersion, Signature
 from keyvault.core.limits_check import check_limits
-from keyvault.core.policy_findings import Lint
 from keyvault.core.policy_kinds import VENUES
 from keyvault.core.policy_lint import lint
 from keyvault.core.proposals import Proposal, check_executable, check_open
@@ -300,16 +299,10 @@ def _check_changes(state: State, proposal: Proposal) -> None:
         )
 
 
-_HARMLESS = frozenset({Lint.UNREACHABLE, Lint.SHADOWED})
-"""What ``keyvault policy check`` finds and nobody can misuse: a rule that says what another one says."""
-
-
 def _check_written(statement: Statement, command: Propose) -> None:
     """Raise Malformed for what may stand in an old ledger and is not taken any more."""
     if command.policy is not None:
         for finding in lint(command.policy):
-            if finding.lint in _HARMLESS:
-                continue
             raise Malformed(f"document.{finding.section}[{finding.index}].{finding.field}", finding.problem)
     if statement.action is Action.FREEZE and statement["scope"] == FreezeScope.VENUE:
         check_venue_name(statement["name"], VENUES)

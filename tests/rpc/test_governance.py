@@ -193,7 +193,7 @@ async def test_loosening_waits(tmp_path: Path) -> None:
     """A policy that allows more is carried out when its delay is over, not when the last approval comes."""
     looser = replace(BOTS, id="more", keys=frozenset({"signer", "other"}))
     async with governed(tmp_path) as here, here.client("admin") as admin:
-        wanted = policy(BOTS, ASK, looser, version=2)
+        wanted = policy(ASK, looser, version=2)
         asked = await admin.publish_policy(wanted, signer=here.alice, approvers=[here.bob])
         assert asked.outcome is Outcome.OPEN
         assert asked.approved_at is not None
@@ -212,7 +212,7 @@ async def test_loosening_waits(tmp_path: Path) -> None:
 
 async def test_no_needs_no_token(tmp_path: Path) -> None:
     """While no worker signs a checkpoint of what came last, members veto and tighten; a yes is proven all the same."""
-    looser = policy(BOTS, ASK, replace(BOTS, id="more", keys=frozenset({"signer", "other"})), version=2)
+    looser = policy(ASK, replace(BOTS, id="more", keys=frozenset({"signer", "other"})), version=2)
     async with governed(tmp_path) as here, here.client("bot") as bot:
         async with here.client("admin") as admin:
             waits = await admin.publish_policy(looser, signer=here.alice)

@@ -223,7 +223,10 @@ async def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 async def test_a_caller_has_so_many_under_way_at_most(tmp_path: Path) -> None:
     """I9: simulations give way to signing, and are bounded for each caller; when they end there is room again."""
-    rules = tuple(Rule(id=f"no-{n}", verdict=Verdict.DENY, principals=frozenset({TAKER})) for n in range(200))
+    rules = tuple(
+        Rule(id=f"no-{n}", verdict=Verdict.DENY, principals=frozenset({TAKER}), chains=frozenset({n + 1}))
+        for n in range(200)
+    )
     async with serving(tmp_path, policy(BOTS, *rules)) as here:
         asked, command = Simulations(here.enclave, here.clock), digest_request("r")
         many = [asked.simulate(BOT, command) for _ in range(limits.PRINCIPAL_SIMULATIONS_MAX + 1)]
