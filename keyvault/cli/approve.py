@@ -48,7 +48,7 @@ _ENDED = {
 _MEANINGS = {
     Mark.NEW_DESTINATION.value: "FIRST-SEEN DESTINATION: nothing was ever signed for {detail}",
     Mark.LOOK_ALIKE.value: "LOOKS LIKE {detail}, WHICH IS KNOWN, AND IS ANOTHER ADDRESS",
-    Mark.LARGEST.value: "LARGER THAN ANY BEFORE with this key (so far at most {detail} wei)",
+    Mark.LARGEST.value: "LARGER THAN ANY BEFORE with this key (so far at most {detail} of its smallest unit)",
     Mark.OPAQUE.value: "NOBODY CAN READ WHAT THIS DOES",
 }
 

@@ -7,6 +7,7 @@ so that it warns too often and never too rarely.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from keyvault.core import limits
 from keyvault.core.ids import KeyId, UnixMillis
@@ -35,8 +36,18 @@ class Remark:
     detail: str
 
 
+_Measured: TypeAlias = tuple[KeyId, int | str, str | None]
+"""Amounts that can be compared: of one key, on one chain or at one venue, of one asset."""
+
+
+def _measured(key: KeyId, effect: Effect) -> _Measured | None:
+    chain = chain_of(effect)
+    place = effect.venue if chain is None else chain
+    return None if place is None else (key, place, effect.asset)
+
+
 class Familiar:
-    """Destinations and when they were signed for first, and the largest amount of each key on each chain.
+    """Destinations and when they were signed for first, and the largest amount of each key by place and asset.
 
     ``known`` in a question is how many entries the asker knew: later ones are as if they were not there, so that a
     decision can be judged again exactly.
@@ -46,7 +57,7 @@ class Familiar:
 
     def __init__(self) -> None:
         self._destinations: dict[str, tuple[int, UnixMillis]] = {}
-        self._largest: dict[tuple[KeyId, int | str], int] = {}
+        self._largest: dict[_Measured, int] = {}
         self._shapes: dict[tuple[str, str], int] = {}
 
     def __eq__(self, other: object) -> bool:
@@ -61,9 +72,8 @@ class Familiar:
         for effect in effects:
             if effect.destination is not None:
                 self._saw_destination(normal_destination(effect.destination), index, at)
-            chain = chain_of(effect)
-            if effect.amount and effect.asset is None and chain is not None:
-                place = (key, chain)
+            place = _measured(key, effect)
+            if effect.amount and place is not None:
                 before = self._largest.get(place, 0)
                 if effect.amount > before and (before or len(self._largest) < limits.DESTINATIONS_REMEMBERED):
                     self._largest[place] = effect.amount
@@ -114,9 +124,9 @@ class Familiar:
                 yield Mark.NEW_DESTINATION, name
                 if name not in listed:
                     yield from ((Mark.LOOK_ALIKE, known) for known in self._resembled(name, listed))
-        chain = chain_of(effect)
-        if effect.amount and effect.asset is None and chain is not None:
-            largest = self._largest.get((key, chain), 0)
+        place = _measured(key, effect)
+        if effect.amount and place is not None:
+            largest = self._largest.get(place, 0)
             if effect.amount > largest:
                 yield Mark.LARGEST, str(largest)
 

@@ -237,7 +237,7 @@ def _update_isolated_margin(action: dict[str, Value], base: Effect) -> Effects:
     shape.flag("isBuy")
     amount = shape.integer("ntli", -(2**63), 2**63 - 1)
     effect = _setup(base, shape, "margin added" if amount >= 0 else "margin removed")
-    return (replace(effect, asset="USDC", amount=abs(amount), decimals=_USD_DECIMALS),)
+    return (_usd(effect, abs(amount)),)
 
 
 def _top_up_isolated_margin(action: dict[str, Value], base: Effect) -> Effects:
@@ -258,14 +258,15 @@ def _moved(base: Effect, shape: Shape, other: str, own: str) -> Effect:
     return replace(base, operation=Operation.WITHDRAW, source=ends[0], destination=ends[1])
 
 
+def _usd(effect: Effect, amount: int) -> Effect:
+    """Return the effect with an amount of 10**-6 USDC, stated as every amount at a venue is, so that caps compare."""
+    return replace(effect, asset="USDC", amount=amount * 10 ** (PLACES - _USD_DECIMALS), decimals=PLACES)
+
+
 def _usd_transfer(other: str) -> Callable[[dict[str, Value], Effect], Effects]:
     def read(action: dict[str, Value], base: Effect) -> Effects:
         shape = Shape(action, FIELD, ("type", other, "isDeposit", "usd"))
-        return (
-            replace(
-                _moved(base, shape, other, "perp"), asset="USDC", amount=shape.integer("usd"), decimals=_USD_DECIMALS
-            ),
-        )
+        return (_usd(_moved(base, shape, other, "perp"), shape.integer("usd")),)
 
     return read
 

@@ -1,5 +1,7 @@
 """What is new about a request: it warns too often and never too rarely."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,22 @@ def test_an_address_that_looks_like_a_known_one_is_told_apart() -> None:
         Mark.LOOK_ALIKE,
     ]
     assert marks(Familiar(), transfer(HOME, 0), listed=frozenset({HOME, LOOK_ALIKE})) == [Mark.NEW_DESTINATION]
+
+
+def test_amounts_of_one_token_are_compared_with_each_other() -> None:
+    """The largest amount is that of the asset as well: one of a coin says nothing of a token."""
+    token = "0x" + "70" * 20
+    known = Familiar()
+    known.saw(KEY, [transfer(amount=100)], 3, NOW)
+    small, large = (replace(transfer(amount=amount), asset=token) for amount in (5, 6))
+    assert marks(known, small) == [Mark.LARGEST]
+    known.saw(KEY, [small], 4, NOW)
+    assert marks(known, small) == []
+    assert marks(known, large) == [Mark.LARGEST]
+    at_venue = Effect(operation=Operation.WITHDRAW, venue="okx", asset="USDC", amount=5, decimals=18, destination=HOME)
+    assert marks(known, at_venue) == [Mark.LARGEST]
+    known.saw(KEY, [at_venue], 5, NOW)
+    assert marks(known, at_venue) == []
 
 
 def test_what_cannot_be_read_is_said() -> None:

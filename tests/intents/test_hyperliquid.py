@@ -162,7 +162,8 @@ def test_a_builder_is_paid() -> None:
     assert free.completeness is Completeness.FULL
 
 
-USDC = {"asset": "USDC", "decimals": 6}
+USDC = {"asset": "USDC", "decimals": 18}
+"""The actions state 10**-6; what is said of them is in 10**-18, as all amounts at a venue."""
 MODIFIED = {"symbol": "perp:1", "side": "BUY", "quantity": 10**20, "price": 10**20, "time_in_force": "Gtc"}
 CASES: list[tuple[Action, list[tuple[Operation, dict[str, Any]]]]] = [
     ({"type": "modify", "oid": 1, "order": order(r=True)}, [(Operation.ORDER, MODIFIED)]),
@@ -202,7 +203,7 @@ CASES: list[tuple[Action, list[tuple[Operation, dict[str, Any]]]]] = [
     ),
     (
         {"type": "updateIsolatedMargin", "asset": 1, "isBuy": True, "ntli": -7},
-        [(Operation.SETUP, {"symbol": "perp:1", "via": "margin removed", "amount": 7, **USDC})],
+        [(Operation.SETUP, {"symbol": "perp:1", "via": "margin removed", "amount": 7 * 10**12, **USDC})],
     ),
     (
         {"type": "topUpIsolatedOnlyMargin", "asset": 1, "leverage": "2.5"},
@@ -210,15 +211,15 @@ CASES: list[tuple[Action, list[tuple[Operation, dict[str, Any]]]]] = [
     ),
     (
         {"type": "vaultTransfer", "vaultAddress": ATTACKER, "isDeposit": True, "usd": 10**9},
-        [(Operation.WITHDRAW, {"destination": ATTACKER, "amount": 10**9, **USDC})],
+        [(Operation.WITHDRAW, {"destination": ATTACKER, "amount": 10**21, **USDC})],
     ),
     (
         {"type": "vaultTransfer", "vaultAddress": ATTACKER, "isDeposit": False, "usd": 5},
-        [(Operation.WITHDRAW, {"source": ATTACKER, "destination": "perp", "amount": 5, **USDC})],
+        [(Operation.WITHDRAW, {"source": ATTACKER, "destination": "perp", "amount": 5 * 10**12, **USDC})],
     ),
     (
         {"type": "subAccountTransfer", "subAccountUser": ATTACKER, "isDeposit": True, "usd": 5},
-        [(Operation.WITHDRAW, {"destination": ATTACKER, "amount": 5, **USDC})],
+        [(Operation.WITHDRAW, {"destination": ATTACKER, "amount": 5 * 10**12, **USDC})],
     ),
     (
         {
