@@ -7,7 +7,7 @@ import pytest
 
 from keyvault.core import limits
 from keyvault.core.decide import decide_proposal
-from keyvault.core.errors import Reason, Refused
+from keyvault.core.errors import Malformed, Reason, Refused
 from keyvault.core.events import (
     ProposalMade,
     SignatureIssued,
@@ -15,7 +15,7 @@ from keyvault.core.events import (
 )
 from keyvault.core.execution import KeyToMake, carry_out
 from keyvault.core.ids import UnixMillis
-from keyvault.core.policy import ANY, Limit
+from keyvault.core.policy import ANY, Limit, Rule
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action, FreezeScope
 from keyvault.ledger.codec_policy import encode_policy
@@ -159,6 +159,23 @@ def test_one_member_s_freezes_leave_room_for_the_others() -> None:
     world.cast(thaw, "bob")
     world.propose(Action.FREEZE, {"scope": "venue", "name": "binance"})
     assert world.replayed() == world.state
+
+
+@pytest.mark.parametrize(
+    ("extra", "where"),
+    [
+        (replace(allow_digest(), id="again"), r"document\.rules\[1\]\.id: rule digests allows all that it allows"),
+        (replace(allow_digest(), id="all", keys=ANY), r"document\.rules\[1\]\.keys: "),
+    ],
+)
+def test_a_policy_with_findings_is_not_asked(extra: Rule, where: str) -> None:
+    """What lint finds is refused when it is proposed, by place and with what would be right; nothing is recorded."""
+    world = _world()
+    before = len(world.events)
+    present = world.state.policy
+    with pytest.raises(Malformed, match=where):
+        world.propose_policy(replace(present, version=2, rules=(*present.rules, extra)))
+    assert len(world.events) == before
 
 
 def test_a_policy_that_changes_nothing_is_not_asked() -> None:
