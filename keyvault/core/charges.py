@@ -18,8 +18,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
+from keyvault.core import limits
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, PayloadKind
 from keyvault.core.policy_rules import ASKED_FIELDS, NATIVE, Chain, normal_destination
@@ -158,6 +160,8 @@ def charge_of(
 
     ``slot``: version of the key, and the slot as the decoder names it. ``at``: when it was decided, for the prices.
     """
+    if unread and len(effects) == 1:  # every raw digest: all of it follows from who asks where
+        return _unread(key, principal, effects[0].venue)
     book = prices.at(at)
     rows = [_row_of(_part_of(principal, effect, unread=unread), effect, book) for effect in effects]
     if len(rows) == 1:  # as most have
@@ -175,6 +179,13 @@ def charge_of(
         slot=(key, *slot) if slot is not None and replaces else None,
         usd=sum(moved[USD::COLUMNS]) if known else None,
     )
+
+
+@lru_cache(maxsize=limits.UNREAD_CHARGES_REMEMBERED)
+def _unread(key: KeyId, principal: Principal, venue: str | None) -> Charge:
+    """Return what one effect uses of which nothing but its venue is known: no slot, no dollars."""
+    part = _part_of(principal, Effect(operation=Operation.OPAQUE, venue=venue), unread=True)
+    return Charge(key=key, parts=(part,), moved=(0, 0, 0), unknown=frozenset({AMOUNT, USD}), slot=None, usd=None)
 
 
 def is_unread(kind: PayloadKind, completeness: Completeness) -> bool:

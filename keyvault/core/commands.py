@@ -9,7 +9,7 @@ from keyvault.core.charter import Charter
 from keyvault.core.errors import Malformed
 from keyvault.core.events import SignatureRequest
 from keyvault.core.ids import Principal
-from keyvault.core.intent import Intent, Stamp
+from keyvault.core.intent import Intent, Stamp, effect_texts
 from keyvault.core.policy import Policy
 
 
@@ -49,10 +49,9 @@ class CastBallot:
 def check_recordable(command: RequestSignature) -> None:
     """Raise Malformed if what is to be recorded of the request cannot fit into one entry; before anything is signed."""
     intent = command.intent
-    facts = (getattr(effect, name) for effect in intent.effects for name in effect.__slots__)
-    texts = (fact for fact in facts if isinstance(fact, str))
     size = sum(map(len, command.request.payload.parts)) + len(intent.signing_input)
-    size += sum(4 * len(text) for text in texts if text)  # at most four bytes of UTF-8 a character
+    for effect in intent.effects:
+        size += sum([4 * len(text) for text in effect_texts(effect) if text])  # four bytes of UTF-8 a character at most
     if size > limits.RECORD_BYTES_MAX:
         raise Malformed("payload", f"{size} bytes would be recorded of it; {limits.RECORD_BYTES_MAX} is the most")
 

@@ -3,9 +3,10 @@
 Decoders in ``keyvault.intents`` make these values; policy reads them; nobody else invents them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from types import MappingProxyType
 
 from keyvault.core.ids import UnixMillis
@@ -266,6 +267,11 @@ class Intent:
         """What members can approve of ``signing_input``: nothing that the service stamps later."""
         return b"" if self.stamped else self.signing_input
 
+
+EFFECT_TEXTS = tuple(each.name for each in fields(Effect) if each.type == str | None)
+"""The fields of an effect that are text."""
+effect_texts: Callable[[Effect], tuple[str | None, ...]] = attrgetter(*EFFECT_TEXTS)
+"""Returns these fields, in this order."""
 
 SOLANA_BLOCKHASH_MS = 120_000
 """A recent blockhash dies after 150 blocks, about a minute (Solana documentation, "Transaction confirmation"); one that

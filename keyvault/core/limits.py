@@ -409,6 +409,8 @@ PSBT_ENTRIES_MAX = 256
 """Key-value pairs in one map of a PSBT: a 16-of-16 multisig input, the largest that is signed, has some 40."""
 PSBT_SIGNED_BYTES_MAX = 65_536
 """A PSBT after signing, in the SDK: PAYLOAD_BYTES_MAX, and some 110 bytes for each of BITCOIN_INPUTS_MAX signatures."""
+UNREAD_CHARGES_REMEMBERED = 1_024
+"""What raw digests use of limits, by key and caller, some 500 bytes each; a bot asks with a handful of keys."""
 ASKED_MASKS_REMEMBERED = 1_024
 """Sets of conditions that effects ask for, some 300 bytes each; all known formats together have some 100."""
 HASHES_REMEMBERED = 1_024

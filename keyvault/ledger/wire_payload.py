@@ -3,13 +3,14 @@
 The parts of a payload stand in the order that ``keyvault.intents.formats`` gives for its kind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import MappingProxyType
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import UnixMillis
-from keyvault.core.intent import Effect, Payload, PayloadKind
+from keyvault.core.intent import EFFECT_TEXTS, Effect, Payload, PayloadKind, effect_texts
 from keyvault.ledger.wire import OPERATIONS, integer_from_wire, integer_to_wire, refuse_unknown_fields
 from keyvault.v1 import types_pb2
 
@@ -220,29 +221,14 @@ def _fill_parts(
 
 # Effects --------------------------------------------------------------------------------------------------------
 
-_TEXTS = (
-    "network",
-    "venue",
-    "destination",
-    "selector",
-    "primary_type",
-    "symbol",
-    "side",
-    "asset",
-    "source",
-    "contract",
-    "type_hash",
-    "via",
-    "time_in_force",
-    "received_asset",
-)
 _INTEGERS = ("chain_id", "amount", "fee_max", "quantity", "price", "quote_quantity", "received_min")
+_integers_of: Callable[[Effect], tuple[int | None, ...]] = attrgetter(*_INTEGERS)
 
 
 def effect_from_proto(message: types_pb2.Effect) -> Effect:
     """Return the effect, or raise Malformed."""
     given = {field.name for field, _ in message.ListFields()}
-    facts: dict[str, str | int] = {name: getattr(message, name) for name in _TEXTS if name in given}
+    facts: dict[str, str | int] = {name: getattr(message, name) for name in EFFECT_TEXTS if name in given}
     for name in _INTEGERS:
         if name in given:
             facts[name] = integer_from_wire(f"effect.{name}", getattr(message, name))
@@ -259,12 +245,10 @@ def effect_to_proto(effect: Effect) -> types_pb2.Effect:
     message = types_pb2.Effect(
         operation=OPERATIONS.numbers[effect.operation], decimals=effect.decimals, expires_at_ms=effect.expires_at
     )
-    for name in _TEXTS:
-        text = getattr(effect, name)
+    for name, text in zip(EFFECT_TEXTS, effect_texts(effect), strict=True):
         if text is not None:
             setattr(message, name, text)
-    for name in _INTEGERS:
-        number = getattr(effect, name)
+    for name, number in zip(_INTEGERS, _integers_of(effect), strict=True):
         if number is not None:
             setattr(message, name, integer_to_wire(number))
     return message
