@@ -32,6 +32,7 @@ from keyvault.core.events import SignatureRequest
 from keyvault.core.ids import EnclaveName, Epoch, KeyId, Principal, RequestId, UnixMillis
 from keyvault.core.intent import Intent, Signer, Stamp
 from keyvault.core.keys import KeyLine, KeyProvenance, KeyState, KeyVersion, Signature
+from keyvault.core.limits_check import Quota, quotas
 from keyvault.core.policy import compile_policy
 from keyvault.core.state import State
 from keyvault.core.windows import Reservations
@@ -75,7 +76,7 @@ class _Samples:
         return sorted(map(sum, zip(self.read, self.judged, strict=True)))
 
 
-class _Desk:
+class Desk:
     """An enclave in memory, under one policy, and the times of its decisions."""
 
     def __init__(self, rules: int, *, crowded: bool = False) -> None:
@@ -93,6 +94,11 @@ class _Desk:
             samples.read.append(read)
             samples.judged.append(judged)
             samples.busy.append(busy)
+
+    def quotas(self, case: Case) -> tuple[Quota, ...]:
+        """Return what the case's key has used of the limits."""
+        state, now = self._state, UnixMillis(self._now)
+        return quotas(state.policy, state.windows, self._reservations, KeyId(case.key), _PRINCIPAL, now)
 
     def forget(self) -> None:
         """Drop what was measured so far: the warm-up."""
@@ -127,6 +133,7 @@ def _state(rules: int, *, crowded: bool) -> State:
     state.enclave, state.epoch, state.size = EnclaveName("bench"), Epoch(1), 2
     state.policy = policy(rules, LIMITS, as_of=_BEGINS, crowded=crowded)
     state.rules = compile_policy(state.policy)
+    state.windows.watch(state.policy)
     for case in CASES.values():
         version = KeyVersion(
             key=KeyId(case.key),
@@ -146,8 +153,8 @@ def measure(plan: Plan) -> dict[str, Figure]:
     """Return what decisions cost. Raises BenchFailed when one is not yes."""
     scale = QUICK if plan.quick else FULL
     cases = [CASES[name] for name in plan.cases]
-    desks = {str(rules): _Desk(rules) for rules in RULES}
-    desks[_CROWDED] = _Desk(RULES_TYPICAL, crowded=True)
+    desks = {str(rules): Desk(rules) for rules in RULES}
+    desks[_CROWDED] = Desk(RULES_TYPICAL, crowded=True)
     for desk in desks.values():
         for case in cases:
             desk.turn(case, scale.warm_up)
@@ -190,7 +197,7 @@ def _case(case: Case, samples: _Samples) -> dict[str, Figure]:
     }
 
 
-def _by_rules(case: Case, desks: Mapping[str, _Desk]) -> dict[str, Figure]:
+def _by_rules(case: Case, desks: Mapping[str, Desk]) -> dict[str, Figure]:
     """Return the medians under each policy, and how many times that of the smallest they are."""
     medians = {
         name: _percentile(desk.samples[case.name].totals(), 50)

@@ -254,10 +254,15 @@ def _other_rule(number: int) -> Rule:
     )
 
 
+_UNPRICED: Final = frozenset({"dydx-order"})
+"""Its amounts are in units that only the venue knows."""
+
+
 def _own_limits() -> Iterator[Limit]:
     yield Limit(id="per-minute", keys=ANY, window_ms=60_000, count_max=_COUNT_MAX)
     yield Limit(id="per-day", keys=ANY, window_ms=_DAY_MS, count_max=_COUNT_MAX)
-    yield Limit(id="usd-per-day", keys=ANY, window_ms=_DAY_MS, usd_max=10**18, per=Per.PRINCIPAL)
+    priced = frozenset(case.key for name, case in CASES.items() if name not in _UNPRICED)
+    yield Limit(id="usd-per-day", keys=priced, window_ms=_DAY_MS, usd_max=10**18, per=Per.PRINCIPAL)
     for name in CASES:
         keys = frozenset({CASES[name].key})
         yield Limit(id=f"{name}-hour", keys=keys, window_ms=_HOUR_MS, count_max=_COUNT_MAX)

@@ -43,6 +43,7 @@ from keyvault.core.errors import Reason, Refused
 from keyvault.core.familiar import Familiar, Listed, listed
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Intent, PayloadKind
+from keyvault.core.policy_cel import named_places
 from keyvault.core.policy_facts import Aids, Facts, Moment, Place, Wanted, facts_of
 from keyvault.core.policy_match import (
     Matcher,
@@ -176,7 +177,7 @@ class CompiledPolicy:
     shadow: _Candidates[Matcher] | None
     prices: PriceBook
     listed: Listed
-    wanted: Wanted
+    wanted: Mapping[PayloadKind, Wanted]
 
     def evaluate(
         self,
@@ -204,8 +205,9 @@ class CompiledPolicy:
 
     def facts(self, principal: Principal, intent: Intent, moment: Moment) -> list[Facts]:
         """Return what the rules are compared with, for each effect."""
-        aids = Aids(prices=self.prices.at(moment.now), listed=self.listed, wanted=self.wanted)
-        return [facts_of(principal, intent, effect, moment, aids) for effect in intent.effects]
+        wanted = self.wanted.get(intent.kind, _NOTHING_WANTED)
+        aids = Aids(prices=self.prices.at(moment.now), listed=self.listed, wanted=wanted)
+        return facts_of(principal, intent, moment, aids)
 
     def _evaluate(self, key: KeyId, principal: Principal, intent: Intent, moment: Moment) -> Permission:
         if not intent.effects:
@@ -296,14 +298,25 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
     )
 
 
-def _wanted(policy: Policy) -> Wanted:
-    """Return which costly facts the rules ask for; a predicate may ask for any."""
-    free = any(rule.when for rule in policy.rules)
+def _wanted(policy: Policy) -> Mapping[PayloadKind, Wanted]:
+    """Return which costly facts the rules about each kind ask for."""
+    by_kind: dict[PayloadKind, list[Rule]] = {}
+    for rule in policy.rules:
+        for kind in scope(rule)[1]:
+            by_kind.setdefault(kind, []).append(rule)
+    return {kind: _wanted_by(rules) for kind, rules in by_kind.items()}
+
+
+def _wanted_by(rules: list[Rule]) -> Wanted:
+    named = frozenset(place for rule in rules if rule.when for place in named_places(rule.when))
     return Wanted(
-        usd=free or any(rule.usd_max is not None or rule.usd_above is not None for rule in policy.rules),
-        deviation=free or any(rule.price_band_bps is not None for rule in policy.rules),
-        history=any(rule.first_seen_ms is not None or rule.look_alike for rule in policy.rules),
+        usd=Place.USD in named or any(rule.usd_max is not None or rule.usd_above is not None for rule in rules),
+        deviation=Place.DEVIATION in named or any(rule.price_band_bps is not None for rule in rules),
+        history=any(rule.first_seen_ms is not None or rule.look_alike for rule in rules),
     )
+
+
+_NOTHING_WANTED: Final = Wanted(usd=False, deviation=False, history=False)
 
 
 def _shadow_matcher(rule: Rule, policy: Policy) -> Matcher:

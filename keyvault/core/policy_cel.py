@@ -43,6 +43,8 @@ VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
         "price_deviation_bps": (Place.DEVIATION, _INT),
         "validity_ms": (Place.VALIDITY, _INT),
         "minute_of_week": (Place.HOUR, _INT),
+        "source": (Place.SOURCE, _STRING),
+        "via": (Place.VIA, _STRING),
     }
 )
 """What a predicate can name."""
@@ -100,6 +102,11 @@ def compile_predicate(text: str, *, unknown_holds: bool) -> Predicate:
     described = ((name, *VARIABLES[name]) for name in sorted(names))
     named = tuple((name, int(place), kind == _STRING) for name, place, kind in described)
     return Predicate(named=named, run=expression.eval, unknown_holds=unknown_holds)
+
+
+def named_places(text: str) -> frozenset[Place]:
+    """Return the facts that a predicate reads; none of one that cannot be compiled, which is never asked."""
+    return frozenset(VARIABLES[name][0] for name in _names(text))
 
 
 @lru_cache(maxsize=1)

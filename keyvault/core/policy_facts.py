@@ -55,7 +55,11 @@ class Place(IntEnum):
     """1 if the destination resembles a known one and is another."""
     HOUR = 20
     """Minute of the week, UTC, from Monday 00:00."""
-    WHEN = 21
+    SOURCE = 21
+    """Whose asset it is; empty: the signer's own account."""
+    VIA = 22
+    """The calls that it stands in, and what else the decoder says of it; empty if nothing."""
+    WHEN = 23
 
 
 WORDS: Final = {
@@ -135,50 +139,63 @@ def _mask_of(operation: Operation) -> int:
 _ASKED = {operation: _mask_of(operation) for operation in Operation}
 
 
-def facts_of(principal: Principal, intent: Intent, effect: Effect, moment: Moment, aids: Aids) -> Facts:
-    """Return what the rules are compared with; the order is that of ``Place``."""
-    operation = effect.operation
+def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -> list[Facts]:
+    """Return what the rules are compared with, of each effect; the order is that of ``Place``."""
+    now, familiar, known, wanted = moment.now, moment.familiar, moment.known, aids.wanted
+    minute = (now // _MINUTE_MS + _EPOCH_MINUTES) % _WEEK_MINUTES
     if intent.kind is PayloadKind.RAW_DIGEST or intent.completeness is Completeness.OPAQUE:
-        operation = Operation.OPAQUE
-    if operation is Operation.OPAQUE:
-        return _opaque(principal, effect, moment)
-    asked = _asked(operation, effect)
-    absent = _absent(asked)
-    chain = effect.chain_id if effect.network is None else effect.network
-    destination, asset, contract = effect.destination, effect.asset, effect.contract
-    age = alike = int(_NOT_APPLICABLE)
-    if destination is not None:
-        destination = normal_destination(destination)
-        if aids.wanted.history:
-            age = moment.familiar.age_ms(destination, moment.known, moment.now)
-            alike = int(moment.familiar.is_look_alike(destination, moment.known, aids.listed))
-    # Written out: a decision reads up to 64 effects, and a call for each fact took half of the time.
-    return (
-        asked,
-        principal,
-        operation,
-        absent[_CHAIN] if chain is None else chain,
-        absent[_VENUE] if effect.venue is None else effect.venue,
-        absent[_DESTINATION] if destination is None else destination,
-        absent[_SELECTOR] if effect.selector is None else effect.selector,
-        absent[_PRIMARY_TYPE] if effect.primary_type is None else effect.primary_type,
-        absent[_AMOUNT] if effect.amount is None else effect.amount,
-        absent[_FEE] if effect.fee_max is None else effect.fee_max,
-        absent[_SYMBOL] if effect.symbol is None else effect.symbol,
-        _side(effect),
-        absent[_ASSET] if asset is None else normal_destination(asset),
-        absent[_CONTRACT] if contract is None else normal_destination(contract),
-        absent[_TYPE_HASH] if effect.type_hash is None else effect.type_hash,
-        _priced(aids.prices.usd_of, effect) if aids.wanted.usd else _UNKNOWN,
-        _priced(aids.prices.deviation_bps, effect) if aids.wanted.deviation else _UNKNOWN,
-        _validity(intent, effect, moment.now),
-        age,
-        alike,
-        (moment.now // _MINUTE_MS + _EPOCH_MINUTES) % _WEEK_MINUTES,
-    )
+        return [_opaque(principal, effect, minute) for effect in intent.effects]
+    found: list[Facts] = []
+    for effect in intent.effects:
+        operation = effect.operation
+        if operation is Operation.OPAQUE:
+            found.append(_opaque(principal, effect, minute))
+            continue
+        asked = _asked(operation, effect)
+        absent = _absent(asked)
+        chain, end = effect.chain_id if effect.network is None else effect.network, effect.expires_at
+        if end is None:
+            end = intent.expires_at
+        destination, asset, contract = effect.destination, effect.asset, effect.contract
+        age = alike = _NOT_APPLICABLE
+        if destination is not None:
+            destination = normal_destination(destination)
+            if wanted.history:
+                age = familiar.age_ms(destination, known, now)
+                alike = int(familiar.is_look_alike(destination, known, aids.listed))
+        # Written out: a decision reads up to 64 effects, and a call for each fact took half of the time.
+        found.append(
+            (
+                asked,
+                principal,
+                operation,
+                absent[_CHAIN] if chain is None else chain,
+                absent[_VENUE] if effect.venue is None else effect.venue,
+                absent[_DESTINATION] if destination is None else destination,
+                absent[_SELECTOR] if effect.selector is None else effect.selector,
+                absent[_PRIMARY_TYPE] if effect.primary_type is None else effect.primary_type,
+                absent[_AMOUNT] if effect.amount is None else effect.amount,
+                absent[_FEE] if effect.fee_max is None else effect.fee_max,
+                absent[_SYMBOL] if effect.symbol is None else effect.symbol,
+                _side(effect),
+                absent[_ASSET] if asset is None else normal_destination(asset),
+                absent[_CONTRACT] if contract is None else normal_destination(contract),
+                absent[_TYPE_HASH] if effect.type_hash is None else effect.type_hash,
+                _priced(aids.prices.usd_of, effect) if wanted.usd else _UNKNOWN,
+                _priced(aids.prices.deviation_bps, effect) if wanted.deviation else _UNKNOWN,
+                _UNKNOWN if end is None else max(0, end - now),
+                age,
+                alike,
+                minute,
+                "" if effect.source is None else normal_destination(effect.source),
+                effect.via or "",
+            )
+        )
+    return found
 
 
-_UNKNOWN, _NOT_APPLICABLE = Missing.UNKNOWN, Missing.NOT_APPLICABLE
+_UNKNOWN: Final[int] = Missing.UNKNOWN
+_NOT_APPLICABLE: Final[int] = Missing.NOT_APPLICABLE
 _CHAIN, _VENUE, _DESTINATION, _SELECTOR = map(int, (Place.CHAIN, Place.VENUE, Place.DESTINATION, Place.SELECTOR))
 _PRIMARY_TYPE, _AMOUNT, _FEE, _SYMBOL = map(int, (Place.PRIMARY_TYPE, Place.AMOUNT, Place.FEE, Place.SYMBOL))
 _ASSET, _CONTRACT, _TYPE_HASH = map(int, (Place.ASSET, Place.CONTRACT, Place.TYPE_HASH))
@@ -186,7 +203,7 @@ _ASSET, _CONTRACT, _TYPE_HASH = map(int, (Place.ASSET, Place.CONTRACT, Place.TYP
 
 
 @lru_cache(maxsize=limits.ASKED_MASKS_REMEMBERED)
-def _absent(asked: int) -> tuple[Missing, ...]:
+def _absent(asked: int) -> tuple[int, ...]:
     """Return for each place why an effect has nothing there: an allow rule must mention it, or it does not apply."""
     return tuple(_UNKNOWN if asked >> place & 1 else _NOT_APPLICABLE for place in Place)
 
@@ -225,13 +242,13 @@ def _asked(operation: Operation, effect: Effect) -> int:
 _ORDERS = frozenset({Operation.ORDER, Operation.REDUCE})
 
 
-def _opaque(principal: Principal, effect: Effect, moment: Moment) -> Facts:
+def _opaque(principal: Principal, effect: Effect, minute: int) -> Facts:
     """Law 7: nothing is stated, but for the venue that was addressed."""
     missing: list[str | int] = [Missing.OPAQUE] * Place.WHEN
     missing[Place.ASKED] = 0
     missing[Place.PRINCIPAL] = principal
     missing[Place.OPERATION] = Operation.OPAQUE
-    missing[Place.HOUR] = (moment.now // _MINUTE_MS + _EPOCH_MINUTES) % _WEEK_MINUTES
+    missing[Place.HOUR] = minute
     if effect.venue is not None:
         missing[Place.VENUE] = effect.venue
         missing[Place.ASKED] = 1 << Place.VENUE
@@ -249,8 +266,3 @@ def _priced(measure: Callable[[Effect], int | None], effect: Effect) -> int:
         return Missing.NOT_APPLICABLE
     found = measure(effect)
     return Missing.UNKNOWN if found is None else found
-
-
-def _validity(intent: Intent, effect: Effect, now: UnixMillis) -> int:
-    end = intent.expires_at if effect.expires_at is None else effect.expires_at
-    return Missing.UNKNOWN if end is None else max(0, end - now)

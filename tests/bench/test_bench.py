@@ -114,6 +114,15 @@ def test_timed_policies_have_no_known_hole(rules: int, crowded: bool) -> None:  
     assert lint(timed) == ()
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_timed_decisions_count_for_limits(name: str) -> None:
+    """Every payload whose decision is timed is compared with limits, and is counted for them."""
+    desk = decide.Desk(20)
+    desk.turn(CASES[name], 3)
+    used = {quota.limit: quota.used for quota in desk.quotas(CASES[name])}
+    assert used["per-minute"] == used["per-day"] == used[f"{name}-hour"] == 3
+
+
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
     """A run that is told to end removes its folder and ends the processes that it started."""
     script = (

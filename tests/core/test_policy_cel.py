@@ -85,6 +85,27 @@ def test_a_predicate_is_what_it_says(when: str, true: bool) -> None:  # noqa: FB
 
 
 @pytest.mark.parametrize(
+    ("when", "stated", "true"),
+    [
+        ("source == ''", {}, True),
+        (f"source == '{HOME}'", {"source": HOME.upper().replace("X", "x")}, True),
+        ("source == ''", {"source": HOME}, False),
+        ("via == ''", {}, True),
+        ("via == 'app-data 0xab'", {"via": "app-data 0xab"}, True),
+        ("via == ''", {"via": f"safe {HOME} > multisend"}, False),
+        (f"via.startsWith('safe {HOME}')", {"via": f"safe {HOME} > multisend"}, True),
+    ],
+)
+def test_a_predicate_reads_whose_asset_it_is_and_what_it_stands_in(
+    when: str,
+    stated: dict[str, object],
+    true: bool,  # noqa: FBT001 (a parameter of the table)
+) -> None:
+    """Both are empty for what the signer's own account does by itself; a source has one spelling."""
+    assert holds(when, **stated) == (true, true)
+
+
+@pytest.mark.parametrize(
     ("when", "problem"),
     [
         ("", "mismatched input"),

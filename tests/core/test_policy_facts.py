@@ -35,7 +35,7 @@ def facts(effect: Effect, kind: PayloadKind = PayloadKind.EVM_TRANSACTION, **int
         completeness=Completeness.FULL,
         **intent,  # type: ignore[arg-type]  # names of fields
     )
-    return facts_of(BOT, asked_for, effect, Moment(now=NOW, familiar=Familiar(), known=0), AIDS)
+    return facts_of(BOT, asked_for, Moment(now=NOW, familiar=Familiar(), known=0), AIDS)[0]
 
 
 def asks(effect: Effect) -> set[str]:
@@ -159,7 +159,8 @@ def test_the_minute_of_the_week_begins_on_monday(now: int, minute: int) -> None:
         completeness=Completeness.FULL,
     )
     moment = Moment(now=UnixMillis(now), familiar=Familiar(), known=0)
-    assert facts_of(BOT, asked_for, effect, moment, AIDS)[Place.HOUR] == minute
+    (found,) = facts_of(BOT, asked_for, moment, AIDS)
+    assert found[Place.HOUR] == minute
 
 
 @pytest.mark.parametrize("kind", sorted(VENUE_KINDS | CHAIN_KINDS))
