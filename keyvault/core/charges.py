@@ -8,8 +8,8 @@
    states it with, so that amounts of one asset can be added; without decimals it is unknown, unless it is on a chain as
    well. The highest fee adds to the amount of the chain's own coin, and else stands beside it, so that a limit on that
    coin finds it.
-4. Dollars are those of ``PriceBook``, with those of the fee if its price is known. None: what can move value has no
-   price, or not this much is known of it. Nothing is worth 0 because it is unknown.
+4. Dollars are those of ``PriceBook``, with those of the fee. None: what can move value, or the coin that pays the fee,
+   has no price, or not this much is known of it. Nothing is worth 0 because it is unknown.
 5. Signatures with one slot of one version of a key replace each other only if everything that they do is on chains:
    there consensus takes one of them. A venue takes a client order id again once the first order is filled, so that
    each signature must count.
@@ -231,14 +231,14 @@ def _row_of(part: Part, effect: Effect, book: PriceBook) -> _Row:
             amount = 0
     usd = 0 if operation in WITHOUT_VALUE else book.usd_of(effect)
     unknown: tuple[int, ...] = ()
-    if amount is None or usd is None:
-        unknown = tuple(column for column, number in ((AMOUNT, amount), (USD, usd)) if number is None)
-        amount, usd = amount or 0, usd or 0
-    if fee:
-        usd += book.fee_usd_of(effect)
-        if part.asset == NATIVE:
-            amount, fee = amount + fee, 0
-    return part, (amount, fee, usd), unknown
+    fee_usd = book.fee_usd_of(effect) if fee else 0
+    if amount is None or usd is None or fee_usd is None:
+        unknown = (AMOUNT,) if amount is None else ()
+        unknown += (USD,) if usd is None or fee_usd is None else ()
+        amount, usd, fee_usd = amount or 0, usd or 0, fee_usd or 0
+    if fee and part.asset == NATIVE:
+        amount, fee = amount + fee, 0
+    return part, (amount, fee, usd + fee_usd), unknown
 
 
 def _amount_of(effect: Effect) -> int | None:

@@ -339,12 +339,18 @@ POLICY_MARKETS_MAX = 4_000
 """Markets in a policy: some hundreds at each of ten venues."""
 FIRST_SEEN_MS_MAX = 90 * 86_400_000
 """Longest time that a destination can count as new: 90 days."""
+PRICES_AHEAD_MS_MAX = 5 * 60 * 1000
+"""How far ahead of our clock the date of a table of prices may be: whoever made it has another clock."""
+PRICES_AGE_MS_MAX = 31 * 24 * 3600 * 1000
+"""Longest life of a table of prices: one that nobody renews for a month says nothing of a market."""
 VALIDITY_MS_MAX = 3_650 * 86_400_000
 """Longest validity that a cap can name: ten years. What lasts longer is without an end, and ``any`` says so."""
 HISTORY_LAG_MAX = 16_384
 """Entries that a decision may not have known when it was committed: all that can be under way, and room."""
 PREDICATE_CHARS_MAX = 1_000
 """Characters of a rule's ``when``: longer ones are not read by the people who approve them."""
+PREDICATE_PATTERNS_MAX = 8
+"""Patterns (``matches``) in all predicates of a policy: each costs up to 130 microseconds, for each of 64 effects."""
 PREDICATE_DEPTH_MAX = 12
 """Nesting of a rule's ``when``; the CEL compiler itself gives up at 32."""
 DESCRIPTORS_MIN = 1_024

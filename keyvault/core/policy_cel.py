@@ -7,6 +7,9 @@
    error of one side; here there are none to hide. No arithmetic, no macros (they can be exponential), no conversions.
 3. Typed when it is published: names and types that do not fit are refused then, with their place.
 4. CEL has integers of 64 bits. An amount that does not fit is a fact that is not stated.
+5. A text that a fact can never be is refused when it is published: addresses in another spelling than that of facts,
+   venues, operations and sides that do not exist. A rule that denies ``venue == "Binance"`` would deny nothing.
+6. A pattern of ``matches`` is written out, and valid; see ``limits.PREDICATE_PATTERNS_MAX``.
 """
 
 import re
@@ -14,13 +17,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from cel_expr_python import cel  # type: ignore[import-untyped]  # it has stubs and no py.typed
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
+from keyvault.core.intent import Operation
 from keyvault.core.policy_facts import Facts, Missing, Place
+from keyvault.core.policy_kinds import VENUES
 
 _BOOL, _INT, _STRING = cel.Type.BOOL, cel.Type.INT, cel.Type.STRING
 VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
@@ -60,7 +65,6 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-_QUOTES = frozenset({"'", '"'})
 _INT_MAX = 2**63 - 1
 
 
@@ -114,32 +118,109 @@ def _environment() -> cel.Env:
     return cel.NewEnv(variables={name: kind for name, (_, kind) in VARIABLES.items()})
 
 
+class _Token(NamedTuple):
+    """``kind`` is name, number, text or sign; ``at`` the character where it begins, from 1."""
+
+    kind: str
+    word: str
+    at: int
+
+
 def _names(text: str) -> Iterator[str]:
     """Yield the facts that the text names; raise Malformed for what is not part of the language."""
+    tokens = [_NOTHING]
+    depth = 0
+    for token in _tokens(text):
+        before, word = tokens[-1], token.word
+        tokens.append(token)
+        depth += (word in ("(", "[")) - (word in (")", "]"))
+        if depth > limits.PREDICATE_DEPTH_MAX:
+            raise Malformed("when", f"is nested deeper than {limits.PREDICATE_DEPTH_MAX}")
+        if word == "[" and before.word != "in":
+            raise Malformed("when", f"at character {token.at}: a list may only stand behind in")
+        if token.kind == before.kind == "text":
+            # Three quotes: CEL would end the text elsewhere than is read here, and what follows would not be looked at.
+            raise Malformed("when", f"at character {token.at}: two texts stand side by side")
+        if token.kind == "name" and word not in _WORDS:
+            _check_name(word, before.word)
+            if word in VARIABLES:
+                yield word
+    _check_texts(tokens)
+
+
+def _tokens(text: str) -> Iterator[_Token]:
     if len(text) > limits.PREDICATE_CHARS_MAX:
         raise Malformed("when", f"is longer than {limits.PREDICATE_CHARS_MAX} characters")
-    at, depth, before = 0, 0, ""
+    at = 0
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None:
             raise Malformed("when", f"at character {at + 1}: {text[at]!r} is not part of a predicate{_hint(text[at])}")
-        word = token.group().strip()
+        if token.lastgroup is not None:
+            yield _Token(token.lastgroup, token.group(), at + 1)
         at = token.end()
-        if not word:
-            continue
-        depth += (word in ("(", "[")) - (word in (")", "]"))
-        if depth > limits.PREDICATE_DEPTH_MAX:
-            raise Malformed("when", f"is nested deeper than {limits.PREDICATE_DEPTH_MAX}")
-        if word == "[" and before != "in":
-            raise Malformed("when", f"at character {token.start() + 1}: a list may only stand behind in")
-        if token.lastgroup == "text" and before[:1] in _QUOTES:
-            # Three quotes: CEL would end the text elsewhere than is read here, and what follows would not be looked at.
-            raise Malformed("when", f"at character {token.start() + 1}: two texts stand side by side")
-        if token.lastgroup == "name" and word not in _WORDS:
-            _check_name(word, before)
-            if word in VARIABLES:
-                yield word
-        before = word
+
+
+_NOTHING: Final = _Token("", "", 0)
+
+
+def _check_texts(tokens: list[_Token]) -> None:
+    """Raise Malformed for a text that what it is compared with can never be, and for a pattern that is none.
+
+    ``tokens`` begin with NOTHING.
+    """
+    subject, function = "", ""
+    for before, token, after in zip(tokens, tokens[1:], (*tokens[2:], _NOTHING), strict=False):
+        if function == "matches" and before.word == "(" and not (token.kind == "text" and after.word == ")"):
+            raise Malformed("when", f"at character {token.at}: matches takes one text, written out")
+        if token.word in VARIABLES:
+            subject, function = token.word, ""
+        elif token.word in _FUNCTIONS:
+            function = token.word
+        elif token.word in ("&&", "||", "?", ":"):
+            subject, function = "", ""
+        if token.kind == "text":
+            _check_text(token, subject or _compared(tokens, token), function)
+
+
+def _compared(tokens: list[_Token], text: _Token) -> str:
+    """Return the fact that stands behind ``text ==``, if one does."""
+    place = tokens.index(text)
+    behind = [each.word for each in tokens[place + 1 : place + 3]]
+    return behind[1] if len(behind) > 1 and behind[0] in ("==", "!=") and behind[1] in VARIABLES else ""
+
+
+def _check_text(token: _Token, subject: str, function: str) -> None:
+    text = token.word[1:-1]
+    where = f"at character {token.at}: {token.word[:80]}"
+    if function == "matches":
+        if not _is_pattern(token.word):
+            raise Malformed("when", f"{where} is no pattern (RE2)")
+        return
+    if subject in _SPELT and text.startswith(_HEX) and text != text.lower():
+        raise Malformed("when", f"{where} is never a {subject}: write {text.lower()[:80]}")
+    known = _CLOSED.get(subject)
+    if known is not None and not function and text not in known:
+        raise Malformed("when", f"{where} is never a {subject}: there is {', '.join(sorted(known))}")
+
+
+_HEX: Final = ("0x", "0X")
+_SPELT: Final = frozenset({"destination", "asset", "contract", "source", "selector", "type_hash"})
+"""Facts in which hexadecimal digits are in lower case."""
+_CLOSED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {"operation": frozenset(Operation), "venue": VENUES, "side": frozenset({"BUY", "SELL"})}
+)
+
+
+def _is_pattern(literal: str) -> bool:
+    """Return whether RE2 takes the pattern, as CEL would while it runs."""
+    found = cel.NewEnv(variables={}).compile(f"''.matches({literal})").eval(data={})
+    return bool(found.type() == _BOOL)
+
+
+def patterns(text: str) -> int:
+    """Return how many patterns a predicate tries."""
+    return sum(token.group() == "matches" for token in _TOKEN.finditer(text))
 
 
 def _check_name(word: str, before: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from keyvault.core import ids, limits
+from keyvault.core.policy_cel import patterns
 from keyvault.core.policy_findings import Finding, Lint, Problems, chain_problems, lint_id, listed, value_problems
 from keyvault.core.policy_lint_rules import lint_rule
 from keyvault.core.policy_reach import unreachable
@@ -54,8 +55,25 @@ def _lint_policy(policy: Policy) -> Iterator[Finding]:
         if count > bound:
             problem = f"{count} {field}, at most {bound} are permitted"
             yield Finding(section="policy", field=field, lint=Lint.BOUND, problem=problem)
+    if policy.prices.age_ms_max > limits.PRICES_AGE_MS_MAX:
+        problem = f"prices are good for {window_text(limits.PRICES_AGE_MS_MAX)} at most: write a shorter max_age"
+        yield Finding(section="policy", field="prices", lint=Lint.BOUND, problem=problem)
+    yield from _patterns(policy)
     yield from _duplicate_ids(policy)
     yield from _named(policy)
+
+
+def _patterns(policy: Policy) -> Iterator[Finding]:
+    """Say which rules have more patterns than a decision has time for."""
+    count, most = 0, limits.PREDICATE_PATTERNS_MAX
+    for index, rule in enumerate(policy.rules):
+        here = patterns(rule.when)
+        count += here
+        if here and count > most:
+            problem = (
+                f"with it the policy has {count} patterns (matches), at most {most} are permitted: list the values"
+            )
+            yield Finding(section="rules", index=index, field="when", lint=Lint.BOUND, problem=problem)
 
 
 def _duplicate_ids(policy: Policy) -> Iterator[Finding]:

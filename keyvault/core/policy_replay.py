@@ -10,7 +10,7 @@
 5. Equal ledgers, periods and drafts give equal decisions, on any machine at any time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from keyvault.core.charges import Charge, charge_of, is_unread
@@ -132,7 +132,8 @@ class Replay:
     """Decides a ledger's history again under a draft. Fold the ledger, and show every entry before it is applied."""
 
     def __init__(self, draft: Policy, *, since: UnixMillis) -> None:
-        self.rules = compile_policy(draft)
+        rules = compile_policy(draft)
+        self.rules = replace(rules, prices=rules.prices.reaching_back())
         self.windows = Windows()
         self.windows.watch(draft)
         self._since = since

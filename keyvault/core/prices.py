@@ -6,8 +6,9 @@ Dollars are rounded up, so that many small amounts are never free.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from keyvault.core import limits
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Effect, Operation
 from keyvault.core.policy_rules import NATIVE, Asset, Chain, Prices, normal_destination
@@ -22,15 +23,20 @@ WITHOUT_VALUE = frozenset({Operation.CANCEL, Operation.REQUEST, Operation.MESSAG
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
-    """Prices by what payloads call things. ``until``: from then on they are stale, and ``at`` gives an empty book."""
+    """Prices by what payloads call things, from ``since`` to before ``until``; ``at`` gives an empty book otherwise."""
 
     by_place: Mapping[tuple[Chain, str], Asset]
     markets: Mapping[tuple[str, str], tuple[Asset, Asset]]
+    since: int
     until: int
 
     def at(self, now: UnixMillis) -> "PriceBook":
-        """Return the book if its prices are not stale."""
-        return self if now < self.until else EMPTY_BOOK
+        """Return the book if its prices are neither stale nor of the future."""
+        return self if self.since <= now < self.until else EMPTY_BOOK
+
+    def reaching_back(self) -> "PriceBook":
+        """Return it without a beginning, to ask what a draft would have said before it was written."""
+        return replace(self, since=0)
 
     def usd_of(self, effect: Effect) -> int | None:
         """Return what the effect can move at most, in 10**-6 dollars; None if that is not known."""
@@ -40,13 +46,13 @@ class PriceBook:
             return self._of_withdrawal(effect)
         return self._of_amount(effect)
 
-    def fee_usd_of(self, effect: Effect) -> int:
-        """Return the effect's highest fee in 10**-6 dollars; 0 if the price of the chain's own coin is not known."""
-        chain = effect.chain_id if effect.network is None else effect.network
-        if not effect.fee_max or chain is None:
+    def fee_usd_of(self, effect: Effect) -> int | None:
+        """Return the effect's highest fee in 10**-6 dollars; None if the price of the chain's own coin is not known."""
+        if not effect.fee_max:
             return 0
-        coin = self.by_place.get((chain, NATIVE))
-        return 0 if coin is None else _up(effect.fee_max * coin.usd, 10**coin.decimals)
+        chain = effect.chain_id if effect.network is None else effect.network
+        coin = None if chain is None else self.by_place.get((chain, NATIVE))
+        return None if coin is None else _up(effect.fee_max * coin.usd, 10**coin.decimals)
 
     def deviation_bps(self, effect: Effect) -> int | None:
         """Return how far the limit price is from the table's, in 1/100 of a per cent of it; None if one is unknown.
@@ -116,7 +122,7 @@ class PriceBook:
         return _up(effect.amount * asset.usd, 10**asset.decimals)
 
 
-EMPTY_BOOK = PriceBook(by_place={}, markets={}, until=0)
+EMPTY_BOOK = PriceBook(by_place={}, markets={}, since=0, until=0)
 """Knows no price."""
 
 
@@ -126,7 +132,8 @@ def price_book(prices: Prices) -> PriceBook:
     by_place = {(place, normal_destination(name)): asset for asset in prices.assets for place, name in asset.places}
     known = (each for each in prices.markets if each.base in by_name and each.quote in by_name)
     markets = {(each.venue, each.symbol): (by_name[each.base], by_name[each.quote]) for each in known}
-    return PriceBook(by_place=by_place, markets=markets, until=prices.as_of + prices.age_ms_max)
+    since = prices.as_of - limits.PRICES_AHEAD_MS_MAX
+    return PriceBook(by_place=by_place, markets=markets, since=since, until=prices.as_of + prices.age_ms_max)
 
 
 def _place(effect: Effect) -> Chain | None:

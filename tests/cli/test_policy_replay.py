@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from tests.deployment import Deployment
 Run = Callable[..., Result]
 
 
-def draft_of(keyvault: Run, path: Path, *changes: tuple[str, str]) -> Path:
-    """Write the policy in force, changed, as a file."""
+def draft_of(keyvault: Run, path: Path, *changes: tuple[str, str], window: str = "") -> Path:
+    """Write the policy in force, changed, as a file; ``window``: that of its limits, whatever it is now."""
     text = keyvault("policy", "show").stdout
+    if window:
+        text, found = re.subn(r"window: \w+", f"window: {window}", text)
+        assert found, text
     for old, new in changes:
         assert old in text, text
         text = text.replace(old, new)
@@ -67,7 +71,7 @@ def test_a_proposal_carries_the_hash_of_its_replay(
     keyvault: Run, offline: Run, desk: Deployment, tmp_path: Path
 ) -> None:
     """`apply --replay` puts the hash into the statement; members are told; a report of another policy is refused."""
-    draft = draft_of(keyvault, tmp_path / "draft.yaml", ("window: 24h", "window: 36h"))
+    draft = draft_of(keyvault, tmp_path / "draft.yaml", window="36h")
     out = tmp_path / "draft.replay"
     replay = ("policy", "replay", draft, "--ledger", desk.dir / "ledger.db", "--out", out, "--json")
     sha256 = document_of(offline(*replay))["sha256"]
@@ -78,7 +82,7 @@ def test_a_proposal_carries_the_hash_of_its_replay(
     vetoed = keyvault("approve", name, "--member", "carol", "--veto", "--yes")
     assert f"replay report {sha256}" in vetoed.stderr + vetoed.stdout
 
-    other = draft_of(keyvault, tmp_path / "other.yaml", ("window: 24h", "window: 35h"))
+    other = draft_of(keyvault, tmp_path / "other.yaml", window="35h")
     refused = keyvault("policy", "apply", other, "--next-version", "--replay", out)
     assert refused.exit_code == 2
     assert "is about another policy" in refused.stderr
@@ -90,7 +94,7 @@ def test_a_proposal_carries_the_hash_of_its_replay(
 
 def test_without_a_replay_the_proposal_says_none(keyvault: Run, tmp_path: Path) -> None:
     """A policy that nobody held against the history is proposed with `none`, in plain words too."""
-    draft = draft_of(keyvault, tmp_path / "draft.yaml", ("window: 24h", "window: 37h"))
+    draft = draft_of(keyvault, tmp_path / "draft.yaml", window="37h")
     proposed = document_of(keyvault("policy", "apply", draft, "--next-version", "--json"))["proposal"]
     assert proposed["parameters"]["replay_sha256"] == "none"
     assert "no replay of the ledger under it was made" in proposed["summary"]

@@ -84,7 +84,7 @@ def _read(principal: str, effect: Effect, *, unread: bool, book: PriceBook) -> t
         amount = None
     if amount is None and operation is Operation.WITHDRAW and effect.venue:
         amount = effect.quantity
-    usd = 0 if operation in WORTHLESS else (book.usd_of(effect) or 0) + book.fee_usd_of(effect)
+    usd = 0 if operation in WORTHLESS else (book.usd_of(effect) or 0) + (book.fee_usd_of(effect) or 0)
     to = effect.destination or (OPEN if "destinations" in asks else None)
     return What(principal, operation, place, venue, asset, to), Moved(amount or 0, effect.fee_max or 0, usd)
 

@@ -34,6 +34,13 @@ def test_amounts_dollars_and_fees_of_one_part() -> None:
     assert (charge.moved, charge.unknown, charge.usd) == ((5_000_000, 10**15, 7_000_000), frozenset(), 7_000_000)
 
 
+def test_a_fee_without_a_price_leaves_the_dollars_unknown() -> None:
+    """Gas on a chain whose coin is not in the table is not free: a limit in dollars has no room for it."""
+    there = replace(PAY, chain_id=5, amount=0, asset=None)
+    assert charge_for(there, prices=BOOK).unknown == frozenset({USD})
+    assert charge_for(replace(there, fee_max=0), prices=BOOK).unknown == frozenset()
+
+
 def test_the_fee_adds_to_the_coin_that_pays_it() -> None:
     """Amount and fee of the chain's own coin are one number, as large as 256 bits may be."""
     coin = Effect(operation=Operation.CALL, chain_id=1, destination=TO.upper(), amount=2**256 - 1, fee_max=3)

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault.core import policy_kinds
+from keyvault.core import limits, policy_kinds
 from keyvault.core.errors import Refused
 from keyvault.core.ids import KeyId, Principal
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict, evaluate
+from keyvault.core.policy_findings import Lint
 from keyvault.core.policy_lint import lint
+from keyvault.core.policy_rules import Prices
 
 HOME = "0x" + "ab" * 20
 BOT = Principal("spiffe://demo/bot/maker")
@@ -260,3 +262,16 @@ def test_a_rule_for_hyperliquid_names_its_network() -> None:
     )
     assert fields(rule) == {"chains"}
     assert fields(dataclasses.replace(rule, chains=frozenset({"hyperliquid:mainnet"}))) == set()
+
+
+def test_patterns_and_the_life_of_prices_are_bounded() -> None:
+    """What costs too much on every decision, and prices that nobody renews, are found with what is permitted."""
+    priced = Policy(version=1, rules=(), limits=(), prices=Prices(as_of=1, age_ms_max=limits.PRICES_AGE_MS_MAX + 1))
+    (age,) = lint(priced)
+    assert (age.field, age.lint, "31d" in age.problem) == ("prices", Lint.BOUND, True)
+    when = " || ".join(f"destination.matches('0x{number}')" for number in range(limits.PREDICATE_PATTERNS_MAX))
+    enough = Rule(id="many", verdict=Verdict.DENY, when=when)
+    one_more = Rule(id="more", verdict=Verdict.DENY, when="symbol.matches('A.*')")
+    assert lint(Policy(version=1, rules=(enough,), limits=())) == ()
+    (found,) = lint(Policy(version=1, rules=(enough, one_more), limits=()))
+    assert (found.index, found.field, found.lint) == (1, "when", Lint.BOUND)

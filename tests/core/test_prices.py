@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyvault.core import limits
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Effect, Operation
 from keyvault.core.policy_rules import Asset, Market, Prices
@@ -159,7 +160,34 @@ def test_prices_are_stale_from_their_end_on() -> None:
     assert stale.deviation_bps(dataclasses.replace(ORDER, price=1)) is None
 
 
+def test_prices_of_the_future_are_not_known_yet() -> None:
+    """A table whose date is further ahead than clocks differ knows nothing; a draft is asked about what was before."""
+    earliest = UnixMillis(NOW - limits.PRICES_AHEAD_MS_MAX)
+    assert BOOK.at(earliest) is BOOK
+    assert BOOK.at(UnixMillis(earliest - 1)) is EMPTY_BOOK
+    assert BOOK.reaching_back().at(UnixMillis(1)).usd_of(TRANSFER) == BOOK.usd_of(TRANSFER)
+    assert BOOK.reaching_back().at(UnixMillis(NOW + 1_000)) is EMPTY_BOOK
+
+
+@pytest.mark.parametrize(
+    ("change", "worth"),
+    [
+        ({}, 3_000_000),
+        ({"fee_max": 0}, 0),
+        ({"fee_max": None}, 0),
+        ({"chain_id": 5}, None),
+        ({"chain_id": 5, "fee_max": 0}, 0),
+        ({"chain_id": None}, None),
+        ({"chain_id": None, "network": "solana", "fee_max": 10**9}, 150_000_000),
+    ],
+)
+def test_a_fee_is_worth_the_coin_that_pays_it(change: dict[str, object], worth: int | None) -> None:
+    """A fee in a coin without a price is not worth 0: nobody knows it."""
+    effect = dataclasses.replace(TRANSFER, **({"fee_max": 10**15} | change))  # type: ignore[arg-type]  # names of fields
+    assert BOOK.fee_usd_of(effect) == worth
+
+
 def test_no_table_knows_no_price() -> None:
     """A policy without prices."""
     assert price_book(Prices()).at(UnixMillis(0)) == EMPTY_BOOK
-    assert price_book(Prices()) == PriceBook(by_place={}, markets={}, until=0)
+    assert price_book(Prices()) == PriceBook(by_place={}, markets={}, since=-limits.PRICES_AHEAD_MS_MAX, until=0)
