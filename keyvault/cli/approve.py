@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from keyvault.cli.charter_file import format_charter
-from keyvault.cli.differences import charter_changes, charter_wait, policy_changes, policy_text_changes
+from keyvault.cli.differences import caution_lines, charter_changes, charter_wait, policy_changes, policy_text_changes
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.local_ledger import Copy, check_covers, fold, remarks
 from keyvault.cli.output import hexed, is_json, json_option, printable, printable_lines, say
@@ -218,9 +218,12 @@ def _indented(text: str) -> str:
 
 def _policy_changes(in_force: InForce, old: Policy, new: Policy) -> str:
     verdict = "only takes away" if is_tightening(old, new) else "LOOSENS"
-    return (
-        f"It {verdict} compared with the policy ({in_force.source}):\n{policy_changes(old, new)}\n\n"
-        f"{policy_text_changes(old, new)}"
+    return "\n".join(
+        (
+            f"It {verdict} compared with the policy ({in_force.source}):\n{policy_changes(old, new)}\n",
+            policy_text_changes(old, new),
+            *caution_lines(new),
+        )
     )
 
 

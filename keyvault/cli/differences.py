@@ -12,12 +12,18 @@ from keyvault.cli.policy_text import format_policy
 from keyvault.core.approvals import keyid_of
 from keyvault.core.charter import Charter, Duty, Member, Rulers, change_delay_ms
 from keyvault.core.policy import Policy
+from keyvault.core.policy_cautions import cautions
 from keyvault.core.policy_rules import Prices
 from keyvault.core.windows import window_text
 
 _KEYID_SHOWN = 16
 _CONTEXT_LINES = 20
 """Of an unchanged rule around a changed line: the longest rule that is written in short lists has fewer."""
+
+
+def caution_lines(policy: Policy) -> list[str]:
+    """Return what a careful reader would ask about the policy, a line each."""
+    return [f"caution: rule {each.rule}: {each.problem}" for each in cautions(policy)]
 
 
 def policy_changes(old: Policy, new: Policy) -> str:

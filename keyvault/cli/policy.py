@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from keyvault.cli.charter_file import threshold_text
-from keyvault.cli.differences import policy_changes
+from keyvault.cli.differences import caution_lines, policy_changes
 from keyvault.cli.exits import UsageProblem
-from keyvault.cli.output import emit, hexed, json_option, say
+from keyvault.cli.output import JsonValue, emit, hexed, json_option, say
 from keyvault.cli.policy_diff import diff
 from keyvault.cli.policy_examples import command as examples
 from keyvault.cli.policy_explain import explain
@@ -24,6 +24,7 @@ from keyvault.cli.told import emit_proposal
 from keyvault.client import AsyncClient, Proposal
 from keyvault.core.charter import Duty, Rulers
 from keyvault.core.policy import Policy
+from keyvault.core.policy_cautions import cautions
 from keyvault.core.policy_change import is_tightening
 from keyvault.core.statements import NO_REPLAY
 from keyvault.ledger.codec_policy import encode_policy, policy_sha256
@@ -52,15 +53,18 @@ for _other in (test, examples, explain, diff, replay, shadow, quota):
 def check(file: Path) -> None:
     """Check a policy FILE offline; every problem is listed as file:line:column.
 
+    Cautions name rules that let much through; a policy that has them can be published.
+
     \b
     Example:
       keyvault policy check desk.yaml
     """  # noqa: D301  as above
     policy = read_policy(file)
     digest = hexed(policy_sha256(encode_policy(policy)))
+    asked: list[JsonValue] = [{"rule": each.rule, "problem": each.problem} for each in cautions(policy)]
     emit(
-        {"file": str(file), "version": policy.version, "sha256": digest, **_counts(policy)},
-        lambda: f"{file}: no problems; {_size(policy)}.",
+        {"file": str(file), "version": policy.version, "sha256": digest, **_counts(policy), "cautions": asked},
+        lambda: "\n".join((f"{file}: no problems; {_size(policy)}.", *caution_lines(policy))),
     )
 
 
@@ -114,6 +118,8 @@ def apply(  # one for each option
         rulers = Rulers((await client.get_charter()).charter)
         say(f"Policy version {policy.version} of enclave {target.enclave}: {_size(policy)}.")
         say(policy_changes(current, policy))
+        for line in caution_lines(policy):
+            say(line)
         say(_needs(rulers, tightens=is_tightening(current, policy)))
         return policy, await client.publish_policy(policy, signer=key, approvers=others, replay_sha256=replay_sha256)
 

@@ -25,6 +25,7 @@ class Lint(StrEnum):
     WITHOUT_MEASURE = "L12-without-measure"
     WITHOUT_UNIT = "L12-without-unit"
     WINDOW = "L12-window"
+    CLAIMED = "L13-claimed"
     ABSENT = "absent-condition"
     BOUND = "bound"
     ID = "id"

@@ -179,8 +179,11 @@ _UNREAD_PINS = frozenset({"chains", "destinations", "primary_types", "type_hashe
 def pinned(kind: PayloadKind, operation: Operation) -> frozenset[str]:
     """Return the conditions where ``any`` in an allow rule would be a hole: the meaning then is the contract's alone.
 
-    Typed data is good for whoever holds it, until it ends: its contract, chain and type say what it is.
+    Typed data is good for whoever holds it, until it ends: its contract, chain and type say what it is. A PSBT binds no
+    network, and its addresses are spelt by the one that the caller names.
     """
+    if kind is PayloadKind.BITCOIN_PSBT:
+        return frozenset({"chains"}) & asked(kind, operation)
     if operation is Operation.CALL:
         return _CALL_PINS
     if kind is not PayloadKind.TYPED_DATA:

@@ -281,7 +281,9 @@ def _lint_pins(rule: Rule) -> Problems:
         if getattr(rule, field) is not ANY or (field == "amount_max" and isinstance(rule.usd_max, int)):
             continue
         open_to = [(kind, op) for kind, op in about if field in pinned(kind, op) and not _is_told(rule, field, op)]
-        if open_to:
+        if open_to and all(kind is PayloadKind.BITCOIN_PSBT for kind, _ in open_to):
+            yield Lint.CLAIMED, field, "a PSBT binds no network, so any believes what the caller says: list it"
+        elif open_to:
             instead = f"write {_EXAMPLES[field]}" if field in _CAPS else "list what is meant"
             problem = f"any leaves {listed({op for _, op in open_to})} open to whatever its contract makes of it"
             yield _pin_name(open_to, field), field, f"{problem}: {instead}, or escalate it"

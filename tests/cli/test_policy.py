@@ -44,6 +44,8 @@ def test_check_says_that_a_file_is_good(offline: Run, policy_file: Path) -> None
     assert "no problems; 10 rules, 1 limit" in offline("policy", "check", policy_file).stdout
     document = json.loads(offline("policy", "check", policy_file, "--json").stdout)
     assert (document["version"], document["rules"], document["limits"]) == (2, 10, 1)
+    first = document["cautions"][0]
+    assert f"caution: rule {first['rule']}: {first['problem']}" in offline("policy", "check", policy_file).stdout
     assert len(document["sha256"]) == 66
 
 

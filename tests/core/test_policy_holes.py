@@ -355,3 +355,10 @@ def test_l13_nothing_that_the_caller_says_of_itself_counts() -> None:
                 completeness=Completeness.FULL,
             ),
         )
+
+
+def test_l13_the_network_of_a_psbt_is_the_callers_word() -> None:
+    """So a rule must list it: with any, a payment on the main network could be called one on a test network."""
+    pay = dataclasses.replace(PAY, kinds=frozenset({PayloadKind.BITCOIN_PSBT}), destinations=ANY)
+    assert found(dataclasses.replace(pay, chains=ANY)) == [("pay", "chains", Lint.CLAIMED)]
+    assert found(dataclasses.replace(pay, chains=frozenset({"bitcoin"}))) == []
