@@ -83,13 +83,23 @@ rules:
     verdict: allow
     keys: [desk, desk-ed]
     principals: any
-    kinds: [bitcoin-psbt, solana-message, cosmos-sign-doc]
+    kinds: [solana-message, cosmos-sign-doc]
     operations: [transfer]
     chains: any
     venues: any
     destinations: any
     contracts: any
     assets: any
+    amount: any
+    fee: any
+  - id: bitcoin
+    verdict: allow
+    keys: [desk]
+    principals: any
+    kinds: [bitcoin-psbt]
+    operations: [transfer]
+    chains: [bitcoin-regtest]
+    destinations: any
     amount: any
     fee: any
   - id: hyperliquid
