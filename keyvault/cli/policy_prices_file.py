@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from keyvault.cli.policy_units import parse_dollars, parse_span, parse_time, parse_whole
+from keyvault.cli.policy_units import parse_dollars, parse_span, parse_time, parse_unit, parse_whole
 from keyvault.cli.yaml_nodes import Problems, table
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
@@ -13,7 +13,7 @@ from keyvault.core.policy_values import check_chain, check_name, check_venue
 
 _FIELDS = ("as_of", "max_age", "assets", "markets")
 _ASSET_FIELDS = ("name", "usd", "decimals", "at")
-_MARKET_FIELDS = ("venue", "symbol", "base", "quote")
+_MARKET_FIELDS = ("venue", "symbol", "base", "quote", "unit")
 _DECIMALS_MAX = 36
 
 
@@ -49,7 +49,10 @@ def _asset(node: yaml.Node, problems: Problems) -> Asset:
 
 def _market(node: yaml.Node, problems: Problems) -> Market:
     fields = table("a market", node, _MARKET_FIELDS, problems)
+    unit, unit_asset = fields.read("unit", parse_unit) or (0, "")
     return Market(
+        unit=unit,
+        unit_asset=unit_asset,
         venue=fields.read("venue", check_venue, needed="venue: binance") or "",
         symbol=fields.read("symbol", check_name, needed="symbol: ETHUSDT") or "",
         base=fields.read("base", check_name, needed="base: ETH") or "",

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from keyvault.cli.policy_units import format_amount, format_band, format_dollars, format_hours, format_time
+from keyvault.cli.policy_units import format_amount, format_band, format_dollars, format_hours, format_time, format_unit
 from keyvault.core.policy import Anything, Limit, Policy, Rule
 from keyvault.core.policy_rules import Asset, Per, Prices
 from keyvault.core.windows import window_text
@@ -50,7 +50,9 @@ def _prices(prices: Prices) -> Iterator[str]:
     yield from _blocks(map(_asset_lines, prices.assets), "    ")
     yield "  markets:" if prices.markets else "  markets: []"
     for market in prices.markets:
-        words = (f"{name}: {_word(getattr(market, name))}" for name in ("venue", "symbol", "base", "quote"))
+        words = [f"{name}: {_word(getattr(market, name))}" for name in ("venue", "symbol", "base", "quote")]
+        if market.unit:
+            words.append(f"unit: {_word(format_unit(market.unit, market.unit_asset))}")
         yield f"    - {{{', '.join(words)}}}"
 
 

@@ -7,13 +7,15 @@ from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.policy_facts import DAYS
 from keyvault.core.policy_rules import Interval
-from keyvault.core.policy_values import AMOUNT_MAX
+from keyvault.core.policy_values import AMOUNT_MAX, check_name
 from keyvault.core.units import plain_decimal
 from keyvault.core.windows import window_text
 
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,77}", re.ASCII)
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,77})(?:\.([0-9]{1,77}))?(?: *([A-Za-z]+))?", re.ASCII)
 _DOLLARS = re.compile(r"\$?(0|[1-9][0-9]{0,3}(?:,[0-9]{3})*|[1-9][0-9]{0,17})(?:\.([0-9]{1,6}))?", re.ASCII)
+_UNIT = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.([0-9]{1,18}))? (\S+)", re.ASCII)
+_UNIT_DIGITS = 18
 _WINDOW = re.compile(r"([1-9][0-9]{0,11})(ms|s|m|h|d)", re.ASCII)
 _PERCENT = re.compile(r"(0|[1-9][0-9]{0,3})(?:\.([0-9]{1,2}))?%", re.ASCII)
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{3}))?Z", re.ASCII)
@@ -70,6 +72,20 @@ def parse_dollars(text: str) -> int:
 def format_dollars(micros: int) -> str:
     """Return an amount of dollars as ``parse_dollars`` reads it."""
     return plain_decimal(micros, DOLLAR_DIGITS)
+
+
+def parse_unit(text: str) -> tuple[int, str]:
+    """Return size, in 10**-18, and asset of ``1000 DOGE``, or raise Malformed."""
+    match = _UNIT.fullmatch(text)
+    size = 0 if match is None else int(match.group(1) + (match.group(2) or "").ljust(_UNIT_DIGITS, "0"))
+    if match is None or size == 0:
+        raise Malformed("unit", f"{text[:80]!r} is no size of a contract: write 1000 DOGE")
+    return size, check_name(match.group(3))
+
+
+def format_unit(size: int, asset: str) -> str:
+    """Return the size of a contract as ``parse_unit`` reads it."""
+    return f"{plain_decimal(size, _UNIT_DIGITS)} {asset}"
 
 
 def parse_band(text: str) -> int:

@@ -152,12 +152,18 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """Which assets, by their names in the policy, a symbol at a venue exchanges."""
+    """Which assets, by their names in the policy, a symbol at a venue exchanges.
+
+    ``unit`` is what the venue counts as one, in 10**-18 of ``unit_asset``, which is base or quote: the size of a
+    contract. 0: it counts the base asset itself.
+    """
 
     venue: str
     symbol: str
     base: str
     quote: str
+    unit: int = 0
+    unit_asset: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,15 @@ A price source is whatever can make a ``PriceBook``; today that is the policy's 
 Dollars are rounded up, so that many small amounts are never free.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 from keyvault.core import limits
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Effect, Operation
-from keyvault.core.policy_rules import NATIVE, Asset, Chain, Prices, normal_destination
+from keyvault.core.policy_rules import NATIVE, Asset, Chain, Market, Prices, normal_destination
 
 ATTO = 10**18
 _BPS = 10_000
@@ -21,12 +23,21 @@ WITHOUT_VALUE = frozenset({Operation.CANCEL, Operation.REQUEST, Operation.MESSAG
 """Operations that move no value by themselves, so that none has to be known."""
 
 
+class Pair(NamedTuple):
+    """What a market exchanges. It counts ``unit`` (in 10**-18) of the base asset as one, or of the quote asset."""
+
+    base: Asset
+    quote: Asset
+    unit: int = ATTO
+    of_quote: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
     """Prices by what payloads call things, from ``since`` to before ``until``; ``at`` gives an empty book otherwise."""
 
     by_place: Mapping[tuple[Chain, str], Asset]
-    markets: Mapping[tuple[str, str], tuple[Asset, Asset]]
+    markets: Mapping[tuple[str, str], Pair]
     since: int
     until: int
 
@@ -64,13 +75,13 @@ class PriceBook:
         pair = self._pair(effect)
         if pair is None or effect.price is None:
             return None
-        base, quote = pair
+        base, quote, _, _ = pair
         if not base.usd or not quote.usd:
             return None
         offered, fair = effect.price * quote.usd, base.usd * ATTO
         return _up(abs(offered - fair) * _BPS, fair)
 
-    def _pair(self, effect: Effect) -> tuple[Asset, Asset] | None:
+    def _pair(self, effect: Effect) -> Pair | None:
         if effect.venue is None or effect.symbol is None:
             return None
         return self.markets.get((effect.venue, effect.symbol))
@@ -94,12 +105,13 @@ class PriceBook:
         pair = self._pair(effect)
         if pair is None:
             return None
-        base, quote = pair
+        base, quote, unit, of_quote = pair
         values = []
         if effect.quantity is not None:
-            values.append(_up(effect.quantity * base.usd, ATTO))
-            if effect.price is not None:
-                values.append(_up(effect.quantity * effect.price * quote.usd, ATTO * ATTO))
+            counted = effect.quantity * unit
+            values.append(_up(counted * (quote if of_quote else base).usd, ATTO * ATTO))
+            if effect.price is not None and not of_quote:
+                values.append(_up(counted * effect.price * quote.usd, ATTO**3))
         if effect.quote_quantity is not None:
             values.append(_up(effect.quote_quantity * quote.usd, ATTO))
         return max(values, default=None)
@@ -130,10 +142,32 @@ def price_book(prices: Prices) -> PriceBook:
     """Return the policy's table, ready to be asked."""
     by_name = {asset.name: asset for asset in prices.assets}
     by_place = {(place, normal_destination(name)): asset for asset in prices.assets for place, name in asset.places}
-    known = (each for each in prices.markets if each.base in by_name and each.quote in by_name)
-    markets = {(each.venue, each.symbol): (by_name[each.base], by_name[each.quote]) for each in known}
+    known = (each for each in prices.markets if each.base in by_name and each.quote in by_name and has_unit(each))
+    markets = {
+        (each.venue, each.symbol): Pair(
+            by_name[each.base], by_name[each.quote], each.unit or ATTO, each.unit_asset == each.quote != each.base
+        )
+        for each in known
+    }
     since = prices.as_of - limits.PRICES_AHEAD_MS_MAX
     return PriceBook(by_place=by_place, markets=markets, since=since, until=prices.as_of + prices.age_ms_max)
+
+
+def has_unit(market: Market) -> bool:
+    """Return whether it is known what the venue counts: the base asset, or what the market says."""
+    if market.unit:
+        return market.unit_asset in (market.base, market.quote)
+    counts_contracts = _CONTRACTS.get(market.venue)
+    return counts_contracts is None or counts_contracts.search(market.symbol) is None
+
+
+_CONTRACTS: Final = {
+    "binance": re.compile(r"USD_", re.ASCII),
+    "bybit": re.compile(r"USD([FGHJKMNQUVXZ][0-9]{2})?$", re.ASCII),
+    "deribit": re.compile(r"-", re.ASCII),
+    "okx": re.compile(r"-.*-", re.ASCII),
+}
+"""Symbols that are counted in contracts, or in dollars: COIN-M futures, inverse contracts, all but spot pairs."""
 
 
 def _place(effect: Effect) -> Chain | None:

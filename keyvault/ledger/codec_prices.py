@@ -21,9 +21,7 @@ def prices_from_wire(message: policy_pb2.Prices) -> Prices:
     places = [place for asset in assets for place in asset.places]
     if len(names) != len(assets) or len(set(places)) != len(places):
         raise Malformed("prices.assets", "a name, or a place, stands twice")
-    markets = tuple(
-        Market(venue=each.venue, symbol=each.symbol, base=each.base, quote=each.quote) for each in message.markets
-    )
+    markets = tuple(map(_market, message.markets))
     _check_markets(markets, names)
     return Prices(assets=assets, markets=markets, as_of=message.as_of_ms, age_ms_max=message.age_max_ms)
 
@@ -60,6 +58,21 @@ def _name(field: str, text: str) -> str:
     return text
 
 
+def _market(message: policy_pb2.Market) -> Market:
+    at = f"prices.markets[{message.venue[:80]}/{message.symbol[:80]}].unit"
+    unit = integer_from_wire(at, message.unit) if message.unit else 0
+    if bool(unit) != bool(message.unit_asset) or message.unit_asset not in ("", message.base, message.quote):
+        raise Malformed(at, "is a number and an asset, base or quote, or neither")
+    return Market(
+        venue=message.venue,
+        symbol=message.symbol,
+        base=message.base,
+        quote=message.quote,
+        unit=unit,
+        unit_asset=message.unit_asset,
+    )
+
+
 def _check_markets(markets: tuple[Market, ...], names: set[str]) -> None:
     seen: set[tuple[str, str]] = set()
     for market in markets:
@@ -78,7 +91,14 @@ def prices_to_wire(prices: Prices) -> policy_pb2.Prices:
     return policy_pb2.Prices(
         assets=map(_asset_to_wire, prices.assets),
         markets=[
-            policy_pb2.Market(venue=each.venue, symbol=each.symbol, base=each.base, quote=each.quote)
+            policy_pb2.Market(
+                venue=each.venue,
+                symbol=each.symbol,
+                base=each.base,
+                quote=each.quote,
+                unit=integer_to_wire(each.unit) if each.unit else b"",
+                unit_asset=each.unit_asset,
+            )
             for each in prices.markets
         ],
         as_of_ms=prices.as_of,

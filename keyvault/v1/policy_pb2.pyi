@@ -249,10 +249,17 @@ class Market(_message.Message):
     SYMBOL_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     QUOTE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    UNIT_ASSET_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     symbol: _builtins.str
     base: _builtins.str
     quote: _builtins.str
+    unit: _builtins.bytes
+    """What the venue counts one of, if not one of the base asset (contracts): so many 10^-18, as a big-endian integer, of
+    unit_asset, which is base or quote. Both or neither.
+    """
+    unit_asset: _builtins.str
     def __init__(
         self,
         *,
@@ -260,10 +267,12 @@ class Market(_message.Message):
         symbol: _builtins.str = ...,
         base: _builtins.str = ...,
         quote: _builtins.str = ...,
+        unit: _builtins.bytes = ...,
+        unit_asset: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "quote", b"quote", "symbol", b"symbol", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "quote", b"quote", "symbol", b"symbol", "unit", b"unit", "unit_asset", b"unit_asset", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

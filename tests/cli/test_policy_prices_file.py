@@ -91,6 +91,33 @@ def test_a_table_has_a_date_an_end_and_assets(old: str, new: str, problem: str) 
     assert any(line.startswith(problem) for line in problems(GOOD.replace(old, new)))
 
 
+@pytest.mark.parametrize(
+    ("market", "problem"),
+    [
+        ("symbol: ETH-ETH-SWAP, base: ETH, quote: ETH", "okx counts ETH-ETH-SWAP in contracts: add unit: 0.01 ETH"),
+        ("symbol: A-B, base: ETH, quote: ETH, unit: 10 SOL", "unit: SOL is neither base nor quote"),
+        ("symbol: A-B, base: ETH, quote: ETH, unit: 0 ETH", "unit: '0 ETH' is no size of a contract: write 1000 DOGE"),
+        ("symbol: A-B, base: ETH, quote: ETH, unit: 10", "unit: '10' is no size of a contract"),
+        ("symbol: A-B, base: ETH, quote: ETH, unit: 1e3 ETH", "unit: '1e3 ETH' is no size of a contract"),
+    ],
+)
+def test_a_contract_has_a_size(market: str, problem: str) -> None:
+    """Where a venue counts contracts the market must say how much one is, of its base or its quote."""
+    text = GOOD.replace("  markets: []", f"  markets:\n    - {{venue: okx, {market}}}")
+    (told,) = problems(text)
+    assert problem in told
+
+
+def test_the_size_of_a_contract_is_exact() -> None:
+    """As people write it, in 10**-18."""
+    text = GOOD.replace(
+        "  markets: []",
+        "  markets:\n    - {venue: okx, symbol: ETH-ETH-SWAP, base: ETH, quote: ETH, unit: 0.000000000000000001 ETH}",
+    )
+    (market,) = parse_policy(text, name="p").prices.markets
+    assert (market.unit, market.unit_asset) == (1, "ETH")
+
+
 def test_a_table_has_a_bound() -> None:
     """I9: POLICY_ASSETS_MAX; the first that is too many is named by its line."""
     assets = "".join(f"    - {{name: A{n}, usd: 1, decimals: 6, at: [binance/A{n}]}}\n" for n in range(1_001))

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from keyvault.core import limits
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Effect, Operation
-from keyvault.core.policy_rules import Asset, Market, Prices
-from keyvault.core.prices import ATTO, EMPTY_BOOK, PriceBook, price_book
+from keyvault.core.policy_findings import Lint
+from keyvault.core.policy_lint import lint
+from keyvault.core.policy_rules import Asset, Market, Policy, Prices
+from keyvault.core.prices import ATTO, EMPTY_BOOK, PriceBook, has_unit, price_book
 
 TOKEN = "0x" + "7a" * 20
 NOW = UnixMillis(1_800_000_000_000)
@@ -26,6 +28,9 @@ TABLE = Prices(
     markets=(
         Market(venue="binance", symbol="ETHUSDC", base="ETH", quote="USDC"),
         Market(venue="binance", symbol="LOST", base="ETH", quote="GONE"),
+        Market(venue="okx", symbol="ETH-USDC-SWAP", base="ETH", quote="USDC", unit=ATTO // 10, unit_asset="ETH"),
+        Market(venue="okx", symbol="ETH-USDC-990101", base="ETH", quote="USDC"),
+        Market(venue="bybit", symbol="ETHUSD", base="ETH", quote="USDC", unit=100 * ATTO, unit_asset="USDC"),
     ),
     as_of=NOW,
     age_ms_max=1_000,
@@ -125,6 +130,50 @@ def test_an_order_is_worth_the_most_that_it_can_move(change: dict[str, object], 
 def test_a_withdrawal_is_worth_its_quantity(change: dict[str, object], worth: int | None) -> None:
     """By the venue's code of the asset; from a chain by its amount."""
     assert usd(WITHDRAW, **change) == worth
+
+
+@pytest.mark.parametrize(
+    ("change", "worth"),
+    [
+        ({"venue": "okx", "symbol": "ETH-USDC-SWAP", "quantity": 20 * ATTO}, 6_000_000_000),
+        ({"venue": "okx", "symbol": "ETH-USDC-SWAP", "quantity": 20 * ATTO, "price": 3_500 * ATTO}, 7_000_000_000),
+        ({"venue": "okx", "symbol": "ETH-USDC-SWAP", "quantity": 1}, 1),
+        ({"venue": "okx", "symbol": "ETH-USDC-990101", "quantity": 1}, None),
+        ({"venue": "bybit", "symbol": "ETHUSD", "quantity": 7 * ATTO}, 700_000_000),
+        ({"venue": "bybit", "symbol": "ETHUSD", "quantity": 7 * ATTO, "price": 9_000 * ATTO}, 700_000_000),
+    ],
+)
+def test_contracts_are_worth_their_size(change: dict[str, object], worth: int | None) -> None:
+    """In the base asset or in the quote asset; where the size is not said nobody knows what they are worth."""
+    assert usd(ORDER, **change) == worth
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol", "plain"),
+    [
+        ("okx", "BTC-USDT", True),
+        ("okx", "BTC-USDT-SWAP", False),
+        ("okx", "BTC-USD-260925", False),
+        ("bybit", "BTCUSDT", True),
+        ("bybit", "BTCUSD", False),
+        ("bybit", "BTCUSDU26", False),
+        ("binance", "BTCUSDT_260925", True),
+        ("binance", "BTCUSD_PERP", False),
+        ("deribit", "BTC_USDC", True),
+        ("deribit", "BTC-PERPETUAL", False),
+        ("kraken", "XBTUSD", True),
+        ("hyperliquid", "perp:1", True),
+    ],
+)
+def test_what_is_counted_in_contracts_needs_a_size(venue: str, symbol: str, plain: bool) -> None:  # noqa: FBT001 - a parameter
+    """Told by its symbol; a size of another asset than base and quote is none."""
+    market = Market(venue=venue, symbol=symbol, base="ETH", quote="USDC")
+    assert has_unit(market) is plain
+    sized = dataclasses.replace(market, unit=ATTO, unit_asset="ETH")
+    assert has_unit(sized)
+    assert not has_unit(dataclasses.replace(sized, unit_asset="SOL"))
+    policy = Policy(version=1, rules=(), limits=(), prices=dataclasses.replace(TABLE, markets=(market,)))
+    assert [each.lint for each in lint(policy)] == ([] if plain else [Lint.WITHOUT_UNIT])
 
 
 @pytest.mark.parametrize(

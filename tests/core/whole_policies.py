@@ -1,5 +1,6 @@
 """Policies that say everything there is to say, each rule made for what it is about."""
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
 from keyvault.core.policy_kinds import KIND_OPERATIONS, VENUES, asked, known, pinned
 from keyvault.core.policy_rules import Asset, Interval, Market, Per, Prices
 from keyvault.core.policy_values import AMOUNT_MAX, BAND_MAX, USD_MAX
+from keyvault.core.prices import has_unit
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True).filter(lambda name: name != "any")
 PRINCIPALS = NAMES.map(lambda name: f"spiffe://demo/bot/{name}")
@@ -149,6 +151,16 @@ def limited(draw: st.DrawFn) -> Limit:
 
 
 @st.composite
+def traded(draw: st.DrawFn, venue: str, symbol: str, names: list[str]) -> Market:
+    """Return a market, with the size of a contract or without."""
+    base, quote = draw(st.sampled_from(names)), draw(st.sampled_from(names))
+    market = Market(venue=venue, symbol=symbol, base=base, quote=quote)
+    if has_unit(market) and draw(st.booleans()):
+        return market
+    return replace(market, unit=draw(st.integers(1, 10**36 - 1)), unit_asset=draw(st.sampled_from((base, quote))))
+
+
+@st.composite
 def prices(draw: st.DrawFn) -> Prices:
     """Return a table of prices, or none."""
     names = draw(st.lists(TEXTS, max_size=3, unique=True))
@@ -166,12 +178,11 @@ def prices(draw: st.DrawFn) -> Prices:
         for number, name in enumerate(names)
     )
     markets = draw(st.lists(st.tuples(PLACES, TEXTS), max_size=3, unique=True))
-    pick = st.sampled_from(names)
     return Prices(
         assets=assets,
-        markets=tuple(Market(venue=v, symbol=s, base=draw(pick), quote=draw(pick)) for v, s in markets),
+        markets=tuple(draw(traded(venue, symbol, names)) for venue, symbol in markets),
         as_of=draw(st.integers(1, 253_402_300_799_999)),
-        age_ms_max=draw(st.integers(1, 10**11)),
+        age_ms_max=draw(st.integers(1, limits.PRICES_AGE_MS_MAX)),
     )
 
 

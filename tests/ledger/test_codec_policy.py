@@ -189,6 +189,15 @@ def test_escalating_bytes_keep_their_meaning() -> None:
         ("prices.assets[A].places", _priced(assets=[_asset(places=[{"name": "okx", "asset": "A"}] * 2)])),
         ("prices.markets[okx/A-B]", _priced(markets=[MARKET])),
         ("prices.markets[okx/A-B]", _priced(assets=[_asset()], markets=[MARKET | {"quote": "A"}] * 2)),
+        ("prices.markets[okx/A-B].unit", _priced(assets=[_asset()], markets=[MARKET | {"quote": "A", "unit": b"\1"}])),
+        (
+            "prices.markets[okx/A-B].unit",
+            _priced(assets=[_asset()], markets=[MARKET | {"quote": "A", "unit": b"\1", "unit_asset": "C"}]),
+        ),
+        (
+            "prices.markets[okx/A-B].unit",
+            _priced(assets=[_asset()], markets=[MARKET | {"quote": "A", "unit_asset": "A"}]),
+        ),
         ("limits[l].keys", policy_pb2.Policy(version=1, limits=[_limit(keys=None)])),
         ("limits[l].window_ms", policy_pb2.Policy(version=1, limits=[_limit(window_ms=999)])),
         ("limits[l].window_ms", policy_pb2.Policy(version=1, limits=[_limit(window_ms=limits.WINDOW_MS_MAX + 1)])),
