@@ -23,7 +23,7 @@ from cel_expr_python import cel  # type: ignore[import-untyped]  # it has stubs 
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Operation
+from keyvault.core.intent import Completeness, Operation
 from keyvault.core.policy_facts import Facts, Missing, Place
 from keyvault.core.policy_kinds import VENUES
 
@@ -50,6 +50,7 @@ VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
         "minute_of_week": (Place.HOUR, _INT),
         "source": (Place.SOURCE, _STRING),
         "via": (Place.VIA, _STRING),
+        "completeness": (Place.COMPLETENESS, _STRING),
     }
 )
 """What a predicate can name."""
@@ -208,7 +209,12 @@ _HEX: Final = ("0x", "0X")
 _SPELT: Final = frozenset({"destination", "asset", "contract", "source", "selector", "type_hash"})
 """Facts in which hexadecimal digits are in lower case."""
 _CLOSED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {"operation": frozenset(Operation), "venue": VENUES, "side": frozenset({"BUY", "SELL"})}
+    {
+        "operation": frozenset(Operation),
+        "venue": VENUES,
+        "side": frozenset({"BUY", "SELL"}),
+        "completeness": frozenset({Completeness.FULL, Completeness.PARTIAL}),
+    }
 )
 
 

@@ -59,7 +59,9 @@ class Place(IntEnum):
     """Whose asset it is; empty: the signer's own account."""
     VIA = 22
     """The calls that it stands in, and what else the decoder says of it; empty if nothing."""
-    WHEN = 23
+    COMPLETENESS = 23
+    """How much of the payload's meaning is stated."""
+    WHEN = 24
 
 
 WORDS: Final = {
@@ -142,8 +144,9 @@ _ASKED = {operation: _mask_of(operation) for operation in Operation}
 def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -> list[Facts]:
     """Return what the rules are compared with, of each effect; the order is that of ``Place``."""
     now, familiar, known, wanted = moment.now, moment.familiar, moment.known, aids.wanted
+    completeness = intent.completeness
     minute = (now // _MINUTE_MS + _EPOCH_MINUTES) % _WEEK_MINUTES
-    if intent.kind is PayloadKind.RAW_DIGEST or intent.completeness is Completeness.OPAQUE:
+    if intent.kind is PayloadKind.RAW_DIGEST or completeness is Completeness.OPAQUE:
         return [_opaque(principal, effect, minute) for effect in intent.effects]
     found: list[Facts] = []
     for effect in intent.effects:
@@ -189,6 +192,7 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
                 minute,
                 "" if effect.source is None else normal_destination(effect.source),
                 effect.via or "",
+                completeness,
             )
         )
     return found
