@@ -29,6 +29,10 @@ from keyvault.core.policy_change import is_tightening
 from keyvault.core.statements import NO_REPLAY
 from keyvault.ledger.codec_policy import encode_policy, policy_sha256
 
+_UNREPLAYED = (
+    "{file}: it loosens the policy in force, so show members what it would have done:"
+    " keyvault policy replay {file} --ledger LEDGER --out REPORT, then --replay REPORT; or say --without-replay"
+)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -87,6 +91,7 @@ def show(target: Target) -> None:
 @click.argument("file", type=_FILE)
 @click.option("--next-version", is_flag=True, help="Propose it as the next version, whatever the file says.")
 @click.option("--replay", "report", type=_FILE, help="Report of `keyvault policy replay --out`: its hash goes along.")
+@click.option("--without-replay", is_flag=True, help="Propose what loosens without one: members are told so.")
 @member_options
 @approval_options
 @target_options("admin", "approver")
@@ -95,6 +100,7 @@ def apply(  # one for each option
     file: Path,
     next_version: bool,
     report: Path | None,
+    without_replay: bool,
     target: Target,
     member: ChosenMember,
     approvers: tuple[ChosenMember, ...],
@@ -102,7 +108,7 @@ def apply(  # one for each option
     """Check FILE, show what changes, and propose it.
 
     A policy that only takes away is in force at once. One that gives more, or of which that cannot be shown, needs the
-    charter's quorum for policy-loosen, and waits.
+    charter's quorum for policy-loosen, and waits; and once there is a history, the report of its replay.
 
     \b
     Example:
@@ -115,12 +121,15 @@ def apply(  # one for each option
     async def propose(client: AsyncClient) -> tuple[Policy, Proposal]:
         current = (await client.get_policy()).policy
         policy = _next(wanted, current.version, file, chosen=next_version)
+        tightens = is_tightening(current, policy)
+        if not (tightens or report or without_replay) and current.rules:
+            raise UsageProblem(_UNREPLAYED.format(file=file))
         rulers = Rulers((await client.get_charter()).charter)
         say(f"Policy version {policy.version} of enclave {target.enclave}: {_size(policy)}.")
         say(policy_changes(current, policy))
         for line in caution_lines(policy):
             say(line)
-        say(_needs(rulers, tightens=is_tightening(current, policy)))
+        say(_needs(rulers, tightens=tightens))
         return policy, await client.publish_policy(policy, signer=key, approvers=others, replay_sha256=replay_sha256)
 
     policy, proposal = call(target, propose)

@@ -95,7 +95,11 @@ def test_a_proposal_carries_the_hash_of_its_replay(
 def test_without_a_replay_the_proposal_says_none(keyvault: Run, tmp_path: Path) -> None:
     """A policy that nobody held against the history is proposed with `none`, in plain words too."""
     draft = draft_of(keyvault, tmp_path / "draft.yaml", window="37h")
-    proposed = document_of(keyvault("policy", "apply", draft, "--next-version", "--json"))["proposal"]
+    refused = keyvault("policy", "apply", draft, "--next-version")
+    assert refused.exit_code == 2
+    assert "show members what it would have done" in refused.stderr
+    without = ("policy", "apply", draft, "--next-version", "--without-replay", "--json")
+    proposed = document_of(keyvault(*without))["proposal"]
     assert proposed["parameters"]["replay_sha256"] == "none"
     assert "no replay of the ledger under it was made" in proposed["summary"]
     keyvault("approve", proposed["short"], "--member", "carol", "--veto", "--yes")
@@ -139,7 +143,7 @@ def test_shadow_says_what_it_would_have_done(keyvault: Run, offline: Run, desk: 
     """A shadow deny rule lets a request pass, and afterwards it is told that it would have refused it."""
     ghost = "  - {id: ghost, verdict: deny, shadow: true, keys: [desk], kinds: [evm-transaction]}\nlimits:"
     draft = draft_of(keyvault, tmp_path / "draft.yaml", ("limits:", ghost))
-    document_of(keyvault("policy", "apply", draft, "--next-version", "--json"))
+    document_of(keyvault("policy", "apply", draft, "--next-version", "--without-replay", "--json"))
     assert keyvault("sign", *transfer(nonce=41)).exit_code == 0
     shadow = ("policy", "shadow", "--ledger", desk.dir / "ledger.db")
     document = document_of(offline(*shadow, "--since", "1h", "--json"))
