@@ -50,6 +50,7 @@ _MEANINGS = {
     Mark.LOOK_ALIKE.value: "LOOKS LIKE {detail}, WHICH IS KNOWN, AND IS ANOTHER ADDRESS",
     Mark.LARGEST.value: "LARGER THAN ANY BEFORE with this key (so far at most {detail} of its smallest unit)",
     Mark.OPAQUE.value: "NOBODY CAN READ WHAT THIS DOES",
+    Mark.SLOT.value: "ANOTHER CONTENT WAS SIGNED FOR ITS SLOT (entry {detail}): WHO HAS BOTH CHOOSES BETWEEN THEM",
 }
 
 
@@ -234,7 +235,7 @@ def _remarked(proposal: Proposal, copy: Copy | None) -> str:
     if copy is None:
         found, source = proposal.remarks, "the server's word; --ledger FILE finds out here"
     else:
-        found = remarks(copy.state, proposal.subject.key, proposal.subject.effects)
+        found = remarks(copy.state, bytes.fromhex(proposal.id), proposal.subject.key, proposal.subject.effects)
         source = f"found out here, from {copy.path}"
     lines = [f"  {each.effect + 1}. {_remark(each)}" for each in found]
     return "\n".join(("", f"New about it ({source}):", *(lines or ["  nothing"])))

@@ -10,7 +10,7 @@ from keyvault.client import Proposal
 from keyvault.client.results import Remark
 from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed
-from keyvault.core.familiar import listed_destinations
+from keyvault.core.familiar import listed_destinations, slot_remarks
 from keyvault.core.ids import KeyId
 from keyvault.core.intent import Effect
 from keyvault.core.state import State
@@ -75,8 +75,11 @@ def check_covers(copy: Copy, proposal: Proposal) -> None:
         raise UsageProblem(f"{stale} the proposal is not open")
 
 
-def remarks(state: State, key: str, effects: tuple[Effect, ...]) -> tuple[Remark, ...]:
-    """Return what is new about these effects to the key of that state."""
-    listed = listed_destinations(state.policy)
-    found = state.familiar.remarks(KeyId(key.partition("/")[0]), effects, listed)
+def remarks(state: State, proposal: bytes, key: str, effects: tuple[Effect, ...]) -> tuple[Remark, ...]:
+    """Return what is new about these effects, which a proposal asks for, to the key of that state."""
+    listed, familiar = listed_destinations(state.policy), state.familiar
+    asked = state.proposals.open.get(proposal)
+    slot = None if asked is None else asked.slot
+    found = slot_remarks(familiar.slots, slot, effects, state.size)
+    found += familiar.remarks(KeyId(key.partition("/")[0]), effects, listed)
     return tuple(Remark(effect=each.effect, mark=each.mark.value, detail=each.detail) for each in found)

@@ -334,6 +334,7 @@ def _apply_issued(state: State, index: int, event: SignatureIssued) -> None:
         check_unescalated(state, event)
     state.windows.charge(charge, event.at)
     state.familiar.saw(key_id, event.effects, index, event.at)
+    state.familiar.slots.fill(event.slot, event.effects, index)
     if event.stamp is not None:
         state.nonces[key_id] = max(event.stamp.nonce, state.nonces.get(key_id, 0))
 

@@ -82,6 +82,7 @@ def escalated(
         policy_sha256=state.policy_sha256,
         rules=permission.escalated_by,
         statement=payload,
+        slot=intent.slot,
         expires_at=intent.expires_at,
         known=state.size,
     )
@@ -127,6 +128,7 @@ def proposal_of(state: State, event: SignatureEscalated, index: int) -> Proposal
         signing_input=event.signing_input,
         effects=event.effects,
         completeness=event.completeness,
+        slot=event.slot,
     )
 
 
@@ -170,6 +172,7 @@ def _permission(state: State, event: SignatureEscalated | SignatureIssued) -> Pe
         effects=event.effects,
         completeness=event.completeness,
         expires_at=event.expires_at,
+        slot=event.slot,
     )
     key = split_key_name(event.request.key)[0]
     return state.rules.evaluate(

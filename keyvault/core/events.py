@@ -259,6 +259,7 @@ class SignatureEscalated:
     policy_sha256: bytes
     rules: tuple[str, ...]
     statement: bytes
+    slot: str | None = None
     expires_at: UnixMillis | None = None
     known: int = 0
 

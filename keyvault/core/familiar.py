@@ -4,7 +4,7 @@ A projection of the ledger: only facts feed it. It decides nothing. What does no
 so that it warns too often and never too rarely.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from keyvault.core import limits
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Effect, Operation
 from keyvault.core.policy_rules import LIST_MARK, Policy, Verdict, normal_destination
+from keyvault.core.slots import Replaces, Slots
 
 _LOOK_ALIKE_CHARS = 4
 """What people compare of an address: its first and last four digits; senders of look-alikes match just these."""
@@ -25,6 +26,7 @@ class Mark(StrEnum):
     LOOK_ALIKE = "looks like a known address and is another"
     LARGEST = "larger than any before"
     OPAQUE = "keyvault cannot read what this does"
+    SLOT = "another content was signed for its slot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +55,18 @@ class Familiar:
     decision can be judged again exactly.
     """
 
-    __slots__ = ("_destinations", "_largest", "_shapes")
+    __slots__ = ("_destinations", "_largest", "_shapes", "slots")
 
     def __init__(self) -> None:
         self._destinations: dict[str, tuple[int, UnixMillis]] = {}
         self._largest: dict[_Measured, int] = {}
         self._shapes: dict[tuple[str, str], int] = {}
+        self.slots = Slots()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Familiar):
             return NotImplemented
-        return (self._destinations, self._largest) == (other._destinations, other._largest)
+        return (self._destinations, self._largest, self.slots) == (other._destinations, other._largest, other.slots)
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
@@ -137,6 +140,13 @@ class Familiar:
         for known in sorted(listed | self._destinations.keys()):
             if known != name and _shape(known) == shape:
                 yield known
+
+
+def slot_remarks(slots: Slots, slot: str | None, effects: Sequence[Effect], known: int) -> tuple[Remark, ...]:
+    """Return a remark if another content was signed for the slot before: whoever has both may choose between them."""
+    if slots.replaced(slot, effects, known) is not Replaces.OTHER:
+        return ()
+    return (Remark(effect=0, mark=Mark.SLOT, detail=str(slots.origin(slot, known))),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

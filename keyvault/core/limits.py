@@ -345,6 +345,8 @@ PRICES_AGE_MS_MAX = 31 * 24 * 3600 * 1000
 """Longest life of a table of prices: one that nobody renews for a month says nothing of a market."""
 VALIDITY_MS_MAX = 3_650 * 86_400_000
 """Longest validity that a cap can name: ten years. What lasts longer is without an end, and ``any`` says so."""
+SLOT_MEMORY_ENTRIES = 65_536
+"""Entries for which the first content of a slot is remembered, some 250 bytes each: days of a busy desk's nonces."""
 HISTORY_LAG_MAX = 16_384
 """Entries that a decision may not have known when it was committed: all that can be under way, and room."""
 PREDICATE_CHARS_MAX = 1_000

@@ -313,10 +313,11 @@ def _wanted_by(rules: list[Rule]) -> Wanted:
         usd=Place.USD in named or any(rule.usd_max is not None or rule.usd_above is not None for rule in rules),
         deviation=Place.DEVIATION in named or any(rule.price_band_bps is not None for rule in rules),
         history=any(rule.first_seen_ms is not None or rule.look_alike for rule in rules),
+        slots=Place.REPLACES in named,
     )
 
 
-_NOTHING_WANTED: Final = Wanted(usd=False, deviation=False, history=False)
+_NOTHING_WANTED: Final = Wanted(usd=False, deviation=False, history=False, slots=False)
 
 
 def _shadow_matcher(rule: Rule, policy: Policy) -> Matcher:

@@ -26,6 +26,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.intent import Completeness, Operation
 from keyvault.core.policy_facts import Facts, Missing, Place
 from keyvault.core.policy_kinds import VENUES
+from keyvault.core.slots import Replaces
 
 _BOOL, _INT, _STRING = cel.Type.BOOL, cel.Type.INT, cel.Type.STRING
 VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
@@ -51,6 +52,7 @@ VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
         "source": (Place.SOURCE, _STRING),
         "via": (Place.VIA, _STRING),
         "completeness": (Place.COMPLETENESS, _STRING),
+        "replaces": (Place.REPLACES, _STRING),
     }
 )
 """What a predicate can name."""
@@ -214,6 +216,7 @@ _CLOSED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "venue": VENUES,
         "side": frozenset({"BUY", "SELL"}),
         "completeness": frozenset({Completeness.FULL, Completeness.PARTIAL}),
+        "replaces": frozenset(Replaces),
     }
 )
 

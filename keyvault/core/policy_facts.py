@@ -15,6 +15,7 @@ from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.policy_rules import ASKED_FIELDS, normal_destination
 from keyvault.core.prices import WITHOUT_VALUE, PriceBook
+from keyvault.core.slots import Replaces
 
 
 class Missing(IntEnum):
@@ -61,7 +62,9 @@ class Place(IntEnum):
     """The calls that it stands in, and what else the decoder says of it; empty if nothing."""
     COMPLETENESS = 23
     """How much of the payload's meaning is stated."""
-    WHEN = 24
+    REPLACES = 24
+    """What it would do to an earlier signature for the same slot."""
+    WHEN = 25
 
 
 WORDS: Final = {
@@ -120,6 +123,7 @@ class Wanted:
     usd: bool
     deviation: bool
     history: bool
+    slots: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +152,7 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
     minute = (now // _MINUTE_MS + _EPOCH_MINUTES) % _WEEK_MINUTES
     if intent.kind is PayloadKind.RAW_DIGEST or completeness is Completeness.OPAQUE:
         return [_opaque(principal, effect, minute) for effect in intent.effects]
+    replaces = familiar.slots.replaced(intent.slot, intent.effects, known) if wanted.slots else Replaces.NOTHING
     found: list[Facts] = []
     for effect in intent.effects:
         operation = effect.operation
@@ -193,6 +198,7 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
                 "" if effect.source is None else normal_destination(effect.source),
                 effect.via or "",
                 completeness,
+                replaces,
             )
         )
     return found

@@ -205,7 +205,7 @@ def intent_of(event: SignatureIssued | SignatureEscalated) -> Intent:
         effects=event.effects,
         completeness=event.completeness,
         expires_at=event.expires_at,
-        slot=event.slot if isinstance(event, SignatureIssued) else None,
+        slot=event.slot,
     )
 
 

@@ -78,6 +78,7 @@ class Proposal:
     charter: Charter | None = None
     wrapped_secret: bytes = b""
     request: SignatureRequest | None = None
+    slot: str | None = None
     signing_input: bytes = b""
     effects: tuple[Effect, ...] = ()
     completeness: Completeness = Completeness.FULL

@@ -170,6 +170,7 @@ class _Witness:
         _check_kind(index, event, is_last=is_last)
         if isinstance(event, SignatureIssued) and not is_last:
             self._state.familiar.saw(split_key_name(event.request.key)[0], event.effects, index, event.at)
+            self._state.familiar.slots.fill(event.slot, event.effects, index)
             return
         latest_at = self._state.latest_at
         said = self._said(index, event)

@@ -199,6 +199,7 @@ def _write_escalated(message: event_pb2.SignatureEscalated, event: SignatureEsca
     message.policy_sha256 = event.policy_sha256
     message.rules.extend(event.rules)
     message.statement = event.statement
+    message.slot = event.slot or ""
     message.expires_at_ms = event.expires_at or 0
     message.known = event.known
 
@@ -327,6 +328,7 @@ def _read_escalated(at: UnixMillis, epoch: Epoch, message: event_pb2.SignatureEs
         policy_sha256=sha256_of("policy_sha256", message.policy_sha256),
         rules=tuple(message.rules),
         statement=message.statement,
+        slot=message.slot or None,
         expires_at=UnixMillis(message.expires_at_ms) if message.expires_at_ms else None,
         known=message.known,
     )

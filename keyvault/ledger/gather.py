@@ -128,6 +128,7 @@ def _note(seen: _Map, row: Row) -> None:
         seen.terms.append(row.index)
     if isinstance(event, SignatureIssued):
         seen.familiar.saw(split_key_name(event.request.key)[0], event.effects, row.index, event.at)
+        seen.familiar.slots.fill(event.slot, event.effects, row.index)
     name = _proposal_of(event)
     if name is None:
         return
@@ -201,15 +202,16 @@ def _chosen(entries: Entries, seen: _Map, subject: int) -> dict[int, bytes]:
 
 
 def _history(seen: _Map, made: Event, last: Event) -> frozenset[int]:
-    """Return the signatures on which rests what was known of the destinations, when members were asked and at the end.
+    """Return the signatures on which rests what was known of destinations and slot, when members were asked and later.
 
-    Both name how many entries they knew, and stand behind all of these.
+    Both facts name how many entries they knew, and stand behind all of these.
     """
-    return frozenset[int]().union(
+    about = [event for event in (made, last) if isinstance(event, SignatureEscalated | SignatureIssued)]
+    first = (seen.familiar.slots.origin(event.slot, event.known) for event in about)
+    return frozenset(index for index in first if index is not None).union(
         *(
             seen.familiar.origins(normal_destination(effect.destination), event.known)
-            for event in (made, last)
-            if isinstance(event, SignatureEscalated | SignatureIssued)
+            for event in about
             for effect in event.effects
             if effect.destination is not None
         )

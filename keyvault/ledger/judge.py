@@ -87,6 +87,7 @@ def misjudged(
         effects=event.effects,
         completeness=event.completeness,
         expires_at=event.expires_at,
+        slot=event.slot,
     )
     moment = Moment(now=event.at, familiar=familiar, known=event.known)
     try:

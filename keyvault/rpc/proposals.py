@@ -3,7 +3,7 @@
 from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.errors import Refused
-from keyvault.core.familiar import listed_destinations
+from keyvault.core.familiar import listed_destinations, slot_remarks
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.proposals import Ballot, Outcome, Proposal, proposal_name
 from keyvault.core.state import State, split_key_name
@@ -87,7 +87,9 @@ def _fill_subject(message: governance_pb2.Proposal, state: State, proposal: Prop
     subject.completeness = wire.COMPLETENESS.numbers[proposal.completeness]
     if proposal.outcome is Outcome.OPEN:
         key, _ = split_key_name(request.key)
-        remarks = state.familiar.remarks(KeyId(key), proposal.effects, listed_destinations(state.policy))
+        familiar = state.familiar
+        remarks = slot_remarks(familiar.slots, proposal.slot, proposal.effects, state.size)
+        remarks += familiar.remarks(KeyId(key), proposal.effects, listed_destinations(state.policy))
         message.remarks.extend(
             governance_pb2.Proposal.Remark(effect=remark.effect, mark=remark.mark, detail=remark.detail)
             for remark in remarks[: limits.REMARKS_TOLD_MAX]

@@ -701,6 +701,7 @@ class SignatureEscalated(_message.Message):
     STATEMENT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     KNOWN_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
     signing_input: _builtins.bytes
     """As in SignatureIssued."""
     completeness: _types_pb2.Completeness.ValueType
@@ -711,6 +712,7 @@ class SignatureEscalated(_message.Message):
     expires_at_ms: _builtins.int
     """As in SignatureIssued."""
     known: _builtins.int
+    slot: _builtins.str
     @_builtins.property
     def request(self) -> Global___SignatureRequest: ...
     @_builtins.property
@@ -732,10 +734,11 @@ class SignatureEscalated(_message.Message):
         statement: _builtins.bytes = ...,
         expires_at_ms: _builtins.int = ...,
         known: _builtins.int = ...,
+        slot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completeness", b"completeness", "effects", b"effects", "expires_at_ms", b"expires_at_ms", "known", b"known", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "request", b"request", "rules", b"rules", "signing_input", b"signing_input", "statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completeness", b"completeness", "effects", b"effects", "expires_at_ms", b"expires_at_ms", "known", b"known", "policy_sha256", b"policy_sha256", "policy_version", b"policy_version", "request", b"request", "rules", b"rules", "signing_input", b"signing_input", "slot", b"slot", "statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -145,6 +145,7 @@ def test_a_predicate_reads_whose_asset_it_is_and_what_it_stands_in(
         ("venue == 'Binance'", "'Binance' is never a venue: there is binance, bybit"),
         ("'Binance' != venue", "'Binance' is never a venue"),
         ("venue in ['binance', 'OKX']", "'OKX' is never a venue"),
+        ("replaces == 'another'", "'another' is never a replaces"),
         ("completeness == 'OPAQUE'", "'OPAQUE' is never a completeness: there is FULL, PARTIAL"),
         ("side == 'buy'", "'buy' is never a side: there is BUY, SELL"),
         ("amount > 5 && operation == 'swap'", "'swap' is never a operation"),

@@ -17,7 +17,7 @@ NOW = UnixMillis(1_000_000)
 AIDS = Aids(
     prices=EMPTY_BOOK,
     listed=Listed(names=frozenset(), shapes=frozenset()),
-    wanted=Wanted(usd=True, deviation=True, history=True),
+    wanted=Wanted(usd=True, deviation=True, history=True, slots=True),
 )
 ON_CHAIN = {"chain_id": 1, "fee_max": 1}
 AT_VENUE = {"venue": "okx"}

@@ -93,3 +93,19 @@ def test_history_that_was_left_out_is_missed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("keyvault.ledger.gather._history", lambda *_: frozenset())
     with pytest.raises(Unproven, match="the statement is not about the request"):
         evidence_of(ledger, index=index)
+
+
+def test_the_first_content_of_a_slot_is_in_the_bundle() -> None:
+    """What a rule about replaced signatures rests on: the signature that filled the slot first."""
+    again = Rule(
+        id="again", verdict=Verdict.ESCALATE, quorum="2 of admins", keys=frozenset({"k1"}), when="replaces == 'other'"
+    )
+    ledger = Ledger(rules=(PAY, NEW, again))
+    ledger.start()
+    ledger.create_key("k1", secp256k1_key())
+    first, known = paid(ledger, 1, b"\x35" * 20)
+    other, index = paid(ledger, 1, b"\x36" * 20)
+    assert first.slot == other.slot
+    assert (first.rules, other.rules) == (("new",), ("new", "again"))
+    data, _ = shown(ledger, index)
+    assert known in [each["index"] for each in json.loads(data)["entries"]]
