@@ -24,7 +24,7 @@ from typing import Final
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Bound, Effect, Intent, Operation, Output, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, Signature
-from keyvault.intents import strict_json, venue_json, venue_request
+from keyvault.intents import venue_json, venue_request
 from keyvault.intents.strict_json import Value
 from keyvault.intents.venue_fields import Fields
 from keyvault.intents.venue_request import HMAC_SHA256_BYTES, account, bounded, completeness, opaque, parts, signed
@@ -108,7 +108,7 @@ def _effects(method: str, path: str, body: bytes, owner: str) -> tuple[Effect, .
         reads = method == "GET" and (path in _READS or _ORDER_PATH.fullmatch(path))
         cancels = (method, path) == ("DELETE", "/cancel-all")
         return _REQUEST if reads else _CANCEL if cancels else opaque(VENUE)
-    value = strict_json.loads(body, f"{FIELD}.body")
+    value = venue_json.loads(body)
     match method, path:
         case "POST", "/order":
             return _posted(venue_json.members(body), FIELD, owner)

@@ -74,6 +74,26 @@ WORDS = r"""
 PIECES = [b"", b"\x00", b"\n", b"\xff", b" ", *(word.encode() for word in WORDS.split())]
 
 
+SIGNED_AS_JSON = [
+    each for each in VALID if each.kind is not PayloadKind.COINBASE_JWT and any(b"{" in p for p in each.parts)
+]
+FOREIGN = "x&symbol=BTCUSDT&side=BUY&type=MARKET&quantity=9&timestamp=1700000000123&"
+
+
+@pytest.mark.parametrize("request_", SIGNED_AS_JSON)
+def test_json_never_holds_the_parameters_of_another_venue(request_: Payload) -> None:
+    """With one secret at two venues, a text in JSON could be a request to Binance: refused in each text and name."""
+    number = next(number for number, part in enumerate(request_.parts) if b"{" in part)
+    pieces = request_.parts[number].decode().split('"')
+    assert parse(request_).effects
+    for place in range(1, len(pieces), 2):
+        for text in (FOREIGN, FOREIGN.replace("&", "\\u0026"), "a\\u003d", "a\\n", "a\\u007f", "a\u0085"):
+            changed = '"'.join([*pieces[:place], text, *pieces[place + 1 :]]).encode()
+            parts = (*request_.parts[:number], changed, *request_.parts[number + 1 :])
+            with pytest.raises(Malformed, match="must be without & ="):
+                parse(Payload(kind=request_.kind, parts=parts))
+
+
 @given(st.sampled_from(list(DECODERS)), st.lists(st.binary(max_size=60), min_size=1, max_size=6), ALGORITHMS)
 def test_noise_is_malformed_or_known(kind: PayloadKind, parts: list[bytes], algorithm: KeyAlgorithm) -> None:
     """Random parts, in any number, never raise anything but Malformed."""
