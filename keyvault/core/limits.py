@@ -25,6 +25,9 @@ EXCHANGE_PARAMETERS_MAX = 64
 """Parameters in one exchange request. Binance's longest documented order has fewer than 30."""
 EXCHANGE_FACT_CHARS_MAX = 128
 """A symbol, coin, address or tag. The longest addresses that venues know have some 110 characters."""
+EXCHANGE_VALUE_CHARS_MAX = 12 * EXCHANGE_FACT_CHARS_MAX
+"""The same as it stands in a query: at most 4 bytes of UTF-8 for a character, 3 characters for a byte. Known before
+anything is decoded; lists of orders have no such bound but that of the payload."""
 RECORD_BYTES_MAX = 55_296
 """Payload, signing input and facts of one request: leaves 10 KB of an entry for everything else in it."""
 EXCHANGE_SKEW_MS_MAX = 10_000

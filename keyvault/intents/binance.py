@@ -14,9 +14,9 @@ What is signed is query || body, without a separator, method, path or host. The 
 What the bytes cannot prevent: their holder can cut them anew into query and body, which drops one parameter, or
 shortens one value and leaves a stray name. Dropping never gives a worse operation here; Binance answers stray names
 with error -1101 or -1104, if it reads both parts as parameters, as it must where the second part has the timestamp.
-Completeness is FULL therefore only where the timestamp stands last; for spot's single orders, cancels and reads.
-A REDUCE that loses ``reduceOnly`` in a cut would be an order; futures are never FULL. An API key should be enabled for
-one product at the venue: spot, margin or futures take each other's parameters.
+Completeness is FULL therefore only where the timestamp stands last; for spot's single orders, cancels and reads. What
+an order must keep in every cut to be a REDUCE stands in ``binance_orders``; futures are never FULL. An API key should
+be enabled for one product at the venue: spot, margin or futures take each other's parameters.
 
 Nothing makes a request single: until it expires it can be sent again, and is executed again where no order with its
 ``newClientOrderId`` is open.
@@ -33,6 +33,7 @@ from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Bound, Completeness, Intent, Output, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.intents import binance_orders, percent, venue_form
+from keyvault.intents.binance_parameters import LONG
 from keyvault.intents.venue_request import ED25519_BYTES, HMAC_SHA256_BYTES, parts
 
 FIELD: Final = "exchange_request"
@@ -57,7 +58,7 @@ _REFUSED = {
 def parse(payload: Payload, signer: Signer) -> Intent:
     """Return the intent of a request, or raise Malformed."""
     place, data = _signed_part(payload)
-    parameters = venue_form.parameters(place, data)
+    parameters = venue_form.parameters(place, data, LONG)
     for name, problem in _REFUSED.items():
         if name in parameters:
             raise Malformed(f"{FIELD}.{name}", problem)
@@ -78,14 +79,14 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         not_before=UnixMillis(at - EARLY_MS),
         expires_at=UnixMillis(at + window),
         stamped=issued_at is None,
-        decoder_version=2,
+        decoder_version=3,
     )
 
 
 def assemble(payload: Payload, signer: Signer, signature: Signature) -> Output:
     """Return the request with ``signature`` as its last parameter: hex of an HMAC, escaped Base64 of Ed25519."""
     place, data = _signed_part(payload)
-    if "timestamp" not in venue_form.parameters(place, data):
+    if "timestamp" not in venue_form.parameters(place, data, LONG):
         data = _stamped(data, signer)
     signed = f"{data.decode('ascii')}&signature={percent.encode(signature_text(signature).encode('ascii'))}"
     return Output(query=signed) if place == "query" else Output(body=signed)

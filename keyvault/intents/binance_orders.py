@@ -5,6 +5,11 @@ orders are never FULL, and a policy for them must name their symbols. ``price`` 
 it a limit. Types that ignore a price must not have one. Legs of order lists state side and quantity; their prices and
 conditions are not stated, so they count as orders at any price.
 
+REDUCE is only what no other endpoint could take as an order of its own. Margin orders have the parameters of futures
+orders and ignore ``reduceOnly``; ``PUT order`` of futures, which changes an order, ignores it as well. So it is
+believed in ``batchOrders`` alone, which only futures have, of new orders that name no other one; and ``closePosition``
+of a stop without a size, because only futures take an order that has none.
+
 Binance takes a client order id again as soon as the order that had it is filled (rest-api.md), so several signed orders
 with one id can all be executed: the id is not a slot.
 """
@@ -13,7 +18,7 @@ from collections.abc import Mapping
 
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Completeness, Effect, Operation
-from keyvault.intents import strict_json, venue_json
+from keyvault.intents import venue_json
 from keyvault.intents.binance_parameters import DESTINATIONS, LISTS, MEANINGS, REPLACES, SIDES, SPOT
 from keyvault.intents.strict_json import Value
 from keyvault.intents.venue_fields import Fields
@@ -45,21 +50,44 @@ _TIMES: Mapping[str, str] = {
     **{name: name for name in ("GTC", "IOC", "FOK", "GTD", "RPI", "GTE_GTC")},
     "GTX": "POST_ONLY",
 }
+_ISOLATED: Mapping[str, bool] = {"TRUE": True, "FALSE": False, "true": True, "false": False}
 _ADDRESS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@:+-")
+_WITH_TYPE = frozenset({Operation.ORDER, Operation.WITHDRAW})
+_LIQUIDATED = ("MARGIN", "ISOLATED")
 _MARKET_PRICES = ("pegPriceType", "priceMatch")
-_CLOSING = ("reduceOnly", "closePosition")
+_STOP_NAMES = """
+symbol side positionSide type timeInForce stopPrice workingType priceProtect newClientOrderId newOrderRespType
+"""
+_CLOSING = frozenset(f"{_STOP_NAMES} closePosition timestamp recvWindow".split())
+"""All that a futures order can say that closes a whole position."""
+_CLOSING_TYPES = frozenset({"STOP_MARKET", "TAKE_PROFIT_MARKET"})
+_REDUCING_NAMES = f"""
+{_STOP_NAMES} reduceOnly quantity price activationPrice callbackRate priceMatch selfTradePreventionMode goodTillDate
+"""
+_REDUCING = frozenset(_REDUCING_NAMES.split())
+"""All that an item of a batch can say that reduces: nothing that names an order which is there already."""
 
 
 def effects(parameters: Mapping[str, Value]) -> tuple[tuple[Effect, ...], Completeness]:
     """Return what a request with these parameters can do, at worst, and how much of it is stated."""
     operations = MEANINGS.of(parameters)
-    if operations == (Operation.OPAQUE,):
+    if operations == (Operation.OPAQUE,) or _liquidates(parameters, operations):
         return opaque(VENUE), Completeness.OPAQUE
     fields = Fields(parameters)
     found = tuple(effect for operation in operations for effect in _effects(operation, fields))
     if any(effect.operation is Operation.OPAQUE for effect in found):
         return opaque(VENUE), Completeness.OPAQUE
     return bounded(found), Completeness.FULL if _stated(operations, fields, found) else Completeness.PARTIAL
+
+
+def _liquidates(parameters: Mapping[str, Value], operations: tuple[Operation, ...]) -> bool:
+    """Return whether the request fits the liquidation of a margin account, which needs ``type`` and nothing else.
+
+    A longer ``type`` of a transfer (``MARGIN_MAIN``) fits it when it is cut.
+    """
+    if "type" not in parameters:
+        return False
+    return _WITH_TYPE.isdisjoint(operations) or str(parameters["type"]).startswith(_LIQUIDATED)
 
 
 def _stated(operations: tuple[Operation, ...], fields: Fields, found: tuple[Effect, ...]) -> bool:
@@ -77,7 +105,7 @@ def _stated(operations: tuple[Operation, ...], fields: Fields, found: tuple[Effe
 def _effects(operation: Operation, fields: Fields) -> tuple[Effect, ...]:
     match operation:
         case Operation.ORDER:
-            return _batch(fields) if "batchOrders" in fields else _orders(fields)
+            return _batch(fields) if "batchOrders" in fields else _orders(fields, reduces=False)
         case Operation.WITHDRAW:
             return (_withdrawal(fields),)
         case _:
@@ -89,28 +117,45 @@ def _batch(fields: Fields) -> tuple[Effect, ...]:
     text = fields.get("batchOrders")
     if not isinstance(text, str) or set(fields.names()) - {"batchOrders", "timestamp", "recvWindow"}:
         return opaque(VENUE)
-    items = venue_json.objects(strict_json.loads(text.encode("utf-8"), f"{FIELD}.batchOrders"), "batchOrders")
+    items = venue_json.objects(venue_json.loads(text.encode("utf-8"), "batchOrders"), "batchOrders")
     found: list[Effect] = []
     for number, item in enumerate(items):
         if MEANINGS.of(item) != (Operation.ORDER,) or "batchOrders" in item:
             return opaque(VENUE)
-        found += _orders(Fields(item, f"{FIELD}.batchOrders.{number}"))
+        fields_of_one = Fields(item, f"{FIELD}.batchOrders.{number}")
+        found += _orders(fields_of_one, reduces=_reduces(fields_of_one))
     return tuple(found)
 
 
-def _orders(fields: Fields) -> tuple[Effect, ...]:
+def _reduces(fields: Fields) -> bool:
+    """Return whether an item of a batch is a new order that can only make a position smaller.
+
+    It says so with the text that the documents have: what the venue makes of the JSON value true is not written there.
+    """
+    return fields.flag("reduceOnly") and fields.get("reduceOnly") == "true" and _REDUCING.issuperset(fields.names())
+
+
+def _closes(fields: Fields) -> bool:
+    """Return whether a single order closes a whole position: see the module."""
+    of_type = fields.text("type") in _CLOSING_TYPES
+    return fields.flag("closePosition") and of_type and _CLOSING.issuperset(fields.names())
+
+
+def _orders(fields: Fields, *, reduces: bool) -> tuple[Effect, ...]:
     """Return one effect for each side that the request has, and a CANCEL where it replaces another order."""
+    fields.flag("reduceOnly")  # one of its two words, even where nobody believes it
     sides = [name for name in SIDES if name in fields] or ["side"]
-    found = [_order(name, fields) for name in sides]
+    operation = Operation.REDUCE if reduces or _closes(fields) else Operation.ORDER
+    found = [_order(name, fields, operation) for name in sides]
     if not REPLACES.isdisjoint(fields.names()):
         found.append(Effect(operation=Operation.CANCEL, venue=VENUE, symbol=fields.text("symbol")))
     return tuple(found)
 
 
-def _order(side: str, fields: Fields) -> Effect:
+def _order(side: str, fields: Fields, operation: Operation) -> Effect:
     quantity = fields.decimal(_QUANTITIES[side])
     return Effect(
-        operation=Operation.REDUCE if any(map(fields.flag, _CLOSING)) else Operation.ORDER,
+        operation=operation,
         venue=VENUE,
         symbol=fields.text("symbol"),
         side=fields.word(side, _SIDE),
@@ -118,7 +163,14 @@ def _order(side: str, fields: Fields) -> Effect:
         price=_price(fields),
         quote_quantity=fields.decimal("quoteOrderQty"),
         time_in_force=_time_in_force(fields),
+        via=_via(fields),
     )
+
+
+def _via(fields: Fields) -> str | None:
+    """Return in which account of a margin an order is, and whether it borrows; None if it says neither."""
+    said = ("isolated" if fields.word("isIsolated", _ISOLATED) else None, fields.text("sideEffectType"))
+    return " ".join(word for word in said if word is not None) or None
 
 
 def _price(fields: Fields) -> int | None:
@@ -151,6 +203,7 @@ def _withdrawal(fields: Fields) -> Effect:
         amount=amount,
         decimals=None if amount is None else 18,
         destination=_destination(fields),
+        network=fields.network("network", VENUE),
     )
 
 

@@ -3,9 +3,18 @@
 The signature covers neither method nor path, so one signed string is good for every request that takes these
 parameters: each name carries the worst operation of all the requests in which it is needed (``venue_meaning``).
 
-``type`` says nothing by itself: orders have it, always beside ``side`` or a leg's, and so have universal transfers.
+``type`` has its meaning from what stands beside it: orders have it beside a side, transfers beside an amount. Without
+these it liquidates a margin account (``POST margin/manual-liquidation``), so it is OPAQUE then (``binance_orders``).
 ``symbol`` alone is CANCEL: ``symbol`` and ``timestamp`` fit ``GET openOrders`` and also ``DELETE openOrders``; ``POST
-order/test`` takes what ``POST order`` takes.
+order/test`` takes what ``POST order`` takes. ``sideEffectType`` of an order borrows: that is SETUP beside the ORDER.
+
+Endpoints without any needed parameter change something, too: ``portfolio/auto-collection``, ``portfolio/repay``,
+``portfolio/repay-futures-negative-balance``, the switches for fast withdrawals, ``um/stock/contract``, ``DELETE
+margin/apiKey``; with ``symbol`` alone an isolated margin account is opened or closed. They move assets between
+accounts of the same user, and nothing away. A request that says nothing is one of them as well as a read: SETUP. One
+that says more fits them only if the venue does not look at what it does not need (it documents errors -1101 and -1104
+for that): they are not among its effects. So what is left as REQUEST reads, but for that; an API key that only reads
+should have no right to trade at the venue.
 
 Sources: github.com/binance/binance-spot-api-docs rest-api.md (spot), developers.binance.com (wallet, margin, futures).
 Left out on purpose, hence OPAQUE: margin of a position, sub-account API keys, convert, loans, earn.
@@ -39,12 +48,12 @@ cancelReplaceMode cancelNewClientOrderId cancelOrigClientOrderId cancelOrderId o
 limitClientOrderId limitStrategyId limitStrategyType limitIcebergQty stopClientOrderId stopStrategyId
 stopStrategyType stopLimitPrice stopIcebergQty stopLimitTimeInForce
 workingSide workingQuantity pendingSide pendingQuantity
-sideEffectType autoRepayAtCancel
+autoRepayAtCancel
 positionSide reduceOnly closePosition activationPrice callbackRate priceProtect priceMatch goodTillDate batchOrders
 """
 
 _SETUP = """
-leverage marginType dualSidePosition multiAssetsMargin
+leverage marginType dualSidePosition multiAssetsMargin sideEffectType
 """
 
 _WITHDRAW = """
@@ -54,6 +63,8 @@ asset fromSymbol toSymbol transFrom transTo fromEmail toEmail fromAccountType to
 
 SIDES = ("side", "workingSide", "pendingSide")
 """Parameters that say BUY or SELL, one for each leg that has a side of its own."""
+LONG: Final = frozenset({"batchOrders", "orderIdList", "origClientOrderIdList", "questionnaire"})
+"""Parameters whose values are lists or objects."""
 DESTINATIONS = ("address", "toEmail")
 """Parameters that say where assets go."""
 
@@ -72,7 +83,7 @@ def _table() -> dict[str, Operation]:
 
 
 PARAMETERS: Final = _table()
-MEANINGS: Final = Meanings(PARAMETERS)
+MEANINGS: Final = Meanings(PARAMETERS, saying_nothing=frozenset({"timestamp", "recvWindow"}))
 
 REPLACES: Final = frozenset({"cancelReplaceMode", "cancelNewClientOrderId", "cancelOrigClientOrderId", "cancelOrderId"})
 """Parameters of an order that cancels another one first."""

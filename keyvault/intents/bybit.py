@@ -11,9 +11,10 @@
   ``sign``; ``timestamp`` in a query) is refused. ``timestamp`` in the body is a parameter of withdrawals.
 - Endpoints without any needed parameter (``user/delete-api``, ``account/upgrade-to-uta``, ``account/quick-repayment``,
   ``rfq/cancel-all-quotes``) fit every payload, whatever it says: they move nothing away and are not among the effects.
-  P2P, earn, broker and card endpoints are not judged: an API key for trading must not have those rights at the venue.
+  A request that says nothing can be nothing but one of them, or a read: SETUP. P2P, earn, broker and card endpoints
+  are not judged: an API key for trading must not have those rights at the venue.
 
-The chain of a withdrawal is not among the facts: it is never FULL.
+A withdrawal whose ``chain`` is left out goes by one that the venue chooses: not FULL.
 
 Nothing makes a request single but ``orderLinkId``, which the venue takes once ("always unique"): with category and
 symbol it is the slot. A request without it can be sent again, and is executed again, until it expires.
@@ -54,12 +55,13 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         algorithms=_ALGORITHMS,
         signing_input=f"{signer.stamp.at}{key}{limits.EXCHANGE_WINDOW_MS}".encode("ascii") + (query or body),
         effects=effects,
-        completeness=completeness(effects, partial="address" in parameters),
+        completeness=completeness(effects, partial="address" in parameters and "chain" not in parameters),
         binds=_BINDS,
         not_before=UnixMillis(signer.stamp.at - _EARLY_MS),
         expires_at=UnixMillis(signer.stamp.at + limits.EXCHANGE_WINDOW_MS),
         slot=None if slot is None else f"{bybit_orders.VENUE}:{key}:{slot}",
         stamped=True,
+        decoder_version=2,
     )
 
 

@@ -4,9 +4,14 @@
 A market order that buys at spot says how much quote coin to spend, unless ``marketUnit`` is ``baseCoin``.
 
 ``reduceOnly`` is believed where the venue obeys it: linear, inverse and option; and as the truth value that its
-documents have: what it makes of the text "true" is not written anywhere. The order endpoint of the spread market
-takes the same parameters, without ``category``: a category beside a spread's symbol could be an order of either kind,
-and is refused.
+documents have: what it makes of the text "true" is not written anywhere. ``order/amend`` ignores it, so what names an
+order (``orderId``, ``orderLinkId``) is an ORDER: it could be that order's amendment, whatever else stands there.
+(Options need an ``orderLinkId``, so nothing of theirs is a REDUCE.) Nor is one what opens its side of a hedge
+(``positionIdx``).
+
+The order endpoint of the spread market takes the same parameters, without ``category``: a category beside a spread's
+symbol could be an order of either kind, and is refused. ``via`` of an order is its category, because one symbol can be
+of several; ``isLeverage`` borrows, which is SETUP beside the ORDER.
 """
 
 import re
@@ -29,6 +34,10 @@ _UNITS: Mapping[str, bool] = {"baseCoin": False, "quoteCoin": True}
 """Whether a unit is the quote coin."""
 _CATEGORIES: Mapping[str, bool] = {"spot": False, "linear": True, "inverse": True, "option": True}
 """Whether a category has positions, so that an order can be one that only reduces."""
+_NAMES_AN_ORDER = ("orderId", "orderLinkId")
+_OPENS: Mapping[str, str] = {"1": "BUY", "2": "SELL"}
+"""The side that opens a position of a hedge; 0 is the only position of a symbol that is not hedged."""
+_ITEMS = ((Operation.ORDER,), (Operation.CANCEL,), (Operation.ORDER, Operation.SETUP))
 _LINK = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
 _BATCH = frozenset({"category", "request"})
 _SPREAD = frozenset("_/")
@@ -65,9 +74,10 @@ def _batch(fields: Fields) -> tuple[Effect, ...]:
     found = []
     for number, item in enumerate(venue_json.objects(fields.get("request"), "request")):
         operations = MEANINGS.of(item)
-        if operations not in ((Operation.ORDER,), (Operation.CANCEL,)) or not _BATCH.isdisjoint(item):
+        if operations not in _ITEMS or not _BATCH.isdisjoint(item):
             return opaque(VENUE)
-        found.append(_effect(operations[0], Fields(item, f"{FIELD}.request.{number}"), category))
+        fields_of_one = Fields(item, f"{FIELD}.request.{number}")
+        found += [_effect(operation, fields_of_one, category) for operation in operations]
     return tuple(found)
 
 
@@ -88,9 +98,8 @@ def _order(fields: Fields, category: str | None) -> Effect:
         raise fields.refuse("category", "stands beside the symbol of a spread: leave it out")
     quantity = fields.decimal("qty") or None  # 0 stands for the whole position
     quoted = _is_quoted(fields, category, side)
-    reduces = fields.flag("reduceOnly") and fields.get("reduceOnly") is True and _CATEGORIES.get(category or "", False)
     return Effect(
-        operation=Operation.REDUCE if reduces else Operation.ORDER,
+        operation=Operation.REDUCE if _reduces(fields, category, side) else Operation.ORDER,
         venue=VENUE,
         symbol=symbol,
         side=side,
@@ -98,7 +107,17 @@ def _order(fields: Fields, category: str | None) -> Effect:
         quote_quantity=quantity if quoted else None,
         price=_price(fields),
         time_in_force=fields.word("timeInForce", _TIMES),
+        via=category,
     )
+
+
+def _reduces(fields: Fields, category: str | None, side: str | None) -> bool:
+    """Return whether it can only be a new order that makes a position smaller."""
+    said = fields.flag("reduceOnly") and fields.get("reduceOnly") is True
+    if not said or not _CATEGORIES.get(category or "", False) or any(name in fields for name in _NAMES_AN_ORDER):
+        return False
+    opening = fields.label("positionIdx") or "0"
+    return opening == "0" or (opening in _OPENS and side is not None and _OPENS[opening] != side)
 
 
 def _is_quoted(fields: Fields, category: str | None, side: str | None) -> bool:
@@ -134,6 +153,7 @@ def _withdrawal(fields: Fields) -> Effect:
         decimals=None if amount is None else 18,
         destination=_destination(fields),
         source=fields.label("fromMemberId"),
+        network=fields.network("chain", VENUE),
     )
 
 

@@ -24,13 +24,13 @@ category symbol baseCoin settleCoin orderId orderLinkId orderFilter stopOrderTyp
 
 _ORDER = """
 side orderType qty marketUnit slippageToleranceType slippageTolerance price triggerDirection triggerPrice triggerBy
-orderIv timeInForce positionIdx reduceOnly closeOnTrigger smpType mmp isLeverage bboSideType bboLevel rpiTakerAccess
+orderIv timeInForce positionIdx reduceOnly closeOnTrigger smpType mmp bboSideType bboLevel rpiTakerAccess
 request
 """
 
 _SETUP = """
 buyLeverage sellLeverage tradeMode tpSlMode mode riskId autoAddMargin setMarginMode collateralSwitch spotMarginMode
-leverage window frozenPeriod qtyLimit deltaLimit vegaLimit modifyEnable setHedgingMode autoRepayMode
+leverage isLeverage window frozenPeriod qtyLimit deltaLimit vegaLimit modifyEnable setHedgingMode autoRepayMode
 """
 
 _WITHDRAW = """

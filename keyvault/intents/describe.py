@@ -100,7 +100,8 @@ def _withdraw(effect: Effect) -> str:
     moved = effect.asset or effect.symbol or "unnamed"
     known = effect.amount is not None and effect.decimals is not None
     amount = f"{plain_decimal(effect.amount or 0, effect.decimals or 0)} " if known else ""
-    return f"Moves assets out of {effect.venue or 'a venue'} or between accounts: {amount}{moved}, to {to}"
+    by = f" by {effect.network}" if effect.network is not None else ""
+    return f"Moves assets out of {effect.venue or 'a venue'} or between accounts: {amount}{moved}, to {to}{by}"
 
 
 def _session(effect: Effect) -> str:

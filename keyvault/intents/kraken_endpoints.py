@@ -4,7 +4,8 @@
 market (``+5``, ``#1%``) are refused: they have no value yet. A stop's ``price`` is its trigger, ``price2`` its limit.
 What an edit's ``price`` is depends on the order that it edits, so it is not stated.
 
-``reduce_only`` is believed for orders on margin only. A ``cl_ord_id`` is unique among open orders, no longer: no slot.
+``reduce_only`` is believed for orders on margin only; their ``leverage`` stands in ``via``. Other orders on margin
+borrow: that is SETUP beside the ORDER. A ``cl_ord_id`` is unique among open orders, no longer: no slot.
 
 Not known here, hence OPAQUE: conditional close (``close[ordertype]``), batches (AddOrderBatch, CancelOrderBatch: their
 orders have no plain form), settle-position, earn, sub-accounts. GetWebSocketsToken opens a SESSION.
@@ -12,6 +13,7 @@ orders have no plain form), settle-position, earn, sub-accounts. GetWebSocketsTo
 Source: docs.kraken.com/api/docs/rest-api, sections Account Data, Trading, Funding.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -36,6 +38,8 @@ _LIMITS: Mapping[str, str | None] = {
 }
 """Which parameter is the limit price; the limit of a trailing stop moves, so it has none."""
 _TIMES: Mapping[str, str] = {name: name for name in ("GTC", "IOC", "GTD", "FOK")}
+_LEVERAGE = re.compile(r"(?:[2-9]|[1-9][0-9])(?::1)?", re.ASCII)
+"""What surely is a margin: 0 and 1 may be an order without one, which cannot reduce anything."""
 _WALLETS = frozenset({"Spot Wallet", "Futures Wallet"})
 _FLAGS = frozenset({"post", "fcib", "fciq", "nompp", "viqc"})
 
@@ -46,7 +50,7 @@ def _order(fields: Fields) -> tuple[Effect, ...]:
     if kind is None or kind not in _LIMITS or not _FLAGS.issuperset(flags):
         return opaque(VENUE)
     volume = fields.decimal("volume") or None  # 0 stands for the whole position
-    quoted = "viqc" in flags
+    quoted, leverage = "viqc" in flags, _leverage(fields)
     effect = Effect(
         operation=Operation.REDUCE if _reduces(fields) else Operation.ORDER,
         venue=VENUE,
@@ -56,12 +60,19 @@ def _order(fields: Fields) -> tuple[Effect, ...]:
         quote_quantity=volume if quoted else None,
         price=_price(fields, kind),
         time_in_force="POST_ONLY" if "post" in flags else fields.word("timeinforce", _TIMES),
+        via=None if leverage is None else f"leverage {leverage}",
     )
-    return (effect,)
+    borrows = leverage is not None and effect.operation is Operation.ORDER
+    return (effect, Effect(operation=Operation.SETUP, venue=VENUE, symbol=effect.symbol)) if borrows else (effect,)
+
+
+def _leverage(fields: Fields) -> str | None:
+    text = fields.text("leverage")
+    return None if text == "none" else text
 
 
 def _reduces(fields: Fields) -> bool:
-    return fields.flag("reduce_only") and (fields.text("leverage") or "none") != "none"
+    return fields.flag("reduce_only") and _LEVERAGE.fullmatch(_leverage(fields) or "") is not None
 
 
 def _price(fields: Fields, kind: str) -> int | None:
@@ -92,10 +103,14 @@ def _amendment(fields: Fields) -> tuple[Effect, ...]:
 
 
 def _withdrawal(fields: Fields) -> tuple[Effect, ...]:
-    """Return what leaves: to the address if it is confirmed, else to what ``key`` stands for at the venue."""
+    """Return what leaves: to the address if it is confirmed, else to what ``key`` stands for at the venue.
+
+    The key says by which network, too; nothing else in the request does: ``kraken:{key}``.
+    """
     key, address = fields.text("key"), fields.text("address")
     destination = address or (None if key is None else f"key:{key}")
-    return withdrawal(fields, venue=VENUE, asset="asset", amount="amount", destination=destination)
+    network = fields.network("key", VENUE)
+    return withdrawal(fields, venue=VENUE, asset="asset", amount="amount", destination=destination, network=network)
 
 
 def _transfer(fields: Fields) -> tuple[Effect, ...]:

@@ -44,7 +44,7 @@ _BINDS = frozenset({Bound.METHOD, Bound.PATH, Bound.QUERY, Bound.BODY, Bound.EXP
 _WINDOW_MS = 30_000
 """How far a timestamp may be from the venue's clock, either way."""
 _WITHDRAWAL = b"/api/v5/asset/withdrawal"
-"""Says a chain, which is not among the facts."""
+"""Without a chain it goes by one that the venue chooses."""
 _LOGON = "GET/users/self/verify"
 _SESSION = (Effect(operation=Operation.SESSION, venue=VENUE),)
 
@@ -60,11 +60,12 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         algorithms=_ALGORITHMS,
         signing_input=_timestamp(signer).encode("ascii") + verb + target + body,
         effects=effects,
-        completeness=completeness(effects, partial=path == _WITHDRAWAL),
+        completeness=completeness(effects, partial=path == _WITHDRAWAL and effects[0].network is None),
         binds=_BINDS,
         not_before=UnixMillis(signer.stamp.at - _WINDOW_MS),
         expires_at=UnixMillis(signer.stamp.at + _WINDOW_MS),
         stamped=True,
+        decoder_version=2,
     )
 
 

@@ -3,8 +3,12 @@
 ``quantity`` is as the venue counts: base coin for spot and margin, contracts for futures, swaps and options. A market
 order at spot counts in what ``tgtCcy`` says; without it, and on margin, the size is not stated.
 
-``reduceOnly`` is ignored by the venue at spot, for options, and in long/short mode: there an order for the side that it
-opens (``posSide``) is an ORDER whatever it says.
+``reduceOnly`` is for some modes of an account only (not for portfolio margin, not for long/short), and the bytes do
+not say the mode: it is not believed. A REDUCE is what closes by itself: an order for a swap or future against its
+``posSide``, which no other mode takes, and ``close-position``.
+
+``via`` of an order is its ``tdMode``, with the margin's ``ccy`` if it says one. A pair in another mode than ``cash``
+borrows: that is SETUP beside the ORDER.
 
 Not known here, hence OPAQUE: algo orders and attached ones (``attachAlgoOrds``, ``tpTriggerPx``), margin of a position,
 convert, earn, loans, sub-account keys.
@@ -44,12 +48,13 @@ _DESTINATIONS: Mapping[str, bool] = {"3": True, "4": False}
 """Whether a withdrawal stays within the venue."""
 _PAIR_DASHES = 1
 """``BTC-USDT`` is spot or margin; swaps and futures have two dashes, options four."""
-_OPTION_DASHES = 4
+_FUTURE_DASHES = 2
 
 
 def _order(fields: Fields) -> tuple[Effect, ...]:
-    kind = fields.text("ordType")
+    kind, mode = fields.text("ordType"), fields.word("tdMode", _MODES)
     quantity, quote_quantity = _size(fields)
+    words = (mode, fields.text("ccy"))
     effect = Effect(
         operation=Operation.REDUCE if _reduces(fields) else Operation.ORDER,
         venue=VENUE,
@@ -59,8 +64,10 @@ def _order(fields: Fields) -> tuple[Effect, ...]:
         quote_quantity=quote_quantity,
         price=_price(fields, kind),
         time_in_force=fields.word("ordType", _TYPES),
+        via=" ".join(word for word in words if word is not None) or None,
     )
-    return (effect,)
+    borrows = _dashes(fields) <= _PAIR_DASHES and mode != "cash"
+    return (effect, Effect(operation=Operation.SETUP, venue=VENUE, symbol=effect.symbol)) if borrows else (effect,)
 
 
 def _dashes(fields: Fields) -> int:
@@ -81,12 +88,12 @@ def _size(fields: Fields) -> tuple[int | None, int | None]:
 
 
 def _reduces(fields: Fields) -> bool:
-    """Return whether the venue takes the order as one that can only make a position smaller."""
+    """Return whether the order can only make a position smaller, in whatever mode the account is."""
+    fields.flag("reduceOnly")  # one of its two words, although nobody believes it
     opening, side = fields.word("posSide", _POSITIONS), fields.word("side", _SIDE)
-    dashes, mode = _dashes(fields), fields.word("tdMode", _MODES)
-    if not fields.flag("reduceOnly") or mode not in {"cross", "isolated"} or dashes == _OPTION_DASHES:
+    if _dashes(fields) != _FUTURE_DASHES or fields.word("tdMode", _MODES) not in {"cross", "isolated"}:
         return False
-    return opening is None or opening != side
+    return opening is not None and side is not None and opening != side
 
 
 def _price(fields: Fields, kind: str | None) -> int | None:
@@ -113,7 +120,8 @@ def _withdrawal(fields: Fields) -> tuple[Effect, ...]:
     """Return what leaves; within OKX (``dest`` 3) the address names a user, and is ``internal:{toAddr}``."""
     inside, address = fields.word("dest", _DESTINATIONS), fields.text("toAddr")
     known = None if inside is None or address is None else f"internal:{address}" if inside else address
-    return withdrawal(fields, venue=VENUE, asset="ccy", amount="amt", destination=known)
+    network = fields.network("chain", VENUE)
+    return withdrawal(fields, venue=VENUE, asset="ccy", amount="amt", destination=known, network=network)
 
 
 def _transfer(fields: Fields) -> tuple[Effect, ...]:

@@ -57,7 +57,14 @@ def simple(venue: str, operation: Operation, symbol: str = "") -> Read:
 
 
 def withdrawal(
-    fields: Fields, *, venue: str, asset: str, amount: str, destination: str | None, source: str | None = None
+    fields: Fields,
+    *,
+    venue: str,
+    asset: str,
+    amount: str,
+    destination: str | None,
+    source: str | None = None,
+    network: str | None = None,
 ) -> tuple[Effect, ...]:
     """Return a WITHDRAW effect; ``asset`` and ``amount`` are the names of their values."""
     code, number = fields.text(asset), fields.decimal(amount)
@@ -70,6 +77,7 @@ def withdrawal(
         decimals=None if number is None else 18,
         destination=destination,
         source=source,
+        network=network,
     )
     return (effect,)
 

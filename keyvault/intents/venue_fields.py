@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
+from keyvault.intents import percent
 from keyvault.intents.strict_json import Value
 from keyvault.intents.venue_decimal import decimal, whole
 from keyvault.intents.venue_request import FIELD
@@ -42,6 +43,12 @@ class Fields:
 
     def text(self, name: str) -> str | None:
         """Return a text that can stand among the facts."""
+        value = self._line(name)
+        if value is not None and " " in value:
+            raise self.refuse(name, "has a space or a character that cannot be printed")
+        return value
+
+    def _line(self, name: str) -> str | None:
         if name not in self._values:
             return None
         value = self._values[name]
@@ -51,7 +58,7 @@ class Fields:
             raise self.refuse(name, "is empty: leave it out")
         if len(value) > limits.EXCHANGE_FACT_CHARS_MAX:
             raise self.refuse(name, f"is longer than {limits.EXCHANGE_FACT_CHARS_MAX} characters")
-        if not value.isprintable() or " " in value:
+        if not value.isprintable():
             raise self.refuse(name, "has a space or a character that cannot be printed")
         return value
 
@@ -61,6 +68,16 @@ class Fields:
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         return self.text(name)
+
+    def network(self, name: str, venue: str) -> str | None:
+        """Return the network of a withdrawal as ``{venue}:{network}``, percent-encoded: some have spaces."""
+        text = self._line(name)
+        if text is None:
+            return None
+        network = f"{venue}:{percent.encode(text.encode('utf-8'))}"
+        if len(network) > limits.EXCHANGE_FACT_CHARS_MAX:
+            raise self.refuse(name, f"is longer than {limits.EXCHANGE_FACT_CHARS_MAX} characters, escapes counted")
+        return network
 
     def decimal(self, name: str) -> int | None:
         """Return a number in 10**-18."""

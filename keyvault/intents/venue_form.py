@@ -4,7 +4,8 @@
 - In values A-Z a-z 0-9 - . _ ~ stand for themselves, everything else is the upper-case %XX of its UTF-8 (RFC 3986).
 - ``+`` is refused: it may be a space or a plus.
 - No name stands twice: venues and their readers differ about which one counts.
-- No empty values, no characters that cannot be printed.
+- No empty values, no characters that cannot be printed, and no value that is longer than a fact can be, unless its
+  name is of those that hold a list.
 """
 
 import re
@@ -20,10 +21,10 @@ _REQUEST = re.compile(rf"{_NAME}={_VALUE}(?:&{_NAME}={_VALUE})*+", re.ASCII)
 _PAIR = re.compile(rf"{_NAME}={_VALUE}", re.ASCII)
 
 
-def parameters(place: str, data: bytes) -> dict[str, str]:
+def parameters(place: str, data: bytes, lists: frozenset[str] = frozenset()) -> dict[str, str]:
     """Return decoded values by name, in order; no bytes are no parameters. Encoding them again gives ``data``.
 
-    ``place`` says in errors where the bytes stand: ``query`` or ``body``.
+    ``place`` says in errors where the bytes stand: ``query`` or ``body``. ``lists``: names whose values may be long.
     """
     if not data:
         return {}
@@ -40,6 +41,8 @@ def parameters(place: str, data: bytes) -> dict[str, str]:
         name, _, value = pair.partition("=")
         if name in values:
             raise Malformed(f"{FIELD}.{name}", "stands twice: the venue and its readers may take either")
+        if len(value) > limits.EXCHANGE_VALUE_CHARS_MAX and name not in lists:
+            raise Malformed(f"{FIELD}.{name}", f"is longer than {limits.EXCHANGE_FACT_CHARS_MAX} characters")
         values[name] = _decoded(name, value) if "%" in value else value
     return values
 

@@ -5,10 +5,11 @@ names:
 
     REQUEST < CANCEL < ORDER, WITHDRAW
 
-and besides that SETUP, if a name of it is there: settings stand beside the rest, above nothing and below nothing.
-Whoever may sign an operation can in effect also do those before it. The rule is monotone: leaving names out never gives
-an operation that was not there. A name that is not known makes the request OPAQUE, and so does a mixture of ORDER and
-WITHDRAW, which no known request has.
+and besides that SETUP, if a name of it is there: settings stand beside the rest, above nothing and below nothing. A
+request that says nothing is SETUP: venues have endpoints that need no parameter and change something. Whoever may sign
+an operation can in effect also do those before it. The rule is monotone: leaving names out never gives an operation
+that was not there, unless all are left out. A name that is not known makes the request OPAQUE, and so does a mixture
+of ORDER and WITHDRAW, which no known request has.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,8 +26,9 @@ def table(names: Mapping[Operation, str]) -> dict[str, Operation]:
 class Meanings:
     """The operations of sets of names, after one venue's table."""
 
-    def __init__(self, names: Mapping[str, Operation]) -> None:
+    def __init__(self, names: Mapping[str, Operation], saying_nothing: frozenset[str] = frozenset()) -> None:
         self.names = names
+        self._saying_nothing = saying_nothing
         self._of = lru_cache(maxsize=256)(self._operations)  # a bot uses a handful of sets
 
     def of(self, names: Iterable[str]) -> tuple[Operation, ...]:
@@ -34,6 +36,8 @@ class Meanings:
         return self._of(frozenset(names))
 
     def _operations(self, names: frozenset[str]) -> tuple[Operation, ...]:
+        if names <= self._saying_nothing:
+            return (Operation.SETUP,)
         found = {self.names.get(name, Operation.OPAQUE) for name in names}
         if Operation.OPAQUE in found or {Operation.ORDER, Operation.WITHDRAW} <= found:
             return (Operation.OPAQUE,)

@@ -115,12 +115,21 @@ def test_request_without_time_is_stamped(part: str) -> None:
     assert output == (Output(query=sent) if part == "query" else Output(body=sent))
 
 
-def test_nothing_but_a_stamp_is_a_request() -> None:
-    """Without any parameter the query is the timestamp alone: reads fit it, nothing else."""
+def test_nothing_but_a_stamp_is_a_setting() -> None:
+    """Without any parameter the query is the timestamp alone: reads fit it, and so does a collection of all assets."""
     intent = parse(request())
     assert intent.signing_input == f"timestamp={AT}".encode()
-    assert intent.effects == (Effect(operation=Operation.REQUEST, venue="binance"),)
+    assert intent.effects == (Effect(operation=Operation.SETUP, venue="binance"),)
     assert assemble(request(), bytes(32)) == Output(query=f"timestamp={AT}&signature={'00' * 32}")
+
+
+def test_length_is_known_before_anything_is_decoded() -> None:
+    """A value that no fact can have is refused as it stands, without a look at its escapes; a list may be as long."""
+    long = "%FF" * (limits.EXCHANGE_VALUE_CHARS_MAX // 3 + 1)
+    assert refusal(f"symbol={long}") == ("symbol", "is longer than 128 characters")
+    assert refusal(f"batchOrders={long}") == ("batchOrders", "its escapes are not UTF-8")
+    most = quote("\U0001f600" * limits.EXCHANGE_FACT_CHARS_MAX)
+    assert parse(request(f"symbol={most}")).effects[0].symbol == "\U0001f600" * limits.EXCHANGE_FACT_CHARS_MAX
 
 
 def test_order_that_can_lose_a_value_is_stated_in_part() -> None:
@@ -213,7 +222,16 @@ def test_no_name_ends_in_another() -> None:
     [
         (f"symbol=BTCUSDT&{TIME}", Operation.CANCEL),
         (f"symbol=BTCUSDT&orderId=1&limit=5&{TIME}", Operation.CANCEL),
-        (TIME, Operation.REQUEST),
+        (TIME, Operation.SETUP),
+        (f"recvWindow=5000&{TIME}", Operation.SETUP),
+        (f"limit=5&{TIME}", Operation.REQUEST),
+        (f"type=MARGIN&{TIME}", Operation.OPAQUE),
+        (f"type=ISOLATED&symbol=BTCUSDT&{TIME}", Operation.OPAQUE),
+        (f"type=SPOT&limit=5&{TIME}", Operation.OPAQUE),
+        (f"type=MARGIN_MAIN&asset=USDT&amount=1&{TIME}", Operation.OPAQUE),
+        (f"type=ISOLATEDMARGIN_MARGIN&asset=USDT&amount=1&{TIME}", Operation.OPAQUE),
+        (f"type=MARGIN&symbol=BTCUSDT&side=BUY&quantity=1&{TIME}", Operation.OPAQUE),
+        (f"type=MAIN_MARGIN&asset=USDT&amount=1&{TIME}", Operation.WITHDRAW),
         (f"omitZeroBalances=true&{TIME}", Operation.REQUEST),
         (f"symbol=BTCUSDT&lever=125&{TIME}", Operation.OPAQUE),
         (f"Symbol=BTCUSDT&{TIME}", Operation.OPAQUE),
@@ -232,6 +250,7 @@ def test_worst_meaning_counts(query: str, operation: Operation) -> None:
     ("parameters", "destination", "symbol"),
     [
         ("coin=ETH&address=0xAb&amount=1", "0xAb", "ETH"),
+        ("coin=ETH&network=ETH&address=0xAb&amount=1", "0xAb", "ETH"),
         ("coin=XRP&address=rEb8&addressTag=77&amount=1", "rEb8?addressTag=77", "XRP"),
         ("coin=BCH&address=bitcoincash%3Aqq&amount=1", "bitcoincash:qq", "BCH"),
         ("toEmail=a%40b.c&asset=BTC&amount=1", "a@b.c", "BTC"),
@@ -240,8 +259,9 @@ def test_worst_meaning_counts(query: str, operation: Operation) -> None:
     ],
 )
 def test_withdrawals_state_their_destination(parameters: str, destination: str | None, symbol: str) -> None:
-    """A withdrawal states what and where to; a tag is part of the destination: it decides whose account it is."""
+    """What, where to, by which network; a tag is part of the destination, because it decides whose account it is."""
     amount = UNIT if "amount" in parameters else None
+    network = dict(parse_qsl(parameters)).get("network")
     expected = Effect(
         operation=Operation.WITHDRAW,
         venue="binance",
@@ -250,6 +270,7 @@ def test_withdrawals_state_their_destination(parameters: str, destination: str |
         asset=symbol,
         amount=amount,
         decimals=None if amount is None else 18,
+        network=network and f"binance:{network}",
     )
     intent = parse(request(f"{parameters}&{TIME}"))
     assert intent.effects == (expected,)

@@ -35,7 +35,12 @@ ONE_AT_ONE = {"quantity": UNIT, "price": UNIT}
             {"quantity": UNIT, "price": 3 * UNIT, "time_in_force": "POST_ONLY"},
             "FULL",
         ),
-        ("type=LIMIT&quantity=1&price=3&sideEffectType=MARGIN_BUY", {"quantity": UNIT, "price": 3 * UNIT}, "PARTIAL"),
+        ("type=LIMIT&quantity=1&price=3&isIsolated=FALSE", {"quantity": UNIT, "price": 3 * UNIT}, "PARTIAL"),
+        (
+            "type=LIMIT&quantity=1&price=3&isIsolated=TRUE",
+            {"quantity": UNIT, "price": 3 * UNIT, "via": "isolated"},
+            "PARTIAL",
+        ),
         ("type=LIMIT&quantity=1&price=3&reduceOnly=false", {"quantity": UNIT, "price": 3 * UNIT}, "PARTIAL"),
         ("type=LIMIT&quantity=1&priceMatch=OPPONENT", {"quantity": UNIT}, "PARTIAL"),
         ("quantity=1&aboveType=LIMIT_MAKER&abovePrice=9&belowType=STOP_LOSS", {"quantity": UNIT}, "PARTIAL"),
@@ -50,12 +55,49 @@ def test_facts_of_orders(parameters: str, facts: dict[str, Any], completeness: s
     assert intent.completeness.value == completeness
 
 
-@pytest.mark.parametrize("closing", ["reduceOnly=true&quantity=1", "closePosition=true&stopPrice=3"])
-def test_closing_orders_reduce(closing: str) -> None:
-    """A futures order that can only make a position smaller is REDUCE; futures are never stated in full."""
-    intent = parse(request(f"symbol=BTCUSDT&side=SELL&type=STOP_MARKET&{closing}"))
+@pytest.mark.parametrize("more", ["", "&positionSide=LONG&timeInForce=GTE_GTC&workingType=MARK_PRICE&recvWindow=4000"])
+@pytest.mark.parametrize("kind", ["STOP_MARKET", "TAKE_PROFIT_MARKET"])
+def test_stop_that_closes_a_position_reduces(kind: str, more: str) -> None:
+    """Only futures take an order without a size, to close a whole position: REDUCE, and never FULL."""
+    intent = parse(request(f"symbol=BTCUSDT&side=SELL&type={kind}&closePosition=true&stopPrice=3{more}"))
     assert [(e.operation, e.side) for e in intent.effects] == [(Operation.REDUCE, "SELL")]
     assert intent.completeness is Completeness.PARTIAL
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "orderId=7&side=BUY&quantity=5000&price=900000&reduceOnly=true",
+        "side=BUY&type=MARKET&quantity=5000&reduceOnly=true",
+        "side=BUY&type=STOP_MARKET&stopPrice=3&closePosition=true&quantity=5000",
+        "side=BUY&type=STOP_MARKET&stopPrice=3&closePosition=true&quoteOrderQty=5000",
+        "side=BUY&type=STOP_MARKET&stopPrice=3&closePosition=true&orderId=7",
+        "side=BUY&type=STOP_MARKET&stopPrice=3&closePosition=false",
+        "side=BUY&type=STOP&stopPrice=3&price=3&closePosition=true",
+        "side=BUY&stopPrice=3&closePosition=true",
+    ],
+)
+def test_what_another_endpoint_takes_for_an_order_is_an_order(parameters: str) -> None:
+    """The path is not signed: margin orders and amendments of futures ignore what says that they reduce."""
+    effects = parse(request(f"symbol=BTCUSDT&{parameters}")).effects
+    assert [(e.operation, e.side) for e in effects] == [(Operation.ORDER, "BUY")]
+
+
+@pytest.mark.parametrize("via", ["MARGIN_BUY", "AUTO_BORROW_REPAY"])
+def test_order_that_borrows_is_a_setting_besides(via: str) -> None:
+    """An order with a side effect takes a loan: SETUP beside the ORDER, which says where it is."""
+    query = f"symbol=BTCUSDT&side=BUY&type=MARKET&quantity=1&isIsolated=TRUE&sideEffectType={via}"
+    assert parse(request(query)).effects == (
+        Effect(
+            operation=Operation.ORDER,
+            venue="binance",
+            symbol="BTCUSDT",
+            side="BUY",
+            quantity=UNIT,
+            via=f"isolated {via}",
+        ),
+        Effect(operation=Operation.SETUP, venue="binance", symbol="BTCUSDT"),
+    )
 
 
 def test_coin_margined_quantity_is_not_full() -> None:
@@ -91,6 +133,23 @@ def test_batch_states_all_orders() -> None:
         (Operation.REDUCE, "B", "SELL", UNIT * 3 // 2, None),
     ]
     assert intent.completeness is Completeness.PARTIAL
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"symbol": "B", "orderId": "7", "reduceOnly": "true"},
+        {"symbol": "B", "origClientOrderId": "x", "reduceOnly": "true"},
+        {"symbol": "B", "reduceOnly": True},
+        {"symbol": "B", "reduceOnly": "false"},
+        {"symbol": "B", "reduceOnly": "true", "cancelOrderId": "7"},
+        {"symbol": "B", "orderId": "7", "closePosition": "true"},
+    ],
+)
+def test_item_that_could_amend_is_an_order(item: dict[str, Any]) -> None:
+    """A batch changes orders as well, and ignores reduceOnly then: what names one is an ORDER."""
+    effects = parse(request(_batch({"side": "SELL", "quantity": "1"} | item))).effects
+    assert effects[0].operation is Operation.ORDER
 
 
 @pytest.mark.parametrize(

@@ -121,10 +121,10 @@ def test_logon_is_a_session() -> None:
 
 @pytest.mark.parametrize("parameters", [{}, {"recvWindow": 5000}])
 def test_request_that_signs_a_logon_is_a_session(parameters: dict[str, int]) -> None:
-    """Without parameters a request signs what session.logon signs: by an Ed25519 key a SESSION, by HMAC it reads."""
+    """Without parameters a request signs what session.logon signs: by an Ed25519 key a SESSION, by HMAC a SETUP."""
     request = ws(parameters, "account.status")
     assert [e.operation for e in parse(request, ED).effects] == [Operation.SESSION]
-    assert [e.operation for e in parse(request).effects] == [Operation.REQUEST]
+    assert [e.operation for e in parse(request).effects] == [Operation.SETUP]
     if not parameters:
         assert parse(request, ED).signing_input == parse(LOGON, ED).signing_input
 
@@ -139,11 +139,12 @@ def test_unknown_parameter_is_opaque() -> None:
 @pytest.mark.parametrize(
     ("request_", "field", "problem"),
     [
-        (ws(ORDER | {"symbol": "A&side=BUY"}), "symbol", "without & = % +"),
-        (ws(ORDER | {"newClientOrderId": "a=b"}), "newClientOrderId", "without & = % +"),
+        (ws(ORDER | {"symbol": "A&side=BUY"}), "symbol", "without & ="),
+        (ws(ORDER | {"newClientOrderId": "a=b"}), "newClientOrderId", "without & ="),
         (ws(ORDER | {"newClientOrderId": "a%26"}), "newClientOrderId", "without & = % +"),
-        (ws({"a&b": "1"}), "parameters", "is not a name"),
-        (ws({"a=b": "1"}), "parameters", "is not a name"),
+        (ws({"a&b": "1"}), "parameters", "without & ="),
+        (ws({"a=b": "1"}), "parameters", "without & ="),
+        (ws({"a b": "1"}), "parameters", "is not a name"),
         (ws(ORDER | {"symbols": ["A"]}), "symbols", "must be a string"),
         (ws(ORDER | {"quantity": None}), "quantity", "must be a string"),
         (ws(ORDER | {"quantity": ""}), "quantity", "not empty"),

@@ -46,6 +46,7 @@ def order(**changes: Any) -> Effect:  # noqa: ANN401 - any fact
         "quantity": UNIT // 2,
         "price": 25_000 * UNIT + UNIT // 10,
         "time_in_force": "POST_ONLY",
+        "via": "linear",
     }
     return Effect(**{**facts, **changes})
 
@@ -105,17 +106,16 @@ def test_method_and_path_change_nothing() -> None:
         ({"orderType": "Market", "price": ...}, {"price": None}),
         (
             {"category": "spot", "orderType": "Market", "price": ...},
-            {"price": None, "quantity": None, "quote_quantity": UNIT // 2},
+            {"price": None, "quantity": None, "quote_quantity": UNIT // 2, "via": "spot"},
         ),
-        ({"category": "spot", "orderType": "Market", "price": ..., "marketUnit": "baseCoin"}, {"price": None}),
-        ({"category": "spot", "orderType": "Market", "price": ..., "side": "Sell"}, {"price": None, "side": "SELL"}),
-        ({"category": "spot", "reduceOnly": True}, {}),
-        ({"reduceOnly": True}, {"operation": Operation.REDUCE}),
-        ({"reduceOnly": False}, {}),
-        ({"reduceOnly": "true"}, {}),
-        ({"reduceOnly": True, "closeOnTrigger": True, "qty": "0"}, {"operation": Operation.REDUCE, "quantity": None}),
-        ({"category": ..., "reduceOnly": True}, {}),
-        ({"category": ..., "symbol": "BTCUSDT_BTC/USDT", "reduceOnly": True}, {"symbol": "BTCUSDT_BTC/USDT"}),
+        (
+            {"category": "spot", "orderType": "Market", "price": ..., "marketUnit": "baseCoin"},
+            {"price": None, "via": "spot"},
+        ),
+        (
+            {"category": "spot", "orderType": "Market", "price": ..., "side": "Sell"},
+            {"price": None, "side": "SELL", "via": "spot"},
+        ),
         ({"orderIv": "0.6"}, {"price": None}),
         ({"bboSideType": "Queue"}, {"price": None}),
         ({"qty": 2}, {"quantity": 2 * UNIT}),
@@ -124,9 +124,87 @@ def test_method_and_path_change_nothing() -> None:
     ],
 )
 def test_facts_of_orders(changes: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Quantity in its coin, price where it is a limit, and REDUCE only where the venue obeys the word."""
+    """Quantity in its coin, price where it is a limit, and the category that says what the symbol is."""
     body = {name: value for name, value in {**ORDER, **changes}.items() if value is not ...}
     assert parse(post(body)).effects == (order(**facts),)
+
+
+CLOSING = {name: value for name, value in ORDER.items() if name != "orderLinkId"} | {"reduceOnly": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts"),
+    [
+        ({}, {}),
+        ({"category": "inverse"}, {"via": "inverse"}),
+        ({"closeOnTrigger": True, "qty": "0"}, {"quantity": None}),
+        ({"positionIdx": 0}, {}),
+        ({"positionIdx": 2}, {}),
+        ({"positionIdx": 1, "side": "Sell"}, {"side": "SELL"}),
+    ],
+)
+def test_closing_orders_reduce(changes: dict[str, Any], facts: dict[str, Any]) -> None:
+    """A new order that can only make a position smaller, where there are positions, is REDUCE; in a batch as well."""
+    body = CLOSING | changes
+    reducing = order(operation=Operation.REDUCE, **facts)
+    assert parse(post(body)).effects == (reducing,)
+    item = {name: value for name, value in body.items() if name != "category"}
+    assert parse(post({"category": body["category"], "request": [item]})).effects == (reducing,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts"),
+    [
+        ({"reduceOnly": False}, {}),
+        ({"reduceOnly": "true"}, {}),
+        ({"category": "spot"}, {"via": "spot"}),
+        ({"category": ...}, {"via": None}),
+        ({"category": ..., "symbol": "BTCUSDT_BTC/USDT"}, {"symbol": "BTCUSDT_BTC/USDT", "via": None}),
+        ({"orderLinkId": "x1"}, {}),
+        ({"orderId": "7"}, {}),
+        ({"positionIdx": 1}, {}),
+        ({"positionIdx": 2, "side": "Sell"}, {"side": "SELL"}),
+        ({"positionIdx": 1, "side": ...}, {"side": None}),
+        ({"positionIdx": 7}, {}),
+    ],
+)
+def test_what_could_be_more_is_an_order(changes: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Where the venue does not obey reduceOnly, or could change another order by these bytes, it is an ORDER."""
+    body = {name: value for name, value in {**CLOSING, **changes}.items() if value is not ...}
+    assert parse(post(body)).effects == (order(**facts),)
+
+
+def test_amendment_that_says_that_it_reduces_is_an_order() -> None:
+    """An amendment takes no reduceOnly and raises size and price; neither method nor path is signed. So in a batch."""
+    amendment = {"symbol": "BTCUSDT", "orderLinkId": "x1", "side": "Buy", "qty": "5000", "price": "900000"}
+    expected = order(quantity=5_000 * UNIT, price=900_000 * UNIT, time_in_force=None)
+    one = post({"category": "linear", "reduceOnly": True} | amendment, "/v5/order/amend")
+    batch = post({"category": "linear", "request": [amendment | {"reduceOnly": True}]}, "/v5/order/amend-batch")
+    assert parse(one).effects == parse(batch).effects == (expected,)
+
+
+def test_order_that_borrows_is_a_setting_besides() -> None:
+    """With isLeverage a spot order takes a loan: SETUP beside the ORDER, in a batch as well."""
+    body = {name: value for name, value in ORDER.items() if name != "category"} | {"isLeverage": 1}
+    setup = Effect(operation=Operation.SETUP, venue="bybit", symbol="BTCUSDT")
+    assert parse(post(body | {"category": "spot"})).effects == (order(via="spot"), setup)
+    assert parse(post({"category": "spot", "request": [body]})).effects == (order(via="spot"), setup)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ORDER | {"symbol": "A&symbol=B"},
+        ORDER | {"symbol": "A\n"},
+        ORDER | {"a&b": "1"},
+        {"category": "linear", "request": [{"symbol": "A&timestamp=1"}]},
+        {"beneficiary": {"name": ["x", "a=b"]}},
+    ],
+)
+def test_text_that_another_venue_reads_as_parameters_is_refused(body: dict[str, Any]) -> None:
+    """What is signed could be name=value&name=value inside: refused in every text and name, escaped or not."""
+    for text in (compact(body), compact(body).replace("&", "\\u0026").replace("=", "\\u003d")):
+        assert "must be without & =" in refusal(post(text))[1]
 
 
 def test_batch_states_all_items() -> None:
@@ -140,7 +218,7 @@ def test_batch_states_all_items() -> None:
     assert intent.effects == (
         order(),
         Effect(operation=Operation.CANCEL, venue="bybit", symbol="X"),
-        Effect(operation=Operation.ORDER, venue="bybit", symbol="Y", quantity=UNIT),
+        Effect(operation=Operation.ORDER, venue="bybit", symbol="Y", quantity=UNIT, via="linear"),
     )
     assert (intent.completeness, intent.slot) == (Completeness.PARTIAL, None)
 
@@ -173,7 +251,11 @@ def test_unknown_is_opaque(body: dict[str, Any]) -> None:
     [
         (
             {"coin": "USDT", "chain": "ETH", "address": "0xAb", "amount": "1.5", "timestamp": 1, "accountType": "FUND"},
-            {"destination": "0xAb"},
+            {"destination": "0xAb", "network": "bybit:ETH"},
+        ),
+        (
+            {"coin": "USDT", "chain": "Some Chain/2", "address": "0xAb", "amount": "1.5"},
+            {"destination": "0xAb", "network": "bybit:Some%20Chain%2F2"},
         ),
         ({"coin": "USDT", "address": "rX", "tag": "7", "amount": "1.5"}, {"destination": "rX?tag=7"}),
         (
@@ -196,12 +278,12 @@ def test_unknown_is_opaque(body: dict[str, Any]) -> None:
     ],
 )
 def test_withdrawals_state_everything(body: dict[str, Any], facts: dict[str, Any]) -> None:
-    """A withdrawal or transfer states coin, amount, and whom it reaches; FULL only within the venue: no chain."""
+    """A withdrawal or transfer states coin, amount, network and whom it reaches; not FULL if the venue chooses one."""
     expected = {"symbol": "USDT", "asset": "USDT", "amount": UNIT * 3 // 2, "decimals": 18, **facts}
     intent = parse(post(body, "/v5/asset/withdraw/create"))
     assert intent.effects == (Effect(operation=Operation.WITHDRAW, venue="bybit", **expected),)
-    inside = "toAccountType" in body
-    assert intent.completeness is (Completeness.FULL if inside else Completeness.PARTIAL)
+    full = "toAccountType" in body or "chain" in body
+    assert intent.completeness is (Completeness.FULL if full else Completeness.PARTIAL)
 
 
 def test_settings_are_effects_beside_the_rest() -> None:
@@ -241,7 +323,9 @@ def test_settings_are_effects_beside_the_rest() -> None:
         (post({"request": [1]}), "request", "objects only"),
         (post({"request": [{"symbol": "A"}] * 65}), "request", "more than 64"),
         (post({"request": [{"symbol": "A", "side": "x"}]}), "request.0.side", "Buy, Sell"),
-        (post({"coin": "A", "address": "x?tag=1", "amount": "1"}), "address", "has a ?"),
+        (post({"coin": "A", "address": "x?1", "amount": "1"}), "address", "has a ?"),
+        (post({"coin": "A", "address": "x", "chain": "/" * 50, "amount": "1"}), "chain", "is longer than 128"),
+        (post({"coin": "A", "address": "x", "chain": "", "amount": "1"}), "chain", "is empty"),
         (post({"coin": "A", "address": "x", "toAccountType": "FUND"}), "address", "another destination"),
         (payload(PayloadKind.BYBIT_REST, "POST", "/v5/a", "a=1", "", KEY), "query", "in the body"),
         (payload(PayloadKind.BYBIT_REST, "GET", "/v5/a", "a=1", "{}", KEY), "body", "has no body"),
@@ -272,7 +356,7 @@ ENDPOINTS = {
     "GET order/realtime": (Operation.REQUEST, "openOnly"),
     "GET account/wallet-balance": (Operation.REQUEST, "accountType"),
     "GET account/transaction-log": (Operation.REQUEST, "currency"),
-    "GET account/info": (Operation.REQUEST, ""),
+    "GET account/info, and whatever needs nothing": (Operation.SETUP, ""),
     "POST order/cancel": (Operation.CANCEL, "category symbol orderLinkId"),
     "POST order/cancel-all": (Operation.CANCEL, "category"),
     "POST order/cancel-all, by coin": (Operation.CANCEL, "settleCoin"),
@@ -313,7 +397,7 @@ def test_leaving_out_never_adds(names: set[str], data: st.DataObject) -> None:
     severity = [Operation.REQUEST, Operation.CANCEL, Operation.ORDER, Operation.WITHDRAW, Operation.OPAQUE]
     fewer = MEANINGS.of(names - {data.draw(st.sampled_from(sorted(names)))})
     whole = MEANINGS.of(names)
-    if whole == (Operation.OPAQUE,):
+    if whole == (Operation.OPAQUE,) or len(names) == 1:  # what says nothing is SETUP
         return
     assert Operation.SETUP in whole or Operation.SETUP not in fewer
     ranks = [max([0, *(severity.index(each) for each in found if each in severity)]) for found in (fewer, whole)]

@@ -71,10 +71,10 @@ def test_order_states_everything() -> None:
         (f"{ORDER}&oflags=post", {"time_in_force": "POST_ONLY"}),
         (f"{ORDER}&oflags=fciq%2Cviqc", {"quantity": None, "quote_quantity": UNIT * 5 // 4}),
         (f"{ORDER}&timeinforce=IOC", {"time_in_force": "IOC"}),
-        (f"{ORDER}&reduce_only=true&leverage=2", {"operation": Operation.REDUCE}),
+        (f"{ORDER}&reduce_only=true&leverage=2", {"operation": Operation.REDUCE, "via": "leverage 2"}),
+        (f"{ORDER}&reduce_only=true&leverage=10%3A1", {"operation": Operation.REDUCE, "via": "leverage 10:1"}),
         (f"{ORDER}&reduce_only=true", {}),
         (f"{ORDER}&reduce_only=true&leverage=none", {}),
-        (f"{ORDER}&reduce_only=false&leverage=2", {}),
         (f"{ORDER}&validate=true", {}),
         (ORDER.replace("limit", "stop-loss"), {"price": None}),
         (ORDER.replace("limit", "stop-loss-limit") + "&price2=38000", {"price": 38_000 * UNIT}),
@@ -85,6 +85,14 @@ def test_order_states_everything() -> None:
 def test_facts_of_orders(body: str, facts: dict[str, Any]) -> None:
     """Volume in its asset, the price that is the limit, REDUCE only on margin; a validation counts as the order."""
     assert parse(call("AddOrder", body)).effects == (order(**facts),)
+
+
+@pytest.mark.parametrize("more", ["leverage=2", "leverage=2&reduce_only=false", "leverage=1&reduce_only=true"])
+def test_order_that_borrows_is_a_setting_besides(more: str) -> None:
+    """An order on margin takes a loan: SETUP beside the ORDER, unless it can only reduce."""
+    leverage = more.partition("&")[0].replace("=", " ")
+    setup = Effect(operation=Operation.SETUP, venue="kraken", symbol="XBTUSD")
+    assert parse(call("AddOrder", f"{ORDER}&{more}")).effects == (order(via=leverage), setup)
 
 
 def withdraw(**facts: Any) -> Effect:  # noqa: ANN401 - any fact
@@ -124,8 +132,12 @@ def withdraw(**facts: Any) -> Effect:  # noqa: ANN401 - any fact
                 time_in_force="POST_ONLY",
             ),
         ),
-        ("Withdraw", "asset=USDT&key=cold&amount=1.5", withdraw(destination="key:cold")),
-        ("Withdraw", "asset=USDT&key=cold&amount=1.5&address=0xAb", withdraw(destination="0xAb")),
+        ("Withdraw", "asset=USDT&key=cold&amount=1.5", withdraw(destination="key:cold", network="kraken:cold")),
+        (
+            "Withdraw",
+            "asset=USDT&key=cold&amount=1.5&address=0xAb",
+            withdraw(destination="0xAb", network="kraken:cold"),
+        ),
         (
             "WalletTransfer",
             "asset=USDT&from=Spot%20Wallet&to=Futures%20Wallet&amount=1.5",

@@ -23,6 +23,7 @@ ORDER = {
     "clOrdId": "desk1",
 }
 PAIR = {"instId": "BTC-USDT", "tdMode": "cash", "ordType": "market", "px": ...}
+AT_SPOT = {"symbol": "BTC-USDT", "price": None, "time_in_force": None, "via": "cash"}
 LOGON = payload(PayloadKind.OKX_WS_LOGON, KEY)
 
 
@@ -47,6 +48,7 @@ def order(**changes: Any) -> Effect:  # noqa: ANN401 - any fact
         "quantity": 2 * UNIT,
         "price": 25_000 * UNIT + UNIT // 10,
         "time_in_force": "GTC",
+        "via": "cross",
     }
     return Effect(**{**facts, **changes})
 
@@ -101,30 +103,41 @@ def test_query_is_signed_behind_a_question_mark() -> None:
         ({"ordType": "fok"}, {"time_in_force": "FOK"}),
         ({"ordType": "market", "px": ...}, {"price": None, "time_in_force": None}),
         ({"pxVol": "0.5"}, {"price": None}),
-        (PAIR | {"tgtCcy": "base_ccy"}, {"symbol": "BTC-USDT", "price": None, "time_in_force": None}),
-        (
-            PAIR | {"tgtCcy": "quote_ccy"},
-            {"symbol": "BTC-USDT", "price": None, "time_in_force": None, "quantity": None, "quote_quantity": 2 * UNIT},
-        ),
-        (PAIR, {"symbol": "BTC-USDT", "price": None, "time_in_force": None, "quantity": None}),
-        (
-            PAIR | {"tdMode": "cross", "tgtCcy": "base_ccy"},
-            {"symbol": "BTC-USDT", "price": None, "time_in_force": None, "quantity": None},
-        ),
-        ({"reduceOnly": True}, {"operation": Operation.REDUCE}),
-        ({"reduceOnly": True, "posSide": "net"}, {"operation": Operation.REDUCE}),
+        (PAIR | {"tgtCcy": "base_ccy"}, AT_SPOT),
+        (PAIR | {"tgtCcy": "quote_ccy"}, AT_SPOT | {"quantity": None, "quote_quantity": 2 * UNIT}),
+        (PAIR, AT_SPOT | {"quantity": None}),
+        ({"tdMode": "isolated"}, {"via": "isolated"}),
+        ({"ccy": "USDT"}, {"via": "cross USDT"}),
+        ({"posSide": "short"}, {"operation": Operation.REDUCE}),
         ({"reduceOnly": True, "posSide": "short"}, {"operation": Operation.REDUCE}),
+        ({"posSide": "long", "side": "sell"}, {"operation": Operation.REDUCE, "side": "SELL"}),
+        ({"reduceOnly": True}, {}),
+        ({"reduceOnly": True, "posSide": "net"}, {}),
         ({"reduceOnly": True, "posSide": "long"}, {}),
         ({"reduceOnly": True, "posSide": "short", "side": "sell"}, {"side": "SELL"}),
-        ({"reduceOnly": True, "tdMode": "cash"}, {}),
-        ({"reduceOnly": True, "tdMode": ...}, {}),
-        ({"reduceOnly": True, "instId": "BTC-USD-240628-60000-C"}, {"symbol": "BTC-USD-240628-60000-C"}),
+        ({"posSide": "short", "side": ...}, {"side": None}),
+        ({"posSide": "short", "tdMode": "cash"}, {"via": "cash"}),
+        ({"posSide": "short", "tdMode": ...}, {"via": None}),
+        ({"posSide": "short", "instId": "BTC-USD-240628-60000-C"}, {"symbol": "BTC-USD-240628-60000-C"}),
     ],
 )
 def test_facts_of_orders(changes: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Size in its unit where that is known, price where it is one, and REDUCE only where the venue obeys the word."""
+    """Size in its unit where that is known, price where it is one, and REDUCE only what closes in each mode."""
     body = {name: value for name, value in {**ORDER, **changes}.items() if value is not ...}
     assert parse(post(body)).effects == (order(**facts),)
+
+
+@pytest.mark.parametrize("mode", ["cross", "isolated", "spot_isolated"])
+def test_order_that_borrows_is_a_setting_besides(mode: str) -> None:
+    """A pair in a mode of margin takes a loan: SETUP beside the ORDER, whatever it says of reducing."""
+    body = {
+        name: value for name, value in {**ORDER, **PAIR, "tdMode": mode, "reduceOnly": True}.items() if value is not ...
+    }
+    setup = Effect(operation=Operation.SETUP, venue="okx", symbol="BTC-USDT")
+    assert parse(post(body | {"posSide": "short"})).effects == (
+        order(**AT_SPOT | {"via": mode, "quantity": None}),
+        setup,
+    )
 
 
 def test_batch_states_all_orders() -> None:
@@ -171,8 +184,9 @@ OPERATIONS: list[tuple[str, object, Effect, Completeness]] = [
             amount=UNIT * 3 // 2,
             decimals=18,
             destination="0xAb",
+            network="okx:USDT-ERC20",
         ),
-        Completeness.PARTIAL,
+        Completeness.FULL,
     ),
     (
         "asset/withdrawal",
