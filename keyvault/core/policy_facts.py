@@ -233,7 +233,8 @@ def _asked(operation: Operation, effect: Effect) -> int:
     if effect.venue is None:
         asked &= _NO_VENUE
     else:
-        asked &= _NO_CONTRACT if effect.chain_id is not None or effect.network is not None else _NO_CHAIN
+        on_chain = effect.chain_id is not None or effect.network is not None or operation is Operation.WITHDRAW
+        asked &= _NO_CONTRACT if on_chain else _NO_CHAIN  # a withdrawal goes by some network, said or not
     if effect.asset is None:
         asked &= _NO_ASSET
     if effect.fee_max is None and (effect.type_hash is not None or effect.venue is not None):

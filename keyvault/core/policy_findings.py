@@ -26,6 +26,7 @@ class Lint(StrEnum):
     WITHOUT_UNIT = "L12-without-unit"
     WINDOW = "L12-window"
     CLAIMED = "L13-claimed"
+    KEY_AT_TWO_VENUES = "L14-key-at-two-venues"
     ABSENT = "absent-condition"
     BOUND = "bound"
     ID = "id"

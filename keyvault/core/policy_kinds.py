@@ -85,7 +85,29 @@ MIXED_KINDS: Final = frozenset({PayloadKind.TYPED_DATA, PayloadKind.COSMOS_SIGN_
 """Their effects are on a chain, at a venue, or both."""
 
 VENUE_KINDS: Final = frozenset(PayloadKind) - CHAIN_KINDS - MIXED_KINDS - {PayloadKind.RAW_DIGEST}
-"""Their effects are at a venue, and on no chain; but for Hyperliquid's, which say mainnet or testnet besides."""
+"""Their effects are at a venue, and on no chain; but for Hyperliquid's, which say mainnet or testnet besides, and for
+withdrawals, which say by which network."""
+
+SECRETS: Final[Mapping[PayloadKind, tuple[str, frozenset[str]]]] = MappingProxyType(
+    {
+        PayloadKind.SOLANA_MESSAGE: ("solana", frozenset({"Ed25519"})),
+        PayloadKind.BINANCE_REST: ("binance", frozenset({"HMAC", "Ed25519"})),
+        PayloadKind.BINANCE_WS: ("binance", frozenset({"HMAC", "Ed25519"})),
+        PayloadKind.BINANCE_WS_LOGON: ("binance", frozenset({"Ed25519"})),
+        PayloadKind.BINANCE_FIX_LOGON: ("binance", frozenset({"Ed25519"})),
+        PayloadKind.BYBIT_REST: ("bybit", frozenset({"HMAC"})),
+        PayloadKind.OKX_REST: ("okx", frozenset({"HMAC"})),
+        PayloadKind.OKX_WS_LOGON: ("okx", frozenset({"HMAC"})),
+        PayloadKind.COINBASE_JWT: ("coinbase", frozenset({"Ed25519", "P-256"})),
+        PayloadKind.KRAKEN_REST: ("kraken", frozenset({"HMAC"})),
+        PayloadKind.KRAKEN_FIX_LOGON: ("kraken", frozenset({"HMAC"})),
+        PayloadKind.DERIBIT_REST: ("deribit", frozenset({"HMAC"})),
+        PayloadKind.DERIBIT_AUTH: ("deribit", frozenset({"HMAC"})),
+        PayloadKind.POLYMARKET_REST: ("polymarket", frozenset({"HMAC"})),
+    }
+)
+"""Whose texts a key signs, and with what, where nothing in them says whose they are. With secp256k1 it is a hash, and
+what is hashed does say so: a transaction, a typed message, a sign doc."""
 
 VENUES: Final = frozenset(
     {"binance", "bybit", "okx", "coinbase", "kraken", "deribit", "polymarket", "hyperliquid", "dydx", "cow"}
@@ -131,6 +153,8 @@ _MORE: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
 def _not_at_venues(operation: Operation) -> frozenset[str]:
     """Return what only effects on chains have; what a venue moves for its user has an amount there, too."""
     only = frozenset({"chains", "fee_max", "selectors", "primary_types", "type_hashes", "contracts"})
+    if operation is Operation.WITHDRAW:  # by the venue's own name of a network
+        only -= {"chains"}
     return only if operation in _MOVES else only | {"amount_max"}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from keyvault.core import ids, limits
+from keyvault.core.policy_at_venues import at_two_venues
 from keyvault.core.policy_cel import patterns
 from keyvault.core.policy_findings import Finding, Lint, Problems, chain_problems, lint_id, listed, value_problems
 from keyvault.core.policy_lint_rules import lint_rule
@@ -34,6 +35,10 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
         sound = {}  # the number alone is wrong enough
     for index, problem in unreachable(sound, policy.lists):
         findings.append(Finding(section="rules", index=index, field="id", lint=Lint.SHADOWED, problem=problem))
+    for index, problem in at_two_venues(policy):
+        findings.append(
+            Finding(section="rules", index=index, field="keys", lint=Lint.KEY_AT_TWO_VENUES, problem=problem)
+        )
     for index, limit in enumerate(policy.limits):
         found = [*_lint_limit(limit), *_lint_lists(limit.destinations, policy), *_lint_tags(limit, policy)]
         findings += [Finding(section="limits", index=index, field=f, lint=n, problem=p) for n, f, p in found]

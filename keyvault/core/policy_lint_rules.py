@@ -16,8 +16,8 @@ from keyvault.core.policy_findings import (
     listed,
     value_problems,
 )
-from keyvault.core.policy_kinds import KIND_OPERATIONS, asked, known, pinned
-from keyvault.core.policy_rules import ANY, LIST_MARK, PLAIN_OPERATIONS, Rule, Verdict
+from keyvault.core.policy_kinds import KIND_OPERATIONS, SECRETS, VENUE_KINDS, asked, known, pinned
+from keyvault.core.policy_rules import ANY, LIST_MARK, PLAIN_OPERATIONS, Chain, Rule, Verdict
 from keyvault.core.policy_values import (
     ADDRESS,
     AMOUNT_MAX,
@@ -78,6 +78,8 @@ _EXAMPLES = {
     "validity_ms_max": "validity: 1h",
 }
 _OF_EVM_ADDRESSES = frozenset({PayloadKind.EVM_TRANSACTION, PayloadKind.EVM_AUTHORIZATION, PayloadKind.TYPED_DATA})
+_OF_NETWORKS = VENUE_KINDS & SECRETS.keys()
+"""Kinds whose chains are the venue's names of networks."""
 _OF_ASSETS = frozenset({Operation.TRANSFER, Operation.ALLOWANCE, Operation.WITHDRAW})
 _DAYS, _DAY_MINUTES = frozenset(range(7)), 24 * 60
 
@@ -121,6 +123,7 @@ def _lint_values(rule: Rule) -> Problems:
             yield from ((Lint.VALUE, field, problem) for problem in problems)
     if isinstance(rule.chains, frozenset):
         yield from ((Lint.VALUE, "chains", problem) for problem in chain_problems(rule.chains))
+        yield from _lint_networks(rule.chains, rule.kinds)
     for field in (*_CAPS, *_FLOORS):
         cap, (most, words) = getattr(rule, field), _MOST.get(field, (AMOUNT_MAX, "2^256-1"))
         if isinstance(cap, int) and not 0 <= cap <= most:
@@ -128,6 +131,17 @@ def _lint_values(rule: Rule) -> Problems:
     if rule.first_seen_ms is not None and not 0 < rule.first_seen_ms <= limits.FIRST_SEEN_MS_MAX:
         yield Lint.BOUND, "first_seen_ms", f"lasts at most {window_text(limits.FIRST_SEEN_MS_MAX)}, and not 0"
     yield from _lint_texts(rule)
+
+
+def _lint_networks(chains: frozenset[Chain], kinds: frozenset[PayloadKind]) -> Problems:
+    """Say which chains no kind of the rule knows: venues call networks by names of their own."""
+    if not kinds or not kinds <= _OF_NETWORKS:
+        return
+    venues = {SECRETS[kind][0] for kind in kinds}
+    for chain in sorted(map(str, chains)):
+        if chain.partition(":")[0] not in venues:
+            problem = f"{chain} is no network of {listed(venues)}: write the venue, and what it calls the network"
+            yield Lint.UNREACHABLE, "chains", problem
 
 
 def _lint_texts(rule: Rule) -> Problems:
@@ -251,7 +265,9 @@ def _lint_effect_fields(rule: Rule) -> Problems:
             word = FIELD_WORDS.get(field, field)
             instead = "" if any(field in pinned(kind, op) for kind, op in asking) else f", or {word}: any"
             matched = listed({op for _, op in asking})
-            yield Lint.ABSENT, field, f"without {word} it never matches {matched}: add {_EXAMPLES[field]}{instead}"
+            venues = field == "chains" and all(kind in _OF_NETWORKS for kind, _ in asking)
+            example = f'chains: ["{SECRETS[asking[0][0]][0]}:ETH"]' if venues else _EXAMPLES[field]
+            yield Lint.ABSENT, field, f"without {word} it never matches {matched}: add {example}{instead}"
     for kind, operations in about.items():
         yield from _fields_that_exclude(rule, kind, operations)
     yield from _lint_destinations(rule)

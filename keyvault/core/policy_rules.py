@@ -218,7 +218,8 @@ ASKED_FIELDS: Mapping[Operation, frozenset[str]] = MappingProxyType(
 that applies but was left out of the payload (typed data without a chain: good on every chain) is unknown (law 6).
 ``amount_above`` asks where ``amount_max`` does, ``usd_above`` where ``usd_max`` does.
 
-Of a place, either ask: an effect at a venue has no chain unless it states one, and the other way round. Assets, the
+Of a place, either ask: an effect at a venue has no chain unless it states one, and the other way round; but a WITHDRAW
+goes by a network even where it does not say which: then that is unknown. Assets, the
 selector of an ADMIN and an order's symbol ask only where the effect has one. An effect of typed data that is known
 asks ``contracts`` and ``type_hashes`` as well, and ALLOWANCE then ``validity_ms_max``.
 """

@@ -20,7 +20,9 @@ _PRINTABLE = re.compile(rf"[!-~]{{1,{limits.POLICY_VALUE_CHARS_MAX}}}", re.ASCII
 _SHORT_HEX = re.compile(r"0[xX][0-9A-Fa-f]{0,39}", re.ASCII)
 _TYPE_HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _NETWORK = re.compile(
-    r"bitcoin(-testnet|-regtest)?|solana|cosmos:[A-Za-z0-9-]{1,64}|hyperliquid:(main|test)net", re.ASCII
+    r"bitcoin(-testnet|-regtest)?|solana|cosmos:[A-Za-z0-9-]{1,64}|hyperliquid:(main|test)net"
+    r"|(binance|bybit|okx|kraken):(?:[A-Za-z0-9._~-]|%[0-9A-F]{2}){1,120}",
+    re.ASCII,
 )
 _PRIMARY_TYPE = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,127}", re.ASCII)
 
@@ -74,7 +76,7 @@ def check_chain(chain: Chain) -> Chain:
     """Return an EIP-155 chain id, or the name of another network; or raise Malformed."""
     if isinstance(chain, str):
         if not _NETWORK.fullmatch(chain):
-            known = "bitcoin, solana, cosmos:dydx-mainnet-1, hyperliquid:mainnet"
+            known = "bitcoin, solana, cosmos:dydx-mainnet-1, hyperliquid:mainnet, binance:ETH"
             raise Malformed("chains", f"{chain[:80]!r} is no network: {known}")
     elif not 1 <= chain <= AMOUNT_MAX:
         raise Malformed("chains", "a chain id is a whole number from 1 to 2^256-1")

@@ -81,7 +81,7 @@ rules:
     fee: any
   - id: coins
     verdict: allow
-    keys: [desk, desk-ed]
+    keys: [desk, desk-sol]
     principals: any
     kinds: [solana-message, cosmos-sign-doc]
     operations: [transfer]
@@ -113,24 +113,58 @@ rules:
     symbols: any
     assets: any
     amount: any
-  - id: venues
+  - id: binance-sessions
     verdict: allow
-    keys: [mail-secret, desk-ed, desk-p256, kraken]
+    keys: [mail-secret, desk-ed]
     principals: any
-    kinds:
-      - binance-ws
-      - binance-ws-logon
-      - binance-fix-logon
-      - bybit-rest
-      - okx-rest
-      - okx-ws-logon
-      - coinbase-jwt
-      - kraken-rest
-      - kraken-fix-logon
-      - deribit-rest
-      - deribit-auth
-      - polymarket-rest
-    operations: [order, session, request]
+    kinds: [binance-ws, binance-ws-logon, binance-fix-logon]
+    operations: [order, session]
+    venues: any
+    symbols: any
+  - id: bybit
+    verdict: allow
+    keys: [bybit-secret]
+    principals: any
+    kinds: [bybit-rest]
+    operations: [order]
+    venues: any
+    symbols: any
+  - id: okx
+    verdict: allow
+    keys: [okx-secret]
+    principals: any
+    kinds: [okx-rest, okx-ws-logon]
+    operations: [order, session]
+    venues: any
+    symbols: any
+  - id: coinbase
+    verdict: allow
+    keys: [desk-p256]
+    principals: any
+    kinds: [coinbase-jwt]
+    operations: [session, request]
+    venues: any
+  - id: kraken
+    verdict: allow
+    keys: [kraken]
+    principals: any
+    kinds: [kraken-rest, kraken-fix-logon]
+    operations: [request, session]
+    venues: any
+  - id: deribit
+    verdict: allow
+    keys: [deribit-secret]
+    principals: any
+    kinds: [deribit-rest, deribit-auth]
+    operations: [order, session]
+    venues: any
+    symbols: any
+  - id: polymarket
+    verdict: allow
+    keys: [polymarket-secret]
+    principals: any
+    kinds: [polymarket-rest]
+    operations: [order]
     venues: any
     symbols: any
 limits:
@@ -144,8 +178,18 @@ KEYS = (
     ("limited", "secp256k1"),
     ("asked", "secp256k1"),
     ("desk-ed", "ed25519"),
+    ("desk-sol", "ed25519"),
     ("desk-p256", "p256"),
 )
+SECRETS = (
+    ("mail-secret", "hmac-sha256"),
+    ("bybit-secret", "hmac-sha256"),
+    ("okx-secret", "hmac-sha256"),
+    ("deribit-secret", "hmac-sha256"),
+    ("polymarket-secret", "hmac-sha256"),
+    ("kraken", "hmac-sha512"),
+)
+"""One for each venue: a key that signs for two is refused."""
 SECRET = "an-api-secret-that-must-not-be-seen"
 
 
@@ -159,7 +203,7 @@ def run(*arguments: object, stdin: str | bytes | None = None) -> Result:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A deployment that is served, POLICY in force.
 
-    Keys: desk, limited, asked (secp256k1), desk-ed, desk-p256, mail-secret (HMAC-SHA256), kraken (HMAC-SHA512).
+    Keys: those of KEYS and SECRETS.
     Members are alice and bob (admins) and carol (approver); what loosens the policy waits a second.
     """
     folder = tmp_path_factory.mktemp("cli")
@@ -168,7 +212,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         where = ("--deployment", made.dir, "--member", "alice", "--approve-with", "bob", "--json")
         for name, algorithm in KEYS:
             carried_out(run("key", "create", name, "--algorithm", algorithm, *where))
-        for name, algorithm in (("mail-secret", "hmac-sha256"), ("kraken", "hmac-sha512")):
+        for name, algorithm in SECRETS:
             importing = ("key", "import", name, "--algorithm", algorithm, "--secret-file", "-")
             carried_out(run(*importing, *where, stdin=SECRET + "\n"))
         waits = document_of(run("policy", "apply", folder / "policy.yaml", *where))["proposal"]["short"]

@@ -41,9 +41,9 @@ def test_check_names_its_findings(offline: Run, tmp_path: Path) -> None:
 
 def test_check_says_that_a_file_is_good(offline: Run, policy_file: Path) -> None:
     """A good file gets its size and, with --json, the hash that members will sign."""
-    assert "no problems; 11 rules, 1 limit" in offline("policy", "check", policy_file).stdout
+    assert "no problems; 17 rules, 1 limit" in offline("policy", "check", policy_file).stdout
     document = json.loads(offline("policy", "check", policy_file, "--json").stdout)
-    assert (document["version"], document["rules"], document["limits"]) == (2, 11, 1)
+    assert (document["version"], document["rules"], document["limits"]) == (2, 17, 1)
     first = document["cautions"][0]
     assert f"caution: rule {first['rule']}: {first['problem']}" in offline("policy", "check", policy_file).stdout
     assert len(document["sha256"]) == 66

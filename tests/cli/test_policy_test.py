@@ -135,14 +135,14 @@ def test_earlier_requests_count(offline: Run, desk: Path) -> None:
 
 def test_an_earlier_request_can_be_repeated_and_be_of_another_key(offline: Run, desk: Path) -> None:
     """``times`` and ``every`` fill windows without many lines; the keys of a limit are counted as the policy says."""
-    read = "{exchange: {venue: binance}, times: 2"
+    read = "exchange: {venue: binance, query: limit=5}"
     desk.write_text(POLICY.replace("limits:", READS + "limits:"))
     cases(
         desk,
-        f"  - name: twice\n    earlier: [{read}}}]\n    exchange: {{venue: binance}}\n    expect: deny\n"
-        f"  - name: apart\n    earlier: [{read}, at: 2026-11-26T11:58:00Z, every: 30s}}]\n"
-        f"    exchange: {{venue: binance}}\n    expect: allow\n"
-        f"  - name: other\n    earlier: [{read}, key: cold}}]\n    exchange: {{venue: binance}}\n    expect: allow\n",
+        f"  - name: twice\n    earlier: [{{{read}, times: 2}}]\n    {read}\n    expect: deny\n"
+        f"  - name: apart\n    earlier: [{{{read}, times: 2, at: 2026-11-26T11:58:00Z, every: 30s}}]\n"
+        f"    {read}\n    expect: allow\n"
+        f"  - name: other\n    earlier: [{{{read}, times: 2, key: cold}}]\n    {read}\n    expect: allow\n",
     )
     assert offline("policy", "test", desk).exit_code == 0
 

@@ -85,10 +85,10 @@ def test_an_action_of_hyperliquid(keyvault: Run) -> None:
 @pytest.mark.parametrize("encoding", ["base64", "hex", "binary"])
 def test_a_solana_message_in_each_encoding(keyvault: Run, tmp_path: Path, encoding: str) -> None:
     """The transaction is what Solana's own code verifies."""
-    data = solana_message(_public_key(keyvault, "desk-ed"))
+    data = solana_message(_public_key(keyvault, "desk-sol"))
     written = {"base64": base64.encodebytes(data), "hex": f"0x{data.hex()}\n".encode(), "binary": data}[encoding]
     (tmp_path / "message").write_bytes(written)
-    by_file = ("sign", "solana", "--key", "desk-ed", tmp_path / "message", "--encoding", encoding, "--json")
+    by_file = ("sign", "solana", "--key", "desk-sol", tmp_path / "message", "--encoding", encoding, "--json")
     document = _signed(keyvault(*by_file))
     assert set(document) == BYTES | {"transaction_hash"}
     transaction = VersionedTransaction.from_bytes(base64.b64decode(document["raw_base64"]))
@@ -133,13 +133,13 @@ def test_a_psbt_with_two_inputs(keyvault: Run, tmp_path: Path) -> None:
 
 
 VENUES = {
-    "okx": ("mail-secret", "--path", "/api/v5/trade/order", "--body", FORMATS["okx"].make(b"").parts[3].decode()),
-    "bybit": ("mail-secret", "--path", "/v5/order/create", "--body", FORMATS["bybit"].make(b"").parts[3].decode()),
+    "okx": ("okx-secret", "--path", "/api/v5/trade/order", "--body", FORMATS["okx"].make(b"").parts[3].decode()),
+    "bybit": ("bybit-secret", "--path", "/v5/order/create", "--body", FORMATS["bybit"].make(b"").parts[3].decode()),
     "coinbase": ("desk-p256", "--path", "/api/v3/brokerage/orders", "--body", "{}"),
     "kraken": ("kraken", "--path", "/0/private/Balance"),
-    "deribit": ("mail-secret", "--path", FORMATS["deribit"].make(b"").parts[1].decode()),
+    "deribit": ("deribit-secret", "--path", FORMATS["deribit"].make(b"").parts[1].decode()),
     "polymarket": (
-        "mail-secret",
+        "polymarket-secret",
         *("--path", "/order", "--address", ADDRESS),
         *("--body", FORMATS["polymarket"].make(b"").parts[2].decode()),
     ),
@@ -184,8 +184,8 @@ def test_a_message_of_a_websocket(keyvault: Run) -> None:
 
 LOGONS = {
     "websocket": ("desk-ed", "--venue", "binance", "--protocol", "websocket"),
-    "okx": ("mail-secret", "--venue", "okx", "--protocol", "websocket"),
-    "deribit": ("mail-secret", "--venue", "deribit", "--protocol", "oauth", "--data", "a1"),
+    "okx": ("okx-secret", "--venue", "okx", "--protocol", "websocket"),
+    "deribit": ("deribit-secret", "--venue", "deribit", "--protocol", "oauth", "--data", "a1"),
     "fix": (
         "desk-ed",
         *("--venue", "binance", "--protocol", "fix"),

@@ -291,6 +291,7 @@ def test_l11_what_another_rule_allows_whole_is_shadowed() -> None:
         (dataclasses.replace(PAY, symbols=frozenset({"BTCUSDT"})), "symbols"),
         (dataclasses.replace(PAY, price_band_bps=5), "price_band_bps"),
         (dataclasses.replace(DENY, kinds=frozenset({PayloadKind.OKX_REST}), chains=frozenset({1})), "chains"),
+        (dataclasses.replace(DENY, kinds=frozenset({PayloadKind.OKX_REST}), chains=frozenset({"bybit:ETH"})), "chains"),
     ],
 )
 def test_l11_conditions_that_contradict_each_other_are_found(rule: Rule, field: str) -> None:
