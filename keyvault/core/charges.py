@@ -12,7 +12,7 @@
    has no price, or not this much is known of it. Nothing is worth 0 because it is unknown.
 5. Signatures with one slot of one version of a key replace each other only if everything that they do is on chains:
    there consensus takes one of them. A venue takes a client order id again once the first order is filled, so that
-   each signature must count.
+   each signature must count. A withdrawal is at its venue, whatever network it says that it goes by.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +24,7 @@ from typing import Final, NamedTuple, TypeAlias
 from keyvault.core import limits
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, PayloadKind
+from keyvault.core.policy_kinds import NETWORK_VENUES
 from keyvault.core.policy_rules import ASKED_FIELDS, NATIVE, Chain, normal_destination
 from keyvault.core.prices import WITHOUT_VALUE, PriceBook
 
@@ -46,6 +47,12 @@ class Part(NamedTuple):
     venue: str | Blank | None
     asset: str | Blank | None
     destination: str | Blank | None
+
+    @property
+    def where(self) -> Chain | Blank | None:
+        """The chain, or the venue of what is on none: a venue's name for a network is no chain."""
+        at_venue = self.place is None or (self.venue in NETWORK_VENUES and self.operation is Operation.WITHDRAW)
+        return self.venue if at_venue else self.place
 
 
 COLUMNS: Final = 3
@@ -170,7 +177,7 @@ def charge_of(
     else:
         parts, moved, unknown = _added(rows)
     known = bool(prices.by_place) and not (unknown and any(place % COLUMNS == USD for place in unknown))
-    replaces = slot is not None and all(part.place is not None and part.place.__class__ is not Blank for part in parts)
+    replaces = slot is not None and all(part.where not in (part.venue, None, *Blank) for part in parts)
     return Charge(
         key=key,
         parts=parts,
@@ -212,7 +219,8 @@ def _part_of(principal: Principal, effect: Effect, *, unread: bool) -> Part:
 def _asset_of(effect: Effect, place: Chain | Blank | None) -> str | Blank | None:
     if effect.asset is not None:
         return normal_destination(effect.asset)
-    if place is None and effect.operation is Operation.WITHDRAW and effect.symbol is not None:
+    no_chain = place is None or effect.venue in NETWORK_VENUES
+    if no_chain and effect.operation is Operation.WITHDRAW and effect.symbol is not None:
         return effect.symbol
     if effect.operation in _BEARS_AMOUNT or effect.amount:
         return Blank.UNKNOWN if place is None else NATIVE
@@ -246,6 +254,7 @@ def _amount_of(effect: Effect) -> int | None:
     if not effect.amount or effect.venue is None:
         return effect.amount
     if effect.decimals is None:
-        return None if effect.chain_id is None and effect.network is None else effect.amount
+        no_chain = (effect.chain_id is None and effect.network is None) or effect.venue in NETWORK_VENUES
+        return None if no_chain else effect.amount
     unit: int = 10**effect.decimals
     return -(-effect.amount * 10**VENUE_DIGITS // unit)

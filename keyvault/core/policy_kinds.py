@@ -114,6 +114,9 @@ VENUES: Final = frozenset(
 )
 """The venues that decoders name."""
 
+NETWORK_VENUES: Final = frozenset({"binance", "bybit", "okx", "kraken"})
+"""Venues whose withdrawals say by which network they go, as ``{venue}:{network}``; Kraken: by which key."""
+
 _MOVES = frozenset({Operation.TRANSFER, Operation.ALLOWANCE})
 _VALUED = frozenset(
     {

@@ -4,7 +4,7 @@ import re
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.policy_kinds import VENUES
+from keyvault.core.policy_kinds import NETWORK_VENUES, VENUES
 from keyvault.core.policy_rules import Chain, normal_destination
 
 AMOUNT_MAX = 2**256 - 1
@@ -21,7 +21,7 @@ _SHORT_HEX = re.compile(r"0[xX][0-9A-Fa-f]{0,39}", re.ASCII)
 _TYPE_HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _NETWORK = re.compile(
     r"bitcoin(-testnet|-regtest)?|solana|cosmos:[A-Za-z0-9-]{1,64}|hyperliquid:(main|test)net"
-    r"|(binance|bybit|okx|kraken):(?:[A-Za-z0-9._~-]|%[0-9A-F]{2}){1,120}",
+    rf"|({'|'.join(sorted(NETWORK_VENUES))}):(?:[A-Za-z0-9._~-]|%[0-9A-F]{{2}}){{1,120}}",
     re.ASCII,
 )
 _PRIMARY_TYPE = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,127}", re.ASCII)

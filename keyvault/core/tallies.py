@@ -129,7 +129,7 @@ class About:
     def _of_asset(self, part: Part) -> tuple[Group, ...]:
         if self.measure is Measure.AMOUNT:
             return ((self.place if self.place is not None else self.venue or ALL, self.asset),)
-        place = part.venue if part.place is None else part.place
+        place = part.where
         if part.asset is Blank.EVERY:
             return (Blank.EVERY,)
         if place is None or part.asset is None or part.asset is Blank.UNKNOWN:

@@ -98,6 +98,17 @@ def test_a_withdrawal_has_the_amount_that_it_states() -> None:
     assert (charge.moved, charge.usd) == ((15 * 10**17, 0, 3_000_000_000), 3_000_000_000)
 
 
+@pytest.mark.parametrize("network", [None, "binance:ETH", "binance:BSC"])
+def test_a_withdrawal_is_at_its_venue_by_whatever_network(network: str | None) -> None:
+    """Its amount, unit, asset and dollars are those of the venue, and it replaces no other one."""
+    withdrawal = replace(WITHDRAWAL, network=network)
+    charge = charge_for(withdrawal, prices=BOOK, slot="id")
+    assert charge.parts == (Part(BOT, Operation.WITHDRAW, network, "binance", "ETH", TO),)
+    assert charge.parts[0].where == "binance"
+    assert (charge.moved, charge.usd, charge.slot) == ((15 * 10**17, 0, 3_000_000_000), 3_000_000_000, None)
+    assert AMOUNT in charge_for(replace(withdrawal, decimals=None)).unknown
+
+
 @pytest.mark.parametrize(
     ("amount", "decimals", "counted"),
     [(15, 1, 15 * 10**17), (1_500_000, 6, 15 * 10**17), (3, 0, 3 * 10**18), (11, 19, 2), (0, None, 0)],
@@ -112,7 +123,8 @@ def test_amounts_at_a_venue_have_one_unit(amount: int, decimals: int | None, cou
 def test_an_amount_of_nobody_knows_what_is_unknown() -> None:
     """At a venue alone a number without decimals can be anything; on a chain it is of the smallest unit."""
     assert AMOUNT in charge_for(replace(WITHDRAWAL, decimals=None)).unknown
-    assert charge_for(replace(WITHDRAWAL, decimals=None, network="cosmos:dydx-mainnet-1")).moved[AMOUNT] == 15 * 10**17
+    at_both = replace(WITHDRAWAL, decimals=None, venue="dydx", network="cosmos:dydx-mainnet-1")
+    assert charge_for(at_both).moved[AMOUNT] == 15 * 10**17
     assert charge_for(replace(PAY, decimals=2)).moved[AMOUNT] == PAY.amount
 
 

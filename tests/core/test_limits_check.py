@@ -11,7 +11,8 @@ from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.intent import Effect, Operation
 from keyvault.core.limits_check import Quota, check_limits, quotas
 from keyvault.core.policy import ANY, Limit, Policy
-from keyvault.core.policy_rules import Per
+from keyvault.core.policy_rules import Asset, Per, Prices
+from keyvault.core.prices import price_book
 from keyvault.core.tallies import Measure
 from keyvault.core.windows import Reservations, Windows
 from tests.core.charging import BOT, KEY, NOW, charge_for, transfer, watching
@@ -97,6 +98,43 @@ def test_what_is_opaque_has_no_room_where_amounts_are_counted(limit: Limit, word
     assert str(refused) == f"limit day counts {word}, and what this payload moves is unknown"
     check(watching(dataclasses.replace(limit, keys=frozenset({OTHER}))), UNREAD)
     check(watching(dataclasses.replace(limit, principals=frozenset({"spiffe://demo/bot/taker"}))), UNREAD)
+
+
+USDC = Asset(name="USDC", usd=10**6, decimals=6, places=frozenset({("binance", "USDC")}))
+BOOK = price_book(Prices(assets=(USDC,), as_of=NOW, age_ms_max=DAY))
+
+
+def withdrawn(network: str) -> Charge:
+    """Return what a withdrawal of one USDC by this network uses."""
+    effect = Effect(
+        operation=Operation.WITHDRAW,
+        venue="binance",
+        network=network,
+        destination="Bob",
+        asset="USDC",
+        amount=10**18,
+        decimals=18,
+    )
+    return charge_for(effect, prices=BOOK)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=2 * 10**18, venue="binance", asset="USDC"),
+        Limit(id="l", keys=ANY, window_ms=HOUR, usd_max=2_000_000, per=Per.ASSET),
+        Limit(id="l", keys=ANY, window_ms=HOUR, usd_max=2_000_000, per=Per.VENUE),
+        Limit(id="l", keys=ANY, window_ms=HOUR, count_max=2, venues=frozenset({"binance"})),
+    ],
+)
+def test_networks_of_a_venue_share_its_limits(limit: Limit) -> None:
+    """What a venue may send in an hour is not as much again by each network; a limit on one counts that one."""
+    both = withdrawn("binance:ETH"), withdrawn("binance:BSC")
+    check(charged(watching(limit), both[0]), both[1])
+    refusal(charged(watching(limit), *both), both[0])
+    by_bsc = dataclasses.replace(limit, chains=frozenset({"binance:BSC"}))
+    check(charged(watching(by_bsc), *both), both[1])
+    refusal(charged(watching(by_bsc), *both, both[1]), both[1])
 
 
 def test_groups_are_named_in_words() -> None:
