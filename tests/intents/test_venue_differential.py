@@ -1,202 +1,273 @@
-"""Exchange requests against small signers written after the venues' documents, on generated orders.
+"""Exchange requests against small signers written after the venues' documents, on generated requests.
 
-Each reference builds the whole request from the order's fields with the standard library alone, signs it, and states
-the facts as fractions. What keyvault assembles and states must be the same.
+Each reference builds the whole request from its fields with the standard library alone and signs it; beside it stands
+what the request does, with numbers as fractions. What keyvault assembles and states must be exactly the same.
 """
 
 import base64
-import hashlib
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from fractions import Fraction
-from urllib.parse import quote, urlencode
+from typing import Any
 
 import pytest
 
-from keyvault.core.intent import Effect, Operation, Output, Payload, PayloadKind
+from keyvault.core.intent import Effect, Operation, PayloadKind
 from keyvault.core.keys import KeyAlgorithm
-from tests.intents.venues import ED25519, SECRET, UNIT, assemble, b64, compact, parse, payload, sha256, sha512, signer
+from tests.intents import venue_references as reference
+from tests.intents.venue_references import Order, Reference, generated
+from tests.intents.venues import ED25519, SECRET, UNIT, assemble, parse, payload, signer
 
-ROUNDS = 1_400
-"""Orders for each of the eight kinds: more than 10,000 in all."""
+ROUNDS = 10_000
+"""Requests of each kind."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """One generated order, in nobody's words."""
-
-    symbol: str
-    buys: bool
-    quantity: str
-    price: str | None
-    client_id: str
-    account: str
-    at: int
-    nonce: int
+Made = tuple[Reference, tuple[Effect, ...]]
+"""A request, and all that it does."""
 
 
-Reference = tuple[Payload, Output, KeyAlgorithm, Callable[[bytes], bytes]]
-"""Payload, what must come out, and how it is signed."""
+def exact(number: str | None) -> int | None:
+    """Return a number in 10**-18."""
+    return None if number is None else int(Fraction(number) * UNIT)
 
 
-def generated(seed: int) -> Order:
-    """Return the order of a seed."""
-    dice = random.Random(seed)  # noqa: S311 - repeatable, not secret
-    number = [dice.choice(["0", "1", "7", "25000", str(dice.randrange(10**12))]) for _ in range(2)]
-    places = [dice.choice(["", ".5", ".10", f".{dice.randrange(10**18):018d}"]) for _ in range(2)]
-    at = dice.randrange(1_600_000_000_000, 1_900_000_000_000)
-    return Order(
-        symbol="".join(dice.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=dice.randrange(2, 12))),
-        buys=dice.random() < 0.5,
-        quantity=number[0] + places[0],
-        price=dice.choice([None, number[1] + places[1]]),
-        client_id="".join(dice.choices("abcXYZ019_-", k=dice.randrange(1, 20))),
-        account="".join(dice.choices("abcdefXYZ0189", k=18)),
-        at=at,
-        nonce=at + dice.randrange(1000),
-    )
+def side(order: Order) -> str:
+    """Return what the facts call the side."""
+    return "BUY" if order.buys else "SELL"
 
 
-def binance_rest(order: Order) -> Reference:
-    """Spot order, HMAC, in the body."""
-    fields = {"symbol": order.symbol, "side": "BUY" if order.buys else "SELL", "quantity": order.quantity}
-    fields |= {"type": "MARKET"} if order.price is None else {"type": "LIMIT", "price": order.price}
-    body = urlencode({**fields, "newClientOrderId": order.client_id, "recvWindow": 4000}, quote_via=quote)
-    stamped = f"{body}&timestamp={order.at}"
-    signed = f"{stamped}&signature={sha256(stamped.encode()).hex()}"
-    return payload(PayloadKind.BINANCE_REST, "", body), Output(body=signed), KeyAlgorithm.HMAC_SHA256, sha256
+def effect(order: Order, venue: str, operation: Operation = Operation.ORDER, **facts: Any) -> Effect:  # noqa: ANN401 - any fact
+    """Return an order with its side, size and price, or something else of its symbol alone."""
+    if operation in (Operation.ORDER, Operation.REDUCE):
+        sized = {"side": side(order), "quantity": exact(order.quantity), "price": exact(order.price)}
+        facts = sized | facts
+    return Effect(operation=operation, venue=venue, **{"symbol": order.symbol} | facts)
 
 
-def binance_ws(order: Order) -> Reference:
-    """Spot order, Ed25519."""
-    fields: dict[str, object] = {"side": "BUY" if order.buys else "SELL", "symbol": order.symbol}
-    fields |= {"type": "MARKET"} if order.price is None else {"type": "LIMIT", "price": order.price}
-    fields |= {"quantity": order.quantity, "newClientOrderId": order.client_id}
-    full = {**fields, "apiKey": order.account, "timestamp": order.at}
-    text = "&".join(f"{name}={value}" for name, value in sorted(full.items()))
-    full["signature"] = b64(ED25519.sign(text.encode()))
-    message = compact({"id": str(order.nonce), "method": "order.place", "params": full})
-    request = payload(PayloadKind.BINANCE_WS, compact(fields), "order.place", order.account)
-    return request, Output(message=message), KeyAlgorithm.ED25519, ED25519.sign
+def withdrawal(order: Order, venue: str, **facts: Any) -> Effect:  # noqa: ANN401 - any fact
+    """Return a withdrawal of the order's quantity to its address."""
+    amount = exact(order.quantity)
+    every = {"destination": order.address, "asset": order.symbol, "amount": amount, "decimals": 18} | facts
+    return Effect(operation=Operation.WITHDRAW, venue=venue, symbol=order.symbol, **every)
 
 
-def bybit(order: Order) -> Reference:
-    """Linear order."""
-    fields = {"category": "linear", "symbol": order.symbol, "side": "Buy" if order.buys else "Sell"}
+# Binance ----------------------------------------------------------------------------------------------------------
+
+
+def _binance_order(order: Order) -> dict[str, object]:
+    kind = {"type": "MARKET"} if order.price is None else {"type": "LIMIT", "price": order.price}
+    return {"symbol": order.symbol, "side": side(order), "quantity": order.quantity} | kind
+
+
+def binance_rest(order: Order, action: int) -> Made:
+    """Return a new order, a cancel, an amendment of futures, a withdrawal, a batch or cancel-and-replace."""
+    fields, one = _binance_order(order), effect(order, "binance")
+    cancel = effect(order, "binance", Operation.CANCEL)
+    match action:
+        case 0:
+            return reference.binance(order, fields | {"newClientOrderId": order.client_id}), (one,)
+        case 1:
+            return reference.binance(order, {"symbol": order.symbol, "origClientOrderId": order.client_id}), (cancel,)
+        case 2:
+            fields = fields | {"price": order.limit, "orderId": order.nonce, "reduceOnly": "true"}
+            del fields["type"]
+            return reference.binance(order, fields), (effect(order, "binance", price=exact(order.limit)),)
+        case 3:
+            sent = {"coin": order.symbol, "network": "ETH", "address": order.address, "amount": order.quantity}
+            return reference.binance(order, sent), (withdrawal(order, "binance", network="binance:ETH"),)
+        case 4:
+            items = json.dumps([fields, fields | {"reduceOnly": "true"}])
+            effects = (one, effect(order, "binance", Operation.REDUCE))
+            return reference.binance(order, {"batchOrders": items}), effects
+        case _:
+            more = {"cancelReplaceMode": "STOP_ON_FAILURE", "cancelOrderId": order.nonce}
+            return reference.binance(order, fields | more), (one, cancel)
+
+
+def binance_ws(order: Order, action: int) -> Made:
+    """Return a new order, a cancel, an amendment, or cancel-and-replace."""
+    fields, one = _binance_order(order), effect(order, "binance")
+    cancel = effect(order, "binance", Operation.CANCEL)
+    match action % 4:
+        case 0:
+            more = {"newClientOrderId": order.client_id}
+            return reference.binance_message(order, "order.place", fields | more), (one,)
+        case 1:
+            sent: dict[str, object] = {"symbol": order.symbol, "origClientOrderId": order.client_id}
+            return reference.binance_message(order, "order.cancel", sent), (cancel,)
+        case 2:
+            sent = {"symbol": order.symbol, "orderId": order.nonce, "newQty": order.quantity}
+            amended = effect(order, "binance", side=None, price=None)
+            return reference.binance_message(order, "order.amend.keepPriority", sent), (amended,)
+        case _:
+            more = {"cancelReplaceMode": "ALLOW_FAILURE", "cancelOrigClientOrderId": order.client_id}
+            return reference.binance_message(order, "order.cancelReplace", fields | more), (one, cancel)
+
+
+# Others -----------------------------------------------------------------------------------------------------------
+
+
+def bybit(order: Order, action: int) -> Made:
+    """Return a new order, a cancel, an amendment, a withdrawal, a batch, or an order that closes."""
+    fields: dict[str, object] = {"symbol": order.symbol, "side": "Buy" if order.buys else "Sell", "qty": order.quantity}
     fields |= {"orderType": "Market"} if order.price is None else {"orderType": "Limit", "price": order.price}
-    body = json.dumps({**fields, "qty": order.quantity, "orderLinkId": order.client_id})
-    headers = (
-        ("X-BAPI-API-KEY", order.account),
-        ("X-BAPI-TIMESTAMP", str(order.at)),
-        ("X-BAPI-RECV-WINDOW", "5000"),
-        ("X-BAPI-SIGN", sha256(f"{order.at}{order.account}5000{body}".encode()).hex()),
-        ("X-BAPI-SIGN-TYPE", "2"),
-        ("Content-Type", "application/json"),
-    )
-    request = payload(PayloadKind.BYBIT_REST, "POST", "/v5/order/create", "", body, order.account)
-    output = Output(path="/v5/order/create", body=body, headers=headers)
-    return request, output, KeyAlgorithm.HMAC_SHA256, sha256
+    size = {"via": "linear", "quantity": exact(order.quantity) or None}  # 0 is the whole position
+    one, category = effect(order, "bybit", **size), {"category": "linear"}
+    match action:
+        case 0:
+            sent = category | fields | {"orderLinkId": order.client_id}
+            return reference.bybit(order, "/v5/order/create", sent), (one,)
+        case 1:
+            sent = category | {"symbol": order.symbol, "orderLinkId": order.client_id}
+            return reference.bybit(order, "/v5/order/cancel", sent), (effect(order, "bybit", Operation.CANCEL),)
+        case 2:
+            sent = category | {"symbol": order.symbol, "orderId": order.client_id, "reduceOnly": True}
+            sent |= {"qty": order.quantity, "price": order.limit}
+            amended = effect(order, "bybit", **size | {"side": None, "price": exact(order.limit)})
+            return reference.bybit(order, "/v5/order/amend", sent), (amended,)
+        case 3:
+            sent = {"coin": order.symbol, "chain": "ARBI", "address": order.address, "amount": order.quantity}
+            taken = withdrawal(order, "bybit", network="bybit:ARBI")
+            return reference.bybit(order, "/v5/asset/withdraw/create", sent | {"timestamp": order.at}), (taken,)
+        case 4:
+            sent = category | {"request": [fields, fields | {"reduceOnly": True, "orderLinkId": order.client_id}]}
+            return reference.bybit(order, "/v5/order/create-batch", sent), (one, one)
+        case _:
+            closing = effect(order, "bybit", Operation.REDUCE, **size)
+            return reference.bybit(order, "/v5/order/create", category | fields | {"reduceOnly": True}), (closing,)
 
 
-def okx(order: Order) -> Reference:
-    """Order for a swap."""
-    fields = {"instId": f"{order.symbol}-USDT-SWAP", "tdMode": "cross", "side": "buy" if order.buys else "sell"}
+def okx(order: Order, action: int) -> Made:
+    """Return a new order, a cancel, an amendment, a withdrawal, a batch, or an order that closes."""
+    name = f"{order.symbol}-USDT-SWAP"
+    fields = {"instId": name, "tdMode": "cross", "side": "buy" if order.buys else "sell", "sz": order.quantity}
     fields |= {"ordType": "market"} if order.price is None else {"ordType": "limit", "px": order.price}
-    body = json.dumps({**fields, "sz": order.quantity, "clOrdId": order.client_id})
-    path = "/api/v5/trade/order"
-    then = datetime.fromtimestamp(order.at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{order.at % 1000:03d}Z"
-    headers = (
-        ("OK-ACCESS-KEY", order.account),
-        ("OK-ACCESS-SIGN", b64(sha256(f"{then}POST{path}{body}".encode()))),
-        ("OK-ACCESS-TIMESTAMP", then),
-        ("Content-Type", "application/json"),
-    )
-    request = payload(PayloadKind.OKX_REST, "POST", path, "", body, order.account)
-    return request, Output(path=path, body=body, headers=headers), KeyAlgorithm.HMAC_SHA256, sha256
+    facts = {"symbol": name, "via": "cross", "time_in_force": None if order.price is None else "GTC"}
+    one, which = effect(order, "okx", **facts), {"instId": name, "clOrdId": order.client_id}
+    match action:
+        case 0:
+            return reference.okx(order, "/api/v5/trade/order", fields | {"clOrdId": order.client_id}), (one,)
+        case 1:
+            cancel = effect(order, "okx", Operation.CANCEL, symbol=name)
+            return reference.okx(order, "/api/v5/trade/cancel-batch-orders", [which, which]), (cancel, cancel)
+        case 2:
+            sent = which | {"newSz": order.quantity, "newPx": order.limit}
+            amended = effect(order, "okx", symbol=name, side=None, price=exact(order.limit))
+            return reference.okx(order, "/api/v5/trade/amend-batch-orders", [sent]), (amended,)
+        case 3:
+            chain = f"{order.symbol}-Arbitrum One"
+            sent = {"ccy": order.symbol, "amt": order.quantity, "dest": "4", "toAddr": order.address, "chain": chain}
+            taken = withdrawal(order, "okx", network=f"okx:{order.symbol}-Arbitrum%20One")
+            return reference.okx(order, "/api/v5/asset/withdrawal", sent), (taken,)
+        case 4:
+            return reference.okx(order, "/api/v5/trade/batch-orders", [fields, fields, fields]), (one, one, one)
+        case _:
+            closing = effect(order, "okx", Operation.REDUCE, **facts)
+            sent = fields | {"posSide": "short" if order.buys else "long"}
+            return reference.okx(order, "/api/v5/trade/order", sent), (closing,)
 
 
-def kraken(order: Order) -> Reference:
-    """Spot order."""
-    path = "/0/private/AddOrder"
-    fields = {"pair": order.symbol, "type": "buy" if order.buys else "sell", "volume": order.quantity}
-    fields |= {"ordertype": "market"} if order.price is None else {"ordertype": "limit", "price": order.price}
-    form = urlencode({**fields, "cl_ord_id": order.client_id}, quote_via=quote)
-    body = f"nonce={order.nonce}&{form}"
-    digest = hashlib.sha256(f"{order.nonce}{body}".encode()).digest()
-    headers = (
-        ("API-Key", order.account),
-        ("API-Sign", b64(sha512(path.encode() + digest))),
-        ("Content-Type", "application/x-www-form-urlencoded"),
-    )
-    request = payload(PayloadKind.KRAKEN_REST, path, form, order.account)
-    return request, Output(path=path, body=body, headers=headers), KeyAlgorithm.HMAC_SHA512, sha512
+def kraken(order: Order, action: int) -> Made:
+    """Return a new order, a cancel, an amendment, or a withdrawal."""
+    match action % 4:
+        case 0:
+            fields = {"pair": order.symbol, "type": "buy" if order.buys else "sell", "volume": order.quantity}
+            fields |= {"ordertype": "market"} if order.price is None else {"ordertype": "limit", "price": order.price}
+            one = effect(order, "kraken", quantity=exact(order.quantity) or None)  # 0 is the whole position
+            return reference.kraken(order, "AddOrder", fields | {"cl_ord_id": order.client_id}), (one,)
+        case 1:
+            cancel = Effect(operation=Operation.CANCEL, venue="kraken")
+            return reference.kraken(order, "CancelOrder", {"cl_ord_id": order.client_id}), (cancel,)
+        case 2:
+            fields = {"txid": order.client_id, "order_qty": order.quantity, "limit_price": order.limit}
+            amended = effect(order, "kraken", symbol=None, side=None, price=exact(order.limit))
+            return reference.kraken(order, "AmendOrder", fields), (amended,)
+        case _:
+            fields = {"asset": order.symbol, "key": order.client_id, "address": order.address, "amount": order.quantity}
+            taken = withdrawal(order, "kraken", network=f"kraken:{order.client_id}")
+            return reference.kraken(order, "Withdraw", fields), (taken,)
 
 
-def deribit(order: Order) -> Reference:
-    """Order for a perpetual, as a GET."""
-    fields = {"instrument_name": f"{order.symbol}-PERPETUAL", "amount": order.quantity, "label": order.client_id}
+def deribit(order: Order, action: int) -> Made:
+    """Return a new order, a cancel as a call, an amendment, a withdrawal, or what closes; each is a logon, too."""
+    session = Effect(operation=Operation.SESSION, venue="deribit", via="public/auth")
+    name = f"{order.symbol}-PERPETUAL"
+    fields = {"instrument_name": name, "amount": order.quantity, "label": order.client_id}
     fields |= {"type": "market"} if order.price is None else {"type": "limit", "price": order.price}
-    path, query = f"/api/v2/private/{'buy' if order.buys else 'sell'}", urlencode(fields, quote_via=quote)
-    text = f"{order.at}\n{order.nonce}\nGET\n{path}?{query}\n\n"
-    value = sha256(text.encode()).hex()
-    header = f"deri-hmac-sha256 id={order.account},ts={order.at},sig={value},nonce={order.nonce}"
-    request = payload(PayloadKind.DERIBIT_REST, "GET", f"{path}?{query}", "", order.account)
-    output = Output(path=path, query=query, headers=(("Authorization", header),))
-    return request, output, KeyAlgorithm.HMAC_SHA256, sha256
+    method = "buy" if order.buys else "sell"
+    match action % 5:
+        case 0:
+            return reference.deribit(order, method, fields), (session, effect(order, "deribit", symbol=name))
+        case 1:
+            cancel = Effect(operation=Operation.CANCEL, venue="deribit")
+            return reference.deribit_call(order, "cancel", {"order_id": order.client_id}), (session, cancel)
+        case 2:
+            sent = {"order_id": order.client_id, "amount": order.quantity, "price": order.limit, "reduce_only": "true"}
+            amended = effect(order, "deribit", symbol=None, side=None, price=exact(order.limit))
+            return reference.deribit(order, "edit", sent), (session, amended)
+        case 3:
+            sent = {"currency": order.symbol, "address": order.address, "amount": order.quantity}
+            return reference.deribit(order, "withdraw", sent), (session, withdrawal(order, "deribit"))
+        case _:
+            closing = effect(order, "deribit", Operation.REDUCE, symbol=name)
+            return reference.deribit(order, method, fields | {"reduce_only": "true"}), (session, closing)
 
 
-VENUES = [binance_rest, binance_ws, bybit, okx, kraken, deribit]
-SUFFIX = {PayloadKind.OKX_REST: "-USDT-SWAP", PayloadKind.DERIBIT_REST: "-PERPETUAL"}
+def _session(venue: str, build: Callable[[Order], Reference]) -> Callable[[Order, int], Made]:
+    """Return logons to a venue."""
+    via = "public/auth" if venue == "deribit" else None
+    return lambda order, _: (build(order), (Effect(operation=Operation.SESSION, venue=venue, via=via),))
 
 
-@pytest.mark.parametrize("build", VENUES, ids=lambda build: build.__name__)
-def test_orders_agree(build: Callable[[Order], Reference]) -> None:
-    """For generated orders the assembled request and the stated facts are those of the reference."""
+MAKERS = {
+    **{make.__name__: make for make in (binance_rest, binance_ws, bybit, okx, kraken, deribit)},
+    "binance_logon": _session("binance", reference.binance_logon),
+    "okx_logon": _session("okx", reference.okx_logon),
+    "deribit_logon": _session("deribit", reference.deribit_logon),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_requests_agree(make: Callable[[Order, int], Made]) -> None:
+    """For generated requests of all sorts what is assembled and stated is exactly what the reference has."""
     for seed in range(ROUNDS):
         order = generated(seed)
-        request, expected, algorithm, sign = build(order)
+        (request, expected, algorithm, sign), effects = make(order, seed % 6)
         by = signer(algorithm, at=order.at, nonce=order.nonce)
         intent = parse(request, by)
         assert assemble(request, sign(intent.signing_input), by) == expected
-        effect = intent.effects[-1]
-        zero_means_all = request.kind in {PayloadKind.BYBIT_REST, PayloadKind.KRAKEN_REST}
-        quantity = int(Fraction(order.quantity) * UNIT)
-        facts = (effect.operation, effect.symbol, effect.side, effect.quantity, effect.price)
-        assert facts == (
-            Operation.ORDER,
-            order.symbol + SUFFIX.get(request.kind, ""),
-            "BUY" if order.buys else "SELL",
-            None if quantity == 0 and zero_means_all else quantity,
-            None if order.price is None else int(Fraction(order.price) * UNIT),
-        )
+        assert intent.effects == effects
 
 
 def test_polymarket_agrees() -> None:
-    """For generated orders the request is the reference's, and the price never looks better than it is."""
+    """For generated orders, batches and cancels the request is the reference's; no price looks better than it is."""
     for seed in range(ROUNDS):
         order = generated(seed)
         dice = random.Random(seed)  # noqa: S311 - repeatable, not secret
         given, wanted = dice.randrange(1, 10**9), dice.randrange(1, 10**9)
-        signed = {"tokenId": str(seed), "side": "BUY" if order.buys else "SELL"}
-        amounts = {"makerAmount": str(given), "takerAmount": str(wanted)}
-        body = json.dumps({"order": signed | amounts, "owner": order.account, "orderType": "GTC"})
-        address = "0x" + "12" * 20
-        request = payload(PayloadKind.POLYMARKET_REST, "POST", "/order", body, order.account, address)
-        seconds = order.at // 1000
-        value = base64.urlsafe_b64encode(sha256(f"{seconds}POST/order{body}".encode())).decode()
-        by = signer(at=order.at)
+        signed = {"tokenId": str(seed), "side": side(order), "makerAmount": str(given), "takerAmount": str(wanted)}
+        posted = {"order": signed, "owner": order.account, "orderType": "GTC"}
+        method, path, body = (
+            ("POST", "/order", posted),
+            ("POST", "/orders", [posted, posted]),
+            ("DELETE", "/orders", [order.client_id]),
+            ("DELETE", "/order", {"orderID": order.client_id}),
+        )[seed % 4]
+        request, expected, algorithm, sign = reference.polymarket(order, method, path, body)
+        by = signer(algorithm, at=order.at)
         intent = parse(request, by)
-        output = assemble(request, sha256(intent.signing_input), by)
-        assert dict(output.headers)["POLY_SIGNATURE"] == value
-        effect = intent.effects[0]
+        assert assemble(request, sign(intent.signing_input), by) == expected
+        if method == "DELETE":
+            assert intent.effects == (Effect(operation=Operation.CANCEL, venue="polymarket"),)
+            continue
+        assert len(intent.effects) == (2 if path == "/orders" else 1)
         tokens, dollars = (wanted, given) if order.buys else (given, wanted)
-        assert (effect.quantity, effect.quote_quantity) == (tokens * 10**12, dollars * 10**12)
-        assert effect.price is not None
-        error = effect.price * tokens - dollars * UNIT
-        assert 0 <= (error if order.buys else -error) < tokens
+        for one in intent.effects:
+            assert (one.operation, one.symbol, one.side) == (Operation.ORDER, str(seed), side(order))
+            assert (one.quantity, one.quote_quantity) == (tokens * 10**12, dollars * 10**12)
+            assert one.price is not None
+            error = one.price * tokens - dollars * UNIT
+            assert 0 <= (error if order.buys else -error) < tokens
 
 
 def test_coinbase_agrees() -> None:
