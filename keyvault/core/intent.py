@@ -190,7 +190,8 @@ class Effect:
     chain_id: int | None = None
     """EIP-155."""
     network: str | None = None
-    """A chain that is not an EVM chain: ``bitcoin``, ``solana``, ``cosmos:{chain-id}``."""
+    """A chain that is not an EVM chain: ``bitcoin``, ``solana``, ``cosmos:{chain-id}``. Of a withdrawal the network by
+    which it goes, as the venue calls it: ``binance:BSC``; None: the venue chooses, or it goes by none."""
     venue: str | None = None
     destination: str | None = None
     """Who gets the asset, or may move it (ALLOWANCE); the new key, owner or code; else the contract.
@@ -220,7 +221,8 @@ class Effect:
     type_hash: str | None = None
     """EIP-712 type hash of the primary type: 0x and 64 lower-case hex digits."""
     via: str | None = None
-    """The calls that this one stands in, outermost first, as ``safe 0x... > multisend``."""
+    """The calls that this one stands in, outermost first, as ``safe 0x... > multisend``. At a venue, what an order's
+    symbol leaves open: Bybit's category, OKX's mode, an account or loan of margin; the uri of a token."""
     quantity: int | None = None
     """Of an order, in 10**-18 of its base asset."""
     price: int | None = None

@@ -5,8 +5,10 @@
 
 A token binds method, host and path, but neither query nor body: whoever holds one for ``POST .../orders`` can place any
 orders with it until it expires. So every method but GET is a SESSION, whose ``via`` is the uri; a GET is a REQUEST,
-because it changes nothing whatever its query. A policy must name the uris. Method and path are both empty for a
-WebSocket's token: a SESSION without ``via``; it has no uri.
+because it changes nothing whatever its query. No condition of a rule but ``when`` asks for ``via``: a rule that leaves
+it out is for every uri, one with ``via == "POST api.coinbase.com/api/v3/brokerage/orders"`` for this one alone. Method
+and path are both empty for a WebSocket's token: a SESSION without ``via``, because it has no uri; in an allow rule no
+``when`` that asks for one holds for it.
 
 Everything in the token but key and uri is the service's: algorithm by the key, times and nonce by the stamp.
 

@@ -55,8 +55,8 @@ def withdrawal(order: Order, venue: str, **facts: Any) -> Effect:  # noqa: ANN40
 
 
 def _binance_order(order: Order) -> dict[str, object]:
-    kind = {"type": "MARKET"} if order.price is None else {"type": "LIMIT", "price": order.price}
-    return {"symbol": order.symbol, "side": side(order), "quantity": order.quantity} | kind
+    fields: dict[str, object] = {"symbol": order.symbol, "side": side(order), "quantity": order.quantity}
+    return fields | ({"type": "MARKET"} if order.price is None else {"type": "LIMIT", "price": order.price})
 
 
 def binance_rest(order: Order, action: int) -> Made:
@@ -111,8 +111,9 @@ def bybit(order: Order, action: int) -> Made:
     """Return a new order, a cancel, an amendment, a withdrawal, a batch, or an order that closes."""
     fields: dict[str, object] = {"symbol": order.symbol, "side": "Buy" if order.buys else "Sell", "qty": order.quantity}
     fields |= {"orderType": "Market"} if order.price is None else {"orderType": "Limit", "price": order.price}
-    size = {"via": "linear", "quantity": exact(order.quantity) or None}  # 0 is the whole position
-    one, category = effect(order, "bybit", **size), {"category": "linear"}
+    size: dict[str, Any] = {"via": "linear", "quantity": exact(order.quantity) or None}  # 0 is the whole position
+    one = effect(order, "bybit", **size)
+    category: dict[str, object] = {"category": "linear"}
     match action:
         case 0:
             sent = category | fields | {"orderLinkId": order.client_id}
@@ -142,7 +143,7 @@ def okx(order: Order, action: int) -> Made:
     name = f"{order.symbol}-USDT-SWAP"
     fields = {"instId": name, "tdMode": "cross", "side": "buy" if order.buys else "sell", "sz": order.quantity}
     fields |= {"ordType": "market"} if order.price is None else {"ordType": "limit", "px": order.price}
-    facts = {"symbol": name, "via": "cross", "time_in_force": None if order.price is None else "GTC"}
+    facts: dict[str, Any] = {"symbol": name, "via": "cross", "time_in_force": None if order.price is None else "GTC"}
     one, which = effect(order, "okx", **facts), {"instId": name, "clOrdId": order.client_id}
     match action:
         case 0:
