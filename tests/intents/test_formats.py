@@ -138,7 +138,11 @@ def test_address_of_a_public_key() -> None:
             request(f"coin=XRP&address=rEb8&addressTag=7&amount=1&{TIME}"),
             "Moves assets out of binance or between accounts: 1 XRP, to rEb8?addressTag=7.",
         ),
-        (request(TIME), "Reads or sets something at binance; moves no assets and no orders."),
+        (
+            request(f"coin=USDC&network=BSC&address=0xAb&amount=1&{TIME}"),
+            "Moves assets out of binance or between accounts: 1 USDC, to 0xAb by binance:BSC.",
+        ),
+        (request(f"limit=5&{TIME}"), "Reads or sets something at binance; moves no assets and no orders."),
         (
             request(f"leverage=125&{TIME}"),
             "Prepares something at binance; moves no assets beyond fees and rent.",
