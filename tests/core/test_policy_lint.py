@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyvault.core import limits as bounds
 from keyvault.core import policy_kinds
 from keyvault.core.errors import Refused
 from keyvault.core.ids import KeyId, Principal
@@ -172,6 +173,46 @@ def test_a_flaw_of_a_limit_is_found_at_its_field(change: dict[str, object], fiel
     """Limits have a window in bounds, a measure, and amounts with their chain."""
     limit = dataclasses.replace(DAY, **change)  # type: ignore[arg-type]  # names of fields
     assert fields(limits=(limit,)) == {field}
+
+
+@pytest.mark.parametrize("field", ["chains", "destinations"])
+def test_a_type_hash_stands_for_the_name_of_the_type_and_nothing_else(field: str) -> None:
+    """Whatever else a rule for typed data leaves out keeps it from matching, and is found."""
+    hashed = dataclasses.replace(
+        PAY,
+        kinds=frozenset({PayloadKind.TYPED_DATA}),
+        operations=frozenset({Operation.TYPED_DATA}),
+        type_hashes=frozenset({"0x" + "aa" * 32}),
+        amount_max=None,
+        fee_max=None,
+    )
+    assert fields(hashed) == set()
+    assert fields(dataclasses.replace(hashed, **{field: None})) == {field}  # type: ignore[arg-type]  # names of fields
+    assert fields(dataclasses.replace(hashed, type_hashes=None)) == {"primary_types"}
+
+
+def test_a_cap_in_dollars_stands_for_the_amount_and_nothing_else() -> None:
+    """Any selector is still any power over the contract, up to so many dollars."""
+    call = dataclasses.replace(
+        PAY, operations=frozenset({Operation.CALL}), selectors=ANY, amount_max=ANY, usd_max=10**9
+    )
+    assert fields(call) == {"selectors"}
+
+
+def test_bounds_are_inclusive() -> None:
+    """The highest chain id and the longest time that a destination is new may be said; 0 ms and one more may not."""
+    assert fields(dataclasses.replace(DENY, chains=frozenset({1, 2**256 - 1}))) == set()
+    assert fields(dataclasses.replace(DENY, chains=frozenset({2**256}))) == {"chains"}
+    longest = bounds.FIRST_SEEN_MS_MAX
+    found = [fields(dataclasses.replace(ASK, first_seen_ms=ms)) for ms in (0, 1, longest, longest + 1)]
+    assert found == [{"first_seen_ms"}, set(), set(), {"first_seen_ms"}]
+
+
+def test_an_amount_at_a_venue_is_of_an_asset() -> None:
+    """With its asset it may be published; without, nobody knows of what."""
+    spent = dataclasses.replace(DAY, amount_max=5, venue="binance", asset="USDT")
+    assert fields(limits=(spent,)) == set()
+    assert fields(limits=(dataclasses.replace(spent, asset=None),)) == {"amount_max"}
 
 
 def test_an_id_is_taken_once_by_rules_and_limits_together() -> None:
