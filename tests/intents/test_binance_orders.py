@@ -50,6 +50,21 @@ def test_facts_of_orders(parameters: str, facts: dict[str, Any], completeness: s
     assert intent.completeness.value == completeness
 
 
+@pytest.mark.parametrize("name", ["MARKET", "STOP_LOSS", "STOP_MARKET", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"])
+def test_a_price_beside_a_type_without_one_is_refused(name: str) -> None:
+    """It would be read as a limit, and the venue executes at any price."""
+    with pytest.raises(Malformed) as refused:
+        parse(request(f"symbol=BTCUSDT&side=SELL&quantity=1&price=3&type={name}"))
+    assert f"stands beside type {name}, which has no limit price" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["STOP", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"])
+def test_a_price_beside_a_type_with_one_is_the_limit(name: str) -> None:
+    """Orders that wait for another price first have a limit, too."""
+    intent = parse(request(f"symbol=BTCUSDT&side=SELL&quantity=1&price=3&stopPrice=2&type={name}"))
+    assert [each.price for each in intent.effects] == [3 * UNIT]
+
+
 @pytest.mark.parametrize("closing", ["reduceOnly=true&quantity=1", "closePosition=true&stopPrice=3"])
 def test_closing_orders_reduce(closing: str) -> None:
     """A futures order that can only make a position smaller is REDUCE; futures are never stated in full."""
