@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from keyvault.core.charges import AMOUNT, USD, Blank, Part, charge_of
+from keyvault.core.charges import AMOUNT, USD, Blank, Part, charge_of, is_unread
 from keyvault.core.ids import UnixMillis
-from keyvault.core.intent import Effect, Operation
-from keyvault.core.policy_rules import Asset, Market, Prices
+from keyvault.core.intent import Completeness, Effect, Operation, PayloadKind
+from keyvault.core.policy_rules import NATIVE, Asset, Market, Prices
 from keyvault.core.prices import price_book
 from tests.core.charging import BOT, KEY, NOW, TO, charge_for, transfer
 
@@ -143,6 +143,47 @@ def test_an_opaque_payload_can_be_anything() -> None:
     charge = charge_of(KEY, BOT, (PAY, stated), unread=True, slot=(1, "a"), prices=BOOK, at=UnixMillis(NOW))
     assert charge.parts == (anything, anything._replace(venue="binance"))
     assert (charge.moved, charge.usd, charge.slot, charge.is_opaque) == ((0,) * 6, None, None, True)
+
+
+def test_one_opaque_effect_is_charged_as_one_of_several() -> None:
+    """A raw digest moves nothing that is known, and its amount and its dollars are not known."""
+    for venue in (None, "binance"):
+        digest = Effect(operation=Operation.OPAQUE, venue=venue)
+        one, two = (
+            charge_of(KEY, BOT, (digest,) * times, unread=True, slot=None, prices=BOOK, at=UnixMillis(NOW))
+            for times in (1, 2)
+        )
+        assert (one.parts, one.moved, one.unknown) == (two.parts, (0, 0, 0), frozenset({AMOUNT, USD}))
+        assert one == charge_for(digest, prices=BOOK)
+
+
+def test_what_cannot_be_read_is_unread() -> None:
+    """A raw digest whatever is stated of it, and every payload whose meaning is not known."""
+    assert is_unread(PayloadKind.RAW_DIGEST, Completeness.FULL)
+    assert is_unread(PayloadKind.TYPED_DATA, Completeness.OPAQUE)
+    assert not is_unread(PayloadKind.TYPED_DATA, Completeness.PARTIAL)
+
+
+def test_a_quantity_is_of_venues_only() -> None:
+    """What leaves a venue for a chain moves the quantity that it states; on a chain alone a quantity is no amount."""
+    away = Effect(operation=Operation.WITHDRAW, network="cosmos:dydx-mainnet-1", destination=TO, quantity=5)
+    assert (charge_for(away).moved[AMOUNT], AMOUNT in charge_for(away).unknown) == (0, True)
+    assert charge_for(replace(away, venue="dydx")).moved[AMOUNT] == 5
+
+
+def test_an_amount_without_a_unit_is_unknown_though_its_dollars_are_not() -> None:
+    """At a venue an amount needs its decimals; what the table makes of it counts in dollars all the same."""
+    moved = Effect(operation=Operation.TRANSFER, venue="binance", asset="USDT", amount=5)
+    charge = charge_for(moved, prices=BOOK)
+    assert (charge.moved, charge.unknown) == ((0, 0, 5), frozenset({AMOUNT}))
+
+
+def test_whatever_states_an_amount_moves_the_coin_of_its_chain() -> None:
+    """Also an operation that never has one at other times; without an amount it moves nothing."""
+    setup = Effect(operation=Operation.SETUP, chain_id=1, amount=5)
+    charge = charge_for(setup)
+    assert (charge.parts[0].asset, charge.moved[AMOUNT]) == (NATIVE, 5)
+    assert charge_for(replace(setup, amount=None)).parts[0].asset is None
 
 
 def test_dollars_are_known_while_prices_are() -> None:

@@ -159,6 +159,42 @@ def test_what_a_policy_names_is_known() -> None:
     assert not Familiar().is_look_alike("bc1qthiez", 0, found)
 
 
+def test_the_largest_stays_the_largest() -> None:
+    """A smaller amount that was signed later takes nothing back, and what states no amount is not larger than any."""
+    known = Familiar()
+    known.saw(KEY, [transfer(amount=100), transfer(amount=50), replace(transfer(), amount=None)], 3, NOW)
+    assert marks(known, transfer(amount=100)) == []
+    assert marks(known, transfer(amount=101)) == [Mark.LARGEST]
+    assert marks(Familiar(), replace(transfer(), amount=None)) == [Mark.NEW_DESTINATION]
+
+
+def test_short_names_resemble_nobody() -> None:
+    """Up to eight characters people read the whole name, so only longer ones can be taken for each other."""
+    known = Familiar()
+    known.saw(KEY, [transfer("bob"), transfer("ABCDwxyz"), transfer("ABCD-wxyz")], 3, NOW)
+    assert marks(known, transfer("eve", 0), transfer("abcdwxyz", 0)) == [Mark.NEW_DESTINATION] * 2
+    assert not known.is_look_alike("abcdwxyz", 9, NOBODY)
+    assert marks(known, transfer("abcd+wxyz", 0)) == [Mark.NEW_DESTINATION, Mark.LOOK_ALIKE]
+    assert known.is_look_alike("abcd+wxyz", 9, NOBODY)
+
+
+def test_what_is_known_rests_on_the_first_entries() -> None:
+    """On the first that signed for the destination and the first of its shape, as far as they were known."""
+    known = Familiar()
+    known.saw(KEY, [transfer(LOOK_ALIKE)], 0, NOW)
+    known.saw(KEY, [transfer()], 6, NOW)
+    known.saw(KEY, [transfer(), transfer("bob")], 8, NOW)
+    assert [known.origins(HOME, count) for count in (0, 1, 6, 7, 9)] == [
+        frozenset(),
+        {0},
+        {0},
+        {0, 6},
+        {0, 6},
+    ]
+    assert [known.origins("bob", count) for count in (8, 9)] == [frozenset(), {8}]
+    assert known.origins("0x" + "11" * 20, 9) == known.origins("eve", 9) == frozenset()
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from([HOME, LOOK_ALIKE, "0x" + "11" * 20, "bc1qhome"]), st.integers(0, 5)), max_size=6
 )

@@ -171,6 +171,44 @@ def test_groups_are_named_in_words() -> None:
         assert str(refusal(watching(limit), charge_for(effect))) == f"limit l: {text} in 1h; 4 left, this asks for 5"
 
 
+def test_an_amount_is_of_one_asset_at_one_place() -> None:
+    """Neither another venue's coin nor another token counts, nor the fee that the chain's own coin pays for it."""
+    token, other = "0x" + "70" * 20, "0x" + "71" * 20
+    of_token = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4, chain_id=1, asset=token)
+    at_venue = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4, venue="binance", asset="ETH")
+    moved = Effect(operation=Operation.TRANSFER, chain_id=1, destination="Bob", asset=other, amount=5, fee_max=5)
+    check(watching(of_token), charge_for(moved))
+    refusal(watching(of_token), charge_for(dataclasses.replace(moved, asset=token)))
+    away = Effect(operation=Operation.WITHDRAW, venue="okx", asset="ETH", destination="Bob", quantity=5)
+    check(watching(at_venue), charge_for(away))
+    refusal(watching(at_venue), charge_for(dataclasses.replace(away, venue="binance")))
+
+
+def test_what_is_at_no_known_venue_is_in_no_group_of_a_venue() -> None:
+    """A limit per venue counts where something is at a venue; a raw digest says of none."""
+    per_venue = Limit(id="l", keys=ANY, window_ms=HOUR, count_max=0, per=Per.VENUE)
+    check(watching(per_venue), charge_for(Effect(operation=Operation.OPAQUE)))
+    refusal(watching(per_venue), UNREAD)
+
+
+def test_an_amount_of_nobody_knows_what_counts_for_each_asset() -> None:
+    """A permit that is good on every chain may be of the asset that a limit is about, also counted per asset."""
+    anywhere = charge_for(Effect(operation=Operation.TRANSFER, destination="Bob", amount=5))
+    for per in (Per.KEY, Per.ASSET):
+        limit = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=9, chain_id=1, per=per)
+        assert "used 5 of 9" in str(refusal(charged(watching(limit), anywhere), transfer(5)))
+
+
+def test_plans_are_bounded_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many shapes there are, few are remembered, and a forgotten one counts as before."""
+    monkeypatch.setattr(limits, "WINDOW_PLANS_MAX", 2)
+    windows = watching(AMOUNT)
+    for number in range(5):
+        charged(windows, transfer(10, to=f"0x{number:040x}"))
+        assert len(windows.watched._plans) <= 2
+    assert "used 50 of 100" in str(refusal(windows, transfer(51, to="0x" + "00" * 20)))
+
+
 # Reservations -----------------------------------------------------------------------------------------------------
 
 

@@ -359,6 +359,23 @@ def test_a_limit_over_fewer_or_other_things_is_not(limit: Limit) -> None:
     assert not is_tightening(limited_to(SPENT), limited_to(limit))
 
 
+def test_another_predicate_is_no_tightening() -> None:
+    """Nobody compares two expressions: the same one is within itself, and any other might give more."""
+    small = dataclasses.replace(PAY, when="amount <= 5")
+    again = dataclasses.replace(small, id="again", amount_max=7)
+    old = dataclasses.replace(OLD, rules=(small,))
+    assert is_tightening(old, dataclasses.replace(OLD, rules=(again,)))
+    for when in ("amount <= 6", ""):
+        assert not is_tightening(old, dataclasses.replace(OLD, rules=(dataclasses.replace(again, when=when),)))
+
+
+def test_a_limit_on_all_operations_is_not_held_by_one_on_some() -> None:
+    """A limit that names no operations is about every one."""
+    every = dataclasses.replace(SPENT, operations=frozenset())
+    assert is_tightening(limited_to(every), limited_to(every))
+    assert not is_tightening(limited_to(every), limited_to(SPENT))
+
+
 def test_what_tags_and_lists_hold_counts_and_not_their_names() -> None:
     """A tag may grow and may be called something else; a key that leaves it, or a split of it, gives room."""
     per_tag = Limit(id="tag", keys=ANY, window_ms=60_000, count_max=5, per=Per.TAG, tags=frozenset({"hot"}))

@@ -1,5 +1,7 @@
 """The outcome of every rule: the same verdict as the judgement itself, and why."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,6 +127,22 @@ def test_whoever_no_rule_permits_anything_may_not_ask() -> None:
     assert not may_use(rules, KEY, TAKER)
     assert not may_use(rules, KeyId("eth-cold"), MAKER)
     assert may_use(policy_of([EVERYTHING]), KeyId("eth-cold"), TAKER)
+
+
+def test_what_only_restricts_gives_nobody_a_key() -> None:
+    """Neither a deny rule that states everything, nor a question by history or about nobody by name."""
+    asking = replace(allow("ask"), verdict=Verdict.ESCALATE, quorum="1 of risk")
+    assert may_use(policy_of([asking]), KEY, MAKER)
+    changes: list[dict[str, object]] = [
+        {"verdict": Verdict.DENY, "quorum": ""},
+        {"first_seen_ms": 5},
+        {"look_alike": True},
+        {"principals": None},
+        {"keys": None},
+        {"kinds": frozenset()},
+    ]
+    for change in changes:
+        assert not may_use(policy_of([replace(asking, **change)]), KEY, MAKER)  # type: ignore[arg-type]  # fields
 
 
 def test_a_predicate_that_does_not_hold_is_said() -> None:

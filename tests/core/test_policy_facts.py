@@ -4,12 +4,16 @@ import dataclasses
 
 import pytest
 
+from keyvault.core.errors import Refused
 from keyvault.core.familiar import Familiar, Listed
 from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
+from keyvault.core.policy import ANY, evaluate
 from keyvault.core.policy_facts import FIELDS, OF_FIELD, Aids, Facts, Missing, Moment, Place, Wanted, facts_of
 from keyvault.core.policy_kinds import CHAIN_KINDS, KIND_OPERATIONS, MIXED_KINDS, VENUE_KINDS, asked, known, pinned
+from keyvault.core.policy_rules import Asset, Prices
 from keyvault.core.prices import EMPTY_BOOK
+from tests.core.test_policy import EVERYTHING, KEY, NEVER, ORDER, PAY, TRANSFER, TYPED, allowed, intent, policy
 
 BOT = Principal("spiffe://demo/bot/maker")
 HOME = "0x" + "ab" * 20
@@ -26,14 +30,14 @@ ADMIN = {"chains", "contracts", "destinations", "fee_max"}
 PERMIT = {"chain_id": 1, "contract": HOME, "type_hash": "0x" + "aa" * 32, "primary_type": "Permit"}
 
 
-def facts(effect: Effect, kind: PayloadKind = PayloadKind.EVM_TRANSACTION, **intent: object) -> Facts:
+def facts(effect: Effect, kind: PayloadKind = PayloadKind.EVM_TRANSACTION, **stated: object) -> Facts:
     asked_for = Intent(
         kind=kind,
         algorithms=frozenset(),
         signing_input=b"",
         effects=(effect,),
         completeness=Completeness.FULL,
-        **intent,  # type: ignore[arg-type]  # names of fields
+        **stated,  # type: ignore[arg-type]  # names of fields
     )
     return facts_of(BOT, asked_for, Moment(now=NOW, familiar=Familiar(), known=0), AIDS)[0]
 
@@ -153,7 +157,7 @@ def test_a_signature_is_worth_something_until_its_effect_or_its_payload_ends(
     [(0, 4_320), (59_999, 4_320), (60_000, 4_321), (4 * 86_400_000, 0), (4 * 86_400_000 - 1, 10_079)],
 )
 def test_the_minute_of_the_week_begins_on_monday(now: int, minute: int) -> None:
-    """UTC; the epoch was a Thursday."""
+    """UTC, for what is opaque as well; the epoch was a Thursday."""
     effect = Effect(operation=Operation.MESSAGE)
     asked_for = Intent(
         kind=PayloadKind.EVM_MESSAGE,
@@ -163,8 +167,9 @@ def test_the_minute_of_the_week_begins_on_monday(now: int, minute: int) -> None:
         completeness=Completeness.FULL,
     )
     moment = Moment(now=UnixMillis(now), familiar=Familiar(), known=0)
-    (found,) = facts_of(BOT, asked_for, moment, AIDS)
-    assert found[Place.HOUR] == minute
+    for each in (effect, Effect(operation=Operation.OPAQUE)):
+        (found,) = facts_of(BOT, dataclasses.replace(asked_for, effects=(each,)), moment, AIDS)
+        assert found[Place.HOUR] == minute
 
 
 @pytest.mark.parametrize("kind", sorted(VENUE_KINDS | CHAIN_KINDS))
@@ -188,3 +193,62 @@ def test_what_is_asked_can_be_said() -> None:
             assert asked(kind, operation) <= known(kind, operation), (kind, operation)
             assert pinned(kind, operation) <= known(kind, operation), (kind, operation)
     assert set(PayloadKind) == CHAIN_KINDS | VENUE_KINDS | MIXED_KINDS | {PayloadKind.RAW_DIGEST}
+
+
+# What rules make of them --------------------------------------------------------------------------------------------
+
+SIDES = ("BUY", "SELL", None)
+
+
+def test_a_type_hash_says_more_than_the_name_of_the_type() -> None:
+    """An allow rule that lists it need not mention the name; one that lists neither allows no typed data."""
+    hashed = dataclasses.replace(TYPED, type_hash="0x" + "aa" * 32, contract=HOME)
+    rule = dataclasses.replace(
+        PAY,
+        kinds=frozenset({PayloadKind.TYPED_DATA}),
+        operations=frozenset({Operation.TYPED_DATA}),
+        contracts=ANY,
+        amount_max=None,
+        fee_max=None,
+    )
+    assert allowed(dataclasses.replace(rule, type_hashes=frozenset({"0x" + "aa" * 32})), hashed, PayloadKind.TYPED_DATA)
+    assert not allowed(
+        dataclasses.replace(rule, type_hashes=frozenset({"0x" + "bb" * 32})), hashed, PayloadKind.TYPED_DATA
+    )
+    assert not allowed(rule, hashed, PayloadKind.TYPED_DATA)
+
+
+def test_a_side_is_the_one_that_the_order_states() -> None:
+    """A rule for one side allows no other, and no order whose side is not known."""
+    buys = dataclasses.replace(EVERYTHING, sides=frozenset({"BUY"}))
+    told = {side: allowed(buys, dataclasses.replace(ORDER, side=side), PayloadKind.BINANCE_REST) for side in SIDES}
+    assert told == {"BUY": True, "SELL": False, None: False}
+    sells = dataclasses.replace(NEVER, sides=frozenset({"SELL"}))
+    told = {side: allowed(sells, dataclasses.replace(ORDER, side=side), PayloadKind.BINANCE_REST) for side in SIDES}
+    assert told == {"BUY": True, "SELL": False, None: False}
+
+
+def test_a_policy_that_asks_for_dollars_above_only_knows_prices() -> None:
+    """What is worth no more than that is not denied, though no rule has a cap in dollars."""
+    eth = Asset(name="ETH", usd=1_000_000, decimals=2, places=frozenset({(1, "native")}))
+    large = dataclasses.replace(NEVER, usd_above=1_000_000)
+    wide = dataclasses.replace(PAY, amount_max=ANY)
+    priced = dataclasses.replace(policy(wide, large), prices=Prices(assets=(eth,), as_of=0, age_ms_max=1_000))
+    most, more = intent(TRANSFER), intent(dataclasses.replace(TRANSFER, amount=101))
+    assert evaluate(priced, key=KEY, principal=BOT, intent=most).rules == ("pay",)
+    with pytest.raises(Refused) as caught:
+        evaluate(priced, key=KEY, principal=BOT, intent=more)
+    assert caught.value.rules == ("never",)
+
+
+def test_a_destination_is_new_until_it_is_old_enough() -> None:
+    """A deny rule on new destinations stops one a millisecond before its time, and not at its time."""
+    known = Familiar()
+    known.saw(KEY, [TRANSFER], 0, UnixMillis(1_000))
+    young = dataclasses.replace(NEVER, first_seen_ms=500)
+    rules = policy(PAY, young)
+    at = {now: Moment(now=UnixMillis(now), familiar=known, known=1) for now in (1_499, 1_500)}
+    with pytest.raises(Refused) as caught:
+        evaluate(rules, key=KEY, principal=BOT, intent=intent(TRANSFER), moment=at[1_499])
+    assert caught.value.rules == ("never",)
+    assert evaluate(rules, key=KEY, principal=BOT, intent=intent(TRANSFER), moment=at[1_500]).rules == ("pay",)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault.core import limits, policy_kinds
+from keyvault.core import limits as bounds
+from keyvault.core import policy_kinds
 from keyvault.core.errors import Refused
 from keyvault.core.ids import KeyId, Principal
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
@@ -176,6 +177,46 @@ def test_a_flaw_of_a_limit_is_found_at_its_field(change: dict[str, object], fiel
     assert fields(limits=(limit,)) == {field}
 
 
+@pytest.mark.parametrize("field", ["chains", "destinations"])
+def test_a_type_hash_stands_for_the_name_of_the_type_and_nothing_else(field: str) -> None:
+    """Whatever else a rule for typed data leaves out keeps it from matching, and is found."""
+    hashed = dataclasses.replace(
+        PAY,
+        kinds=frozenset({PayloadKind.TYPED_DATA}),
+        operations=frozenset({Operation.TYPED_DATA}),
+        type_hashes=frozenset({"0x" + "aa" * 32}),
+        amount_max=None,
+        fee_max=None,
+    )
+    assert fields(hashed) == set()
+    assert fields(dataclasses.replace(hashed, **{field: None})) == {field}  # type: ignore[arg-type]  # names of fields
+    assert fields(dataclasses.replace(hashed, type_hashes=None)) == {"primary_types"}
+
+
+def test_a_cap_in_dollars_stands_for_the_amount_and_nothing_else() -> None:
+    """Any selector is still any power over the contract, up to so many dollars."""
+    call = dataclasses.replace(
+        PAY, operations=frozenset({Operation.CALL}), selectors=ANY, amount_max=ANY, usd_max=10**9
+    )
+    assert fields(call) == {"selectors"}
+
+
+def test_bounds_are_inclusive() -> None:
+    """The highest chain id and the longest time that a destination is new may be said; 0 ms and one more may not."""
+    assert fields(dataclasses.replace(DENY, chains=frozenset({1, 2**256 - 1}))) == set()
+    assert fields(dataclasses.replace(DENY, chains=frozenset({2**256}))) == {"chains"}
+    longest = bounds.FIRST_SEEN_MS_MAX
+    found = [fields(dataclasses.replace(ASK, first_seen_ms=ms)) for ms in (0, 1, longest, longest + 1)]
+    assert found == [{"first_seen_ms"}, set(), set(), {"first_seen_ms"}]
+
+
+def test_an_amount_at_a_venue_is_of_an_asset() -> None:
+    """With its asset it may be published; without, nobody knows of what."""
+    spent = dataclasses.replace(DAY, amount_max=5, venue="binance", asset="USDT")
+    assert fields(limits=(spent,)) == set()
+    assert fields(limits=(dataclasses.replace(spent, asset=None),)) == {"amount_max"}
+
+
 def test_an_id_is_taken_once_by_rules_and_limits_together() -> None:
     """Answers name rules and limits by id, so an id stands once."""
     findings = lint(Policy(version=1, rules=(PAY, PAY), limits=(dataclasses.replace(DAY, id="pay"),)))
@@ -266,10 +307,10 @@ def test_a_rule_for_hyperliquid_names_its_network() -> None:
 
 def test_patterns_and_the_life_of_prices_are_bounded() -> None:
     """What costs too much on every decision, and prices that nobody renews, are found with what is permitted."""
-    priced = Policy(version=1, rules=(), limits=(), prices=Prices(as_of=1, age_ms_max=limits.PRICES_AGE_MS_MAX + 1))
+    priced = Policy(version=1, rules=(), limits=(), prices=Prices(as_of=1, age_ms_max=bounds.PRICES_AGE_MS_MAX + 1))
     (age,) = lint(priced)
     assert (age.field, age.lint, "31d" in age.problem) == ("prices", Lint.BOUND, True)
-    when = " || ".join(f"destination.matches('0x{number}')" for number in range(limits.PREDICATE_PATTERNS_MAX))
+    when = " || ".join(f"destination.matches('0x{number}')" for number in range(bounds.PREDICATE_PATTERNS_MAX))
     enough = Rule(id="many", verdict=Verdict.DENY, when=when)
     one_more = Rule(id="more", verdict=Verdict.DENY, when="symbol.matches('A.*')")
     assert lint(Policy(version=1, rules=(enough,), limits=())) == ()

@@ -58,3 +58,13 @@ def test_a_list_that_grew_is_found_by_the_rule_that_uses_it() -> None:
     new = replace(old, lists={"desks": frozenset({"0x" + "ab" * 20, "0x" + "cd" * 20})})
     assert named(loosenings(old, new)) == [("rule", "narrow")]
     assert named(loosenings(new, old)) == []
+
+
+def test_why_a_rule_is_missed_is_told_by_what_it_did() -> None:
+    """A deny rule denied, an escalate rule asked members; an escalate rule that cannot ask denied."""
+    old = policy_of([NARROW, DENY, replace(ASK, id="lost", quorum="of nobody"), ASK])
+    assert [(each.name, each.why.split()[0]) for each in loosenings(old, policy_of([NARROW]))] == [
+        ("deny", "denied"),
+        ("lost", "denied"),
+        ("ask", "asked"),
+    ]

@@ -111,6 +111,29 @@ def test_the_time_before_the_period_is_counted_and_not_told() -> None:
     assert [each.change for each in found] == [Change.NEWLY_REFUSED]
 
 
+def test_what_was_left_to_members_and_the_draft_allows_is_counted_once() -> None:
+    """It takes room where members were asked, whatever they say later, and none again where it was signed."""
+    made = world(escalate_digest())
+    proposal = made.escalated("r1")
+    made.cast(proposal, "alice")
+    made.sign("r1")
+    made.escalated("r2")
+    one, two = (policy(allow_digest(), limits=(per_minute(most),)) for most in (1, 2))
+    assert [each.change for each in replayed(made, one)] == [Change.NEWLY_ALLOWED, Change.NEWLY_REFUSED]
+    assert [each.change for each in replayed(made, two)] == [Change.NEWLY_ALLOWED] * 2
+
+
+def test_what_was_not_signed_before_the_period_is_not_told() -> None:
+    """Refusals and questions to members before the period are no decisions of the report, and fill no window."""
+    made = world(escalate_digest())
+    made.sign("r1", principal=OTHER_BOT)
+    made.escalated("r2")
+    made.at += 10_000
+    made.escalated("r3")
+    found = replayed(made, policy(ALL_BOTS, limits=(per_minute(1),)), since=made.at)
+    assert [(each.at, each.change) for each in found] == [(made.at, Change.NEWLY_ALLOWED)]
+
+
 def test_members_are_asked_once() -> None:
     """A request that members approved is one decision, where they were asked; the draft that allows it says so."""
     made = world(escalate_digest())

@@ -55,6 +55,21 @@ def test_facts_of_orders(parameters: str, facts: dict[str, Any], completeness: s
     assert intent.completeness.value == completeness
 
 
+@pytest.mark.parametrize("name", ["MARKET", "STOP_LOSS", "STOP_MARKET", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"])
+def test_a_price_beside_a_type_without_one_is_refused(name: str) -> None:
+    """It would be read as a limit, and the venue executes at any price."""
+    with pytest.raises(Malformed) as refused:
+        parse(request(f"symbol=BTCUSDT&side=SELL&quantity=1&price=3&type={name}"))
+    assert f"stands beside type {name}, which has no limit price" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["STOP", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"])
+def test_a_price_beside_a_type_with_one_is_the_limit(name: str) -> None:
+    """Orders that wait for another price first have a limit, too."""
+    intent = parse(request(f"symbol=BTCUSDT&side=SELL&quantity=1&price=3&stopPrice=2&type={name}"))
+    assert [each.price for each in intent.effects] == [3 * UNIT]
+
+
 @pytest.mark.parametrize("more", ["", "&positionSide=LONG&timeInForce=GTE_GTC&workingType=MARK_PRICE&recvWindow=4000"])
 @pytest.mark.parametrize("kind", ["STOP_MARKET", "TAKE_PROFIT_MARKET"])
 def test_stop_that_closes_a_position_reduces(kind: str, more: str) -> None:

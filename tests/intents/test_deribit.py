@@ -128,7 +128,14 @@ def test_logon_is_a_session() -> None:
         (get("buy", f"{ORDER}&time_in_force=fill_or_kill"), {"time_in_force": "FOK"}),
         (get("buy", f"{ORDER}&advanced=usd"), {"price": None}),
         (get("buy", ORDER.replace("amount", "contracts")), {"quantity": None}),
-        (get("buy", "instrument_name=BTC-PERPETUAL&amount=40&type=market"), {"price": None}),
+        *[
+            (get("buy", ORDER.replace("type=limit", f"type={name}")), {})
+            for name in ("limit", "stop_limit", "take_limit")
+        ],
+        *[
+            (get("buy", f"instrument_name=BTC-PERPETUAL&amount=40&type={name}"), {"price": None})
+            for name in ("market", "stop_market", "take_market", "market_limit", "trailing_stop")
+        ],
         (
             post("buy", rpc("buy", instrument_name="BTC-PERPETUAL", amount=40, type="market", reduce_only=True)),
             {"operation": Operation.REDUCE, "price": None},
@@ -225,7 +232,10 @@ def test_unknown_is_opaque(request_: Payload) -> None:
     [
         (get("buy", f"{ORDER}&amount=9"), "amount", "stands twice"),
         (get("buy", ORDER.replace("=40", "=4e1")), "amount", "no exponent"),
-        (get("buy", ORDER.replace("=limit", "=market")), "price", "no limit price"),
+        *[
+            (get("buy", ORDER.replace("=limit", f"={name}")), "price", "no limit price")
+            for name in ("market", "stop_market", "take_market", "market_limit", "trailing_stop")
+        ],
         (get("buy", ORDER.replace("=limit", "=LIMIT")), "type", "must be one of"),
         (get("buy", f"{ORDER}&reduce_only=1"), "reduce_only", "true, false"),
         (get("buy", f"{ORDER}&nonce=1"), "nonce", "is the service's"),

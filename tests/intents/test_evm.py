@@ -142,7 +142,7 @@ REFUSED: list[tuple[str, bytes, str, str]] = [
     ("no blobs", blobs(), ".blobVersionedHashes", "1 to 6 hashes"),
     ("seven blobs", blobs(*(BLOB,) * 7), ".blobVersionedHashes", "1 to 6 hashes"),
     ("blob of another version", blobs(b"\x02" + bytes(31)), ".blobVersionedHashes", "the first 0x01"),
-    ("short blob hash", blobs(BLOB[1:]), ".blobVersionedHashes", "32 bytes"),
+    ("short blob hash", blobs(BLOB[:-1]), ".blobVersionedHashes", "32 bytes"),
     ("list as blob hash", blobs((BLOB,)), ".blobVersionedHashes", "32 bytes"),
     ("blobs without destination", blobs(BLOB, to=b""), ".to", "cannot create"),
     ("no authorizations", tuples(), ".authorizationList", "1 to 16 authorizations"),
@@ -275,6 +275,8 @@ def test_noise_is_malformed(data: bytes) -> None:
         Signature(value=b"\1" * 64, recovery_id=2),
         Signature(value=b"\1" * 63, recovery_id=0),
         Signature(value=bytes(64), recovery_id=0),
+        Signature(value=bytes(32) + b"\1" * 32, recovery_id=0),
+        Signature(value=b"\1" * 32 + bytes(32), recovery_id=0),
     ],
 )
 def test_unfit_signature_is_broken(signature: Signature) -> None:

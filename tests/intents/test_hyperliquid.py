@@ -321,6 +321,7 @@ REFUSED: list[tuple[Action, str]] = [
     ({"type": "scheduleCancel", "time": None}, "time"),
     ({"type": "vaultTransfer", "vaultAddress": ATTACKER, "isDeposit": True, "usd": -1}, "usd"),
     ({"type": "updateIsolatedMargin", "asset": 1, "isBuy": True, "ntli": "7"}, "ntli"),
+    ({"type": "evmUserModify", "usingBigBlocks": 1}, "usingBigBlocks"),
     ({"type": "unknown", "number": 2**64}, ""),
 ]
 

@@ -101,6 +101,8 @@ def test_query_is_signed_behind_a_question_mark() -> None:
     [
         ({"ordType": "post_only"}, {"time_in_force": "POST_ONLY"}),
         ({"ordType": "fok"}, {"time_in_force": "FOK"}),
+        ({"ordType": "ioc"}, {"time_in_force": "IOC"}),
+        ({"ordType": "optimal_limit_ioc", "px": ...}, {"price": None, "time_in_force": "IOC"}),
         ({"ordType": "market", "px": ...}, {"price": None, "time_in_force": None}),
         ({"pxVol": "0.5"}, {"price": None}),
         (PAIR | {"tgtCcy": "base_ccy"}, AT_SPOT),
@@ -267,6 +269,7 @@ def test_operation_of_each_endpoint(path: str, body: object, effect: Effect, com
         post({}, "asset/convert/trade"),
         post({"ccy": "A", "amt": "1", "dest": "3", "toAddr": "1", "areaCode": "44"}, "asset/withdrawal"),
         post([{"instId": "A-B", "hidden": "1"}], "trade/cancel-batch-orders"),
+        post([{"instId": "A-B"}, {"instId": "A-B", "hidden": "1"}], "trade/cancel-batch-orders"),
         get("trade/orders-pendinG"),
         get("trade/orders-pending", "hidden=1"),
         payload(PayloadKind.OKX_REST, "DELETE", "/api/v5/trade/order", "", "{}", KEY),
@@ -285,7 +288,7 @@ def test_logon_is_a_session() -> None:
     intent = parse(LOGON)
     assert intent.effects == (Effect(operation=Operation.SESSION, venue="okx"),)
     assert intent.signing_input == b"1700000000GET/users/self/verify"
-    assert (intent.stamped, intent.expires_at) == (True, AT + 30_000)
+    assert (intent.stamped, intent.not_before, intent.expires_at) == (True, AT - 30_000, AT + 30_000)
     assert intent.binds == {Bound.EXPIRY}
     value = sha256(intent.signing_input)
     argument = {"apiKey": KEY, "timestamp": "1700000000", "sign": b64(value)}

@@ -50,7 +50,7 @@ WITNESSES: dict[str, dict[str, Any]] = {
     "V2DutchOrder": {
         "cosigner": ZERO,
         "baseInputToken": USDC,
-        "baseInputStartAmount": 100,
+        "baseInputStartAmount": 50,
         "baseInputEndAmount": 100,
         "baseOutputs": [DUTCH_OUT],
     },

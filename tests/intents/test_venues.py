@@ -1,5 +1,6 @@
 """Laws of all exchange requests: numbers, hostile bytes, bounds, and texts that sign two things."""
 
+import dataclasses
 import random
 from fractions import Fraction
 
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Completeness, Operation, Payload, PayloadKind
+from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.intents.venue_decimal import UNIT, decimal, whole
+from keyvault.intents.venue_request import completeness
 from tests.intents.venues import AT, DECODERS, compact, parse, payload, signer
 
 KEY = "A1b2C3d4E5f6G7h8J9"
@@ -203,3 +205,22 @@ def test_whole_numbers_are_bounded(number: int) -> None:
     """A JSON integer that is negative or longer than 30 digits is no quantity."""
     with pytest.raises(Malformed):
         whole(number, "f")
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        Effect(operation=Operation.ORDER, venue="okx", symbol="A-B", side="BUY", quantity=1),
+        Effect(operation=Operation.REDUCE, venue="okx", symbol="A-B", side="BUY", quote_quantity=1),
+        Effect(operation=Operation.WITHDRAW, venue="okx", asset="A", amount=1, decimals=18, destination="B"),
+    ],
+)
+def test_an_effect_that_lacks_a_fact_is_stated_in_part(whole: Effect) -> None:
+    """Each fact that the venue always needs is one without which nobody knows all; one effect of several is enough."""
+    cancel = Effect(operation=Operation.CANCEL, venue="okx")
+    assert completeness((cancel, whole)) is Completeness.FULL
+    assert completeness((whole,), partial=True) is Completeness.PARTIAL
+    for fact in ("symbol", "side", "quantity", "quote_quantity", "asset", "amount", "destination"):
+        if getattr(whole, fact) is not None:
+            less = dataclasses.replace(whole, **{fact: None})  # type: ignore[arg-type]  # names of fields
+            assert completeness((whole, less, cancel)) is Completeness.PARTIAL, fact
