@@ -223,8 +223,8 @@ _CLOSED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 
 def _is_pattern(literal: str) -> bool:
     """Return whether RE2 takes the pattern, as CEL would while it runs."""
-    found = cel.NewEnv(variables={}).compile(f"''.matches({literal})").eval(data={})
-    return bool(found.type() == _BOOL)
+    run = cel.NewEnv(variables={}).compile(f"''.matches({literal})").eval
+    return bool(run(data={}).type() == _BOOL)
 
 
 def patterns(text: str) -> int:

@@ -14,15 +14,18 @@ README = Path(keyvault.client.__file__).with_name("README.md")
 
 DRIVER = """
 from dataclasses import replace
+from keyvault.core.policy_kinds import KIND_OPERATIONS
 from tests.every_format import ACCOUNT, EVERYTHING, authorization, psbt, sign_doc, solana_message
 
 with Client("localhost:7443", admin, enclave="hot") as client:
     both = {"signer": alice, "approvers": [bob]}
     client.create_key("sol-1", KeyAlgorithm.ED25519, **both)
+    client.create_key("binance-2", KeyAlgorithm.ED25519, **both)
     client.create_key("coinbase-1", KeyAlgorithm.P256, **both)
-    client.import_hmac_key("venue-1", b"an exchange's API secret", **both)
-    client.import_hmac_key("kraken-1", b"another one's", algorithm=KeyAlgorithm.HMAC_SHA512, **both)
-    keys = frozenset({"treasury", "sol-1", "coinbase-1", "venue-1", "kraken-1"})
+    client.import_hmac_key("okx-1", b"an exchange's API secret", **both)
+    client.import_hmac_key("binance-1", b"another exchange's", **both)
+    client.import_hmac_key("kraken-1", b"a third one's", algorithm=KeyAlgorithm.HMAC_SHA512, **both)
+    keys = frozenset({"treasury"})
     notes = replace(
         EVERYTHING,
         id="notes",
@@ -33,9 +36,24 @@ with Client("localhost:7443", admin, enclave="hot") as client:
         destinations=frozenset({"0x" + "35" * 20}),
         primary_types=frozenset({"Note"}),
     )
-    rest = EVERYTHING.kinds - {PayloadKind.RAW_DIGEST, PayloadKind.TYPED_DATA}
-    others = EVERYTHING.operations - {Operation.CALL, Operation.TYPED_DATA}
-    rules = (notes, replace(EVERYTHING, keys=keys, kinds=rest, operations=others))
+    others = EVERYTHING.operations - {Operation.CALL, Operation.TYPED_DATA, Operation.OPAQUE}
+
+    def everything(key, *prefixes):
+        kinds = frozenset(kind for kind in PayloadKind if kind.startswith(prefixes))
+        operations = others & frozenset(one for kind in kinds for one in KIND_OPERATIONS[kind])
+        return replace(EVERYTHING, id=f"{key}-{prefixes[0]}", keys=frozenset({key}), kinds=kinds, operations=operations)
+
+    rules = (
+        notes,
+        everything("treasury", "evm", "hyperliquid", "cosmos"),
+        replace(everything("treasury", "bitcoin"), chains=frozenset({"bitcoin-regtest"})),
+        everything("sol-1", "solana"),
+        everything("binance-2", "binance-ws-logon"),
+        everything("coinbase-1", "coinbase"),
+        everything("okx-1", "okx"),
+        everything("binance-1", "binance-rest", "binance-ws"),
+        everything("kraken-1", "kraken"),
+    )
     version = client.get_policy().policy.version + 1
     client.settled(client.publish_policy(Policy(version=version, rules=rules, limits=()), **both))
     treasury, sol = (client.get_key(name).public_key for name in ("treasury", "sol-1"))
