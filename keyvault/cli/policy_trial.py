@@ -87,7 +87,7 @@ class Trial:
     def saw(self, destinations: Iterable[tuple[str, UnixMillis]]) -> None:
         """Remember destinations that were signed for at these times."""
         for name, at in destinations:
-            effects = (Effect(operation=Operation.TRANSFER, destination=name),)
+            effects = (Effect(operation=Operation.TRANSFER, destination=name, amount=1),)
             self._state.familiar.saw(_NO_KEY, effects, self._state.size, at)
             self._state.size += 1
 

@@ -25,7 +25,7 @@ from keyvault.core import limits
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, PayloadKind
 from keyvault.core.policy_kinds import NETWORK_VENUES
-from keyvault.core.policy_rules import ASKED_FIELDS, NATIVE, Chain, normal_destination
+from keyvault.core.policy_rules import ASKED_FIELDS, NATIVE, Chain, account_of, normal_destination
 from keyvault.core.prices import WITHOUT_VALUE, PriceBook
 
 
@@ -212,7 +212,7 @@ def _part_of(principal: Principal, effect: Effect, *, unread: bool) -> Part:
         at_venue = Blank.UNKNOWN if operation in _AT_VENUES else None
     to: str | Blank | None = Blank.UNKNOWN if operation in _TO_SOMEBODY else None
     if effect.destination is not None:
-        to = normal_destination(effect.destination)
+        to = account_of(effect.destination)
     return Part(principal, operation, place, at_venue, _asset_of(effect, place), to)
 
 

@@ -1,9 +1,18 @@
 """What an enclave has signed for before, so that whoever approves can be told what is new.
 
 A projection of the ledger: only facts feed it. It decides nothing. What does not fit is left out and then looks new,
-so that it warns too often and never too rarely.
+so that it warns too often; but nothing is compared with it, so its look-alikes are not found.
+
+A destination is an account, without tag and in one spelling. What was done with it counts for the same only: being paid
+(TRANSFER, WITHDRAW), allowed, called. A payment or allowance of nothing makes nothing known: who has a bot could make
+any number of addresses known by these. Look-alikes are compared with accounts that were paid, and with listed ones.
+
+Two accounts look alike if their first three and last three digits are equal, or the first six, or the last six: that is
+what wallets show of an address, and what senders of look-alikes match. Of 65,536 known accounts one resembles a random
+one in some 100 cases of 10,000.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,11 +21,19 @@ from typing import TypeAlias
 from keyvault.core import limits
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Effect, Operation
-from keyvault.core.policy_rules import LIST_MARK, Policy, Verdict, normal_destination
+from keyvault.core.policy_rules import LIST_MARK, Policy, Verdict, account_of
 from keyvault.core.slots import Replaces, Slots
 
-_LOOK_ALIKE_CHARS = 4
-"""What people compare of an address: its first and last four digits; senders of look-alikes match just these."""
+_BOTH_CHARS, _SIDE_CHARS = 3, 6
+"""Digits on both sides, or on one, that make accounts look alike."""
+_BEFORE_DIGITS = re.compile(r"0x|[a-z]{2,20}1", re.ASCII)
+"""What all addresses of one kind begin with."""
+_OF_AMOUNT = frozenset({Operation.TRANSFER, Operation.WITHDRAW, Operation.ALLOWANCE})
+_Known: TypeAlias = tuple[Operation, str]
+"""What was done with an account; WITHDRAW is TRANSFER here."""
+
+_Shape: TypeAlias = tuple[str, str]
+"""First and last digits that are compared; empty: the other side alone."""
 
 
 class Mark(StrEnum):
@@ -58,9 +75,10 @@ class Familiar:
     __slots__ = ("_destinations", "_largest", "_shapes", "slots")
 
     def __init__(self) -> None:
-        self._destinations: dict[str, tuple[int, UnixMillis]] = {}
+        self._destinations: dict[_Known, tuple[int, UnixMillis]] = {}
         self._largest: dict[_Measured, int] = {}
-        self._shapes: dict[tuple[str, str], int] = {}
+        self._shapes: dict[_Shape, tuple[int, str]] = {}
+        """The first account of each shape, and the entry that made it known."""
         self.slots = Slots()
 
     def __eq__(self, other: object) -> bool:
@@ -73,42 +91,44 @@ class Familiar:
     def saw(self, key: KeyId, effects: Iterable[Effect], index: int, at: UnixMillis) -> None:
         """Remember what entry ``index`` signed."""
         for effect in effects:
-            if effect.destination is not None:
-                self._saw_destination(normal_destination(effect.destination), index, at)
+            empty = effect.operation in _OF_AMOUNT and not (effect.amount or effect.quantity)
+            if effect.destination is not None and not empty:
+                self._saw_destination(_done(effect.operation, account_of(effect.destination)), index, at)
             place = _measured(key, effect)
             if effect.amount and place is not None:
                 before = self._largest.get(place, 0)
                 if effect.amount > before and (before or len(self._largest) < limits.DESTINATIONS_REMEMBERED):
                     self._largest[place] = effect.amount
 
-    def _saw_destination(self, name: str, index: int, at: UnixMillis) -> None:
-        if name in self._destinations or len(self._destinations) >= limits.DESTINATIONS_REMEMBERED:
+    def _saw_destination(self, done: _Known, index: int, at: UnixMillis) -> None:
+        if done in self._destinations or len(self._destinations) >= limits.DESTINATIONS_REMEMBERED:
             return
-        self._destinations[name] = index, at
-        shape = _shape(name)
-        if shape is not None:
-            self._shapes.setdefault(shape, index)
+        self._destinations[done] = index, at
+        if done[0] is Operation.TRANSFER:
+            for shape in _shapes(done[1]):
+                self._shapes.setdefault(shape, (index, done[1]))
 
-    def origins(self, name: str, known: int) -> frozenset[int]:
+    def origins(self, operation: Operation, name: str, known: int) -> frozenset[int]:
         """Return the entries on which rests whether a destination (in normal form) is new, or resembles another."""
-        first, shape = self._destinations.get(name), _shape(name)
-        found = {first[0]} if first is not None else set()
-        if shape is not None and shape in self._shapes:
-            found.add(self._shapes[shape])
+        done = (self._destinations.get(each) for each in (_done(operation, name), (Operation.TRANSFER, name)))
+        found = {first[0] for first in done if first is not None}
+        found |= {self._shapes[shape][0] for shape in _shapes(name) if shape in self._shapes}
         return frozenset(index for index in found if index < known)
 
-    def age_ms(self, name: str, known: int, now: UnixMillis) -> int:
-        """Return how long ago a destination (in normal form) was signed for first; 0 if it never was."""
-        first = self._destinations.get(name)
+    def age_ms(self, operation: Operation, name: str, known: int, now: UnixMillis) -> int:
+        """Return how long ago this was done first with an account; 0 if it never was."""
+        first = self._destinations.get(_done(operation, name))
         return 0 if first is None or first[0] >= known else max(0, now - first[1])
 
     def is_look_alike(self, name: str, known: int, listed: "Listed") -> bool:
         """Return whether a destination resembles a known or listed one, and is neither."""
-        first = self._destinations.get(name)
+        first = self._destinations.get((Operation.TRANSFER, name))
         if name in listed.names or (first is not None and first[0] < known):
             return False
-        shape = _shape(name)
-        return shape is not None and (shape in listed.shapes or self._shapes.get(shape, known) < known)
+        return any(
+            shape in listed.shapes or (shape in self._shapes and self._shapes[shape][0] < known)
+            for shape in _shapes(name)
+        )
 
     def remarks(self, key: KeyId, effects: Iterable[Effect], listed: frozenset[str]) -> tuple[Remark, ...]:
         """Return what is new about these effects. ``listed``: destinations that the policy names, in normal form."""
@@ -122,8 +142,8 @@ class Familiar:
         if effect.operation is Operation.OPAQUE:
             yield Mark.OPAQUE, ""
         if effect.destination is not None:
-            name = normal_destination(effect.destination)
-            if name not in self._destinations:
+            name = account_of(effect.destination)
+            if _done(effect.operation, name) not in self._destinations:
                 yield Mark.NEW_DESTINATION, name
                 if name not in listed:
                     yield from ((Mark.LOOK_ALIKE, known) for known in self._resembled(name, listed))
@@ -134,12 +154,11 @@ class Familiar:
                 yield Mark.LARGEST, str(largest)
 
     def _resembled(self, name: str, listed: frozenset[str]) -> Iterator[str]:
-        shape = _shape(name)
-        if shape is None:
-            return
-        for known in sorted(listed | self._destinations.keys()):
-            if known != name and _shape(known) == shape:
-                yield known
+        """Yield the accounts that it resembles: those listed, and the first known one of each shape."""
+        shapes = _shapes(name)
+        alike = {each for each in listed if not shapes.isdisjoint(_shapes(each))}
+        alike |= {self._shapes[shape][1] for shape in shapes if shape in self._shapes}
+        yield from sorted(alike - {name})
 
 
 def slot_remarks(slots: Slots, slot: str | None, effects: Sequence[Effect], known: int) -> tuple[Remark, ...]:
@@ -154,13 +173,13 @@ class Listed:
     """Destinations that a policy names as ones to be sent to, in normal form, and what people compare of them."""
 
     names: frozenset[str]
-    shapes: frozenset[tuple[str, str]]
+    shapes: frozenset[_Shape]
 
 
 def listed(policy: Policy) -> Listed:
     """Return the destinations that the policy names."""
     names = listed_destinations(policy)
-    return Listed(names=names, shapes=frozenset(shape for shape in map(_shape, names) if shape is not None))
+    return Listed(names=names, shapes=frozenset(shape for name in names for shape in _shapes(name)))
 
 
 def chain_of(effect: Effect) -> int | str | None:
@@ -177,12 +196,24 @@ def listed_destinations(policy: Policy) -> frozenset[str]:
         for each in rule.destinations
     )
     from_lists = frozenset(each for values in policy.lists.values() for each in values)
-    return frozenset(normal_destination(each) for each in named | from_lists if not each.startswith(LIST_MARK))
+    return frozenset(account_of(each) for each in named | from_lists if not each.startswith(LIST_MARK))
 
 
-def _shape(name: str) -> tuple[str, str] | None:
-    """Return what people compare of an address, or None if it is too short to be taken for another."""
-    body = name.removeprefix("0x")
-    if len(body) <= 2 * _LOOK_ALIKE_CHARS:
-        return None
-    return body[:_LOOK_ALIKE_CHARS].lower(), body[-_LOOK_ALIKE_CHARS:].lower()
+def _done(operation: Operation, account: str) -> _Known:
+    return (Operation.TRANSFER if operation is Operation.WITHDRAW else operation), account
+
+
+def _shapes(account: str) -> frozenset[_Shape]:
+    """Return what people compare of an account; nothing if it is too short to be taken for another."""
+    before = _BEFORE_DIGITS.match(account)
+    digits = account if before is None else account[before.end() :]
+    if len(digits) <= 2 * _SIDE_CHARS:
+        return frozenset()
+    digits = digits.lower()
+    return frozenset(
+        {
+            (digits[:_BOTH_CHARS], digits[-_BOTH_CHARS:]),
+            (digits[:_SIDE_CHARS], ""),
+            ("", digits[-_SIDE_CHARS:]),
+        }
+    )

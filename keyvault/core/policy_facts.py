@@ -13,7 +13,7 @@ from keyvault.core import limits
 from keyvault.core.familiar import Familiar, Listed
 from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
-from keyvault.core.policy_rules import ASKED_FIELDS, normal_destination
+from keyvault.core.policy_rules import ASKED_FIELDS, account_of, normal_destination
 from keyvault.core.prices import WITHOUT_VALUE, PriceBook
 from keyvault.core.slots import Replaces
 
@@ -64,7 +64,9 @@ class Place(IntEnum):
     """How much of the payload's meaning is stated."""
     REPLACES = 24
     """What it would do to an earlier signature for the same slot."""
-    WHEN = 25
+    ACCOUNT = 25
+    """The account of the destination, without tag: what restricts compares this one."""
+    WHEN = 26
 
 
 WORDS: Final = {
@@ -166,11 +168,13 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
             end = intent.expires_at
         destination, asset, contract = effect.destination, effect.asset, effect.contract
         age = alike = _NOT_APPLICABLE
+        account: str | int = absent[_DESTINATION]
         if destination is not None:
             destination = normal_destination(destination)
+            account = account_of(destination)
             if wanted.history:
-                age = familiar.age_ms(destination, known, now)
-                alike = int(familiar.is_look_alike(destination, known, aids.listed))
+                age = familiar.age_ms(operation, account, known, now)
+                alike = int(familiar.is_look_alike(account, known, aids.listed))
         # Written out: a decision reads up to 64 effects, and a call for each fact took half of the time.
         found.append(
             (
@@ -199,6 +203,7 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
                 effect.via or "",
                 completeness,
                 replaces,
+                account,
             )
         )
     return found

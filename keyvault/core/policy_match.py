@@ -18,6 +18,7 @@ from keyvault.core.policy_rules import (
     Anything,
     Rule,
     Verdict,
+    account_of,
     normal_destination,
 )
 from keyvault.core.units import plain_decimal
@@ -189,7 +190,12 @@ def deny_matcher(rule: Rule, lists: Lists) -> Matcher:
     if rule.principals is not None and rule.principals is not ANY:
         sets.append((Place.PRINCIPAL, rule.principals))
     for place, values in _set_conditions(rule, lists):
-        if not isinstance(values, Anything):
+        if isinstance(values, Anything):
+            continue
+        if place == Place.DESTINATION:  # no tag and no other spelling of an account passes by it
+            accounts = frozenset(account_of(each) for each in values if isinstance(each, str))
+            sets.append((Place.ACCOUNT, accounts | _UNKNOWN_DENIES))
+        else:
             sets.append((place, values | _UNKNOWN_DENIES))
     if rule.operations:
         sets.append((Place.OPERATION, rule.operations | {Operation.OPAQUE}))

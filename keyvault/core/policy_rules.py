@@ -3,6 +3,7 @@
 What the conditions of a rule mean stands in ``keyvault.core.policy``, which gives these names on.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
@@ -260,5 +261,21 @@ def normal_destination(text: str) -> str:
     return text[:_ADDRESS_CHARS].lower() + text[_ADDRESS_CHARS:] if text[_ADDRESS_CHARS] == "?" else text
 
 
+def account_of(destination: str) -> str:
+    """Return the account of a destination: without tag or memo (behind ``?``), and in one spelling.
+
+    EVM addresses begin with 0x also where a venue takes them without, bech32 is in lower case (BIP 173 allows capitals,
+    not both). What restricts goes by the account, so that no tag and no other spelling passes by it.
+    """
+    account = destination.partition("?")[0]
+    if account[:2] in _HEX_PREFIXES:
+        return account.lower()
+    if len(account) == _ADDRESS_CHARS - 2 and _HEX_DIGITS.fullmatch(account):
+        return f"0x{account.lower()}"
+    return account.lower() if _CAPITAL_BECH32.fullmatch(account) else account
+
+
+_HEX_DIGITS = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
+_CAPITAL_BECH32 = re.compile(r"[A-Z]{2,20}1[AC-HJ-NP-Z02-9]{6,100}", re.ASCII)
 _HEX_PREFIXES = frozenset({"0x", "0X"})
 _ADDRESS_CHARS = 42

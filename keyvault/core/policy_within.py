@@ -1,7 +1,8 @@
 """Whether one rule, by one of its readings, matches only what another matches. A proof: no when in doubt."""
 
+from keyvault.core.policy_facts import Place
 from keyvault.core.policy_match import Matcher, scope
-from keyvault.core.policy_rules import ANY, Anything, Rule
+from keyvault.core.policy_rules import ANY, Anything, Rule, account_of
 
 
 class Part:
@@ -14,6 +15,9 @@ class Part:
         self.keys, self.kinds = scope(rule)
         self.matcher = matcher
         self._sets = dict(matcher.sets)
+        named = self._sets.get(Place.DESTINATION)
+        if named is not None:  # what goes to one of these goes to one of their accounts
+            self._sets[Place.ACCOUNT] = frozenset(account_of(each) if isinstance(each, str) else each for each in named)
         self._bounds = {place: (low, high) for place, low, high in matcher.bounds}
         self._floors = {place: (floor, others) for place, floor, others in matcher.floors}
 

@@ -28,6 +28,7 @@ from keyvault.core.policy_rules import (
     Limit,
     Per,
     Policy,
+    account_of,
     normal_destination,
 )
 from keyvault.core.series import Series
@@ -184,7 +185,7 @@ def _written_out(destinations: frozenset[str], policy: Policy) -> frozenset[str]
         policy.lists.get(each[len(LIST_MARK) :], frozenset()) if each.startswith(LIST_MARK) else (each,)
         for each in destinations
     )
-    return frozenset(normal_destination(each) for some in listed for each in some)
+    return frozenset(account_of(each) for some in listed for each in some)
 
 
 class Tally:

@@ -111,16 +111,16 @@ def test_a_destination_is_as_old_as_its_first_signature() -> None:
     known = Familiar()
     known.saw(KEY, [transfer()], 3, NOW)
     known.saw(KEY, [transfer()], 7, UnixMillis(NOW + DAY_MS))
-    assert known.age_ms(HOME, 8, UnixMillis(NOW + DAY_MS)) == DAY_MS
-    assert known.age_ms(HOME, 8, NOW) == 0
-    assert known.age_ms("0x" + "11" * 20, 8, UnixMillis(NOW + DAY_MS)) == 0
+    assert known.age_ms(Operation.TRANSFER, HOME, 8, UnixMillis(NOW + DAY_MS)) == DAY_MS
+    assert known.age_ms(Operation.TRANSFER, HOME, 8, NOW) == 0
+    assert known.age_ms(Operation.TRANSFER, "0x" + "11" * 20, 8, UnixMillis(NOW + DAY_MS)) == 0
 
 
 def test_a_clock_that_was_set_back_makes_nothing_old() -> None:
     """An age is never negative."""
     known = Familiar()
     known.saw(KEY, [transfer()], 3, NOW)
-    assert known.age_ms(HOME, 4, UnixMillis(NOW - 5)) == 0
+    assert known.age_ms(Operation.TRANSFER, HOME, 4, UnixMillis(NOW - 5)) == 0
 
 
 def test_what_was_not_known_then_is_as_if_it_were_not_there() -> None:
@@ -128,7 +128,7 @@ def test_what_was_not_known_then_is_as_if_it_were_not_there() -> None:
     known = Familiar()
     known.saw(KEY, [transfer()], 3, NOW)
     later = UnixMillis(NOW + DAY_MS)
-    assert [known.age_ms(HOME, count, later) for count in (0, 3, 4, 9)] == [0, 0, DAY_MS, DAY_MS]
+    assert [known.age_ms(Operation.TRANSFER, HOME, count, later) for count in (0, 3, 4, 9)] == [0, 0, DAY_MS, DAY_MS]
     assert [known.is_look_alike(LOOK_ALIKE, count, NOBODY) for count in (3, 4)] == [False, True]
     known.saw(KEY, [transfer(LOOK_ALIKE)], 5, NOW)
     assert [known.is_look_alike(LOOK_ALIKE, count, NOBODY) for count in (3, 4, 5, 6)] == [False, True, True, False]
@@ -149,12 +149,15 @@ def test_what_a_policy_names_is_known() -> None:
     allow = Rule(id="a", verdict=Verdict.ALLOW, destinations=frozenset({HOME.upper().replace("0X", "0x"), "@more"}))
     deny = Rule(id="d", verdict=Verdict.DENY, destinations=frozenset({"bc1qthief"}))
     found = listed(
-        Policy(version=1, rules=(allow, deny), limits=(), lists={"more": frozenset({"bc1qtreasury", "short"})})
+        Policy(version=1, rules=(allow, deny), limits=(), lists={"more": frozenset({"bc1qtreasury-00x", "short"})})
     )
-    assert found.names == {HOME, "bc1qtreasury", "short"}
+    assert found.names == {HOME, "bc1qtreasury-00x", "short"}
     assert not Familiar().is_look_alike(HOME, 0, found)
     assert Familiar().is_look_alike(LOOK_ALIKE, 0, found)
-    assert Familiar().is_look_alike("bc1qXXXXsury", 0, found)
+    assert Familiar().is_look_alike("bc1qtrXXXXXXXX00x", 0, found)
+    assert Familiar().is_look_alike("bc1qtreasXXXXXXXX", 0, found)
+    assert Familiar().is_look_alike("bc1qXXXXXXXXry-00x", 0, found)
+    assert not Familiar().is_look_alike("bc1qtXXXXXXXXX00x", 0, found)
     assert not Familiar().is_look_alike("shorter", 0, found)
     assert not Familiar().is_look_alike("bc1qthiez", 0, found)
 
@@ -169,13 +172,37 @@ def test_the_largest_stays_the_largest() -> None:
 
 
 def test_short_names_resemble_nobody() -> None:
-    """Up to eight characters people read the whole name, so only longer ones can be taken for each other."""
+    """Up to twelve characters people read the whole name, so only longer ones can be taken for each other."""
     known = Familiar()
-    known.saw(KEY, [transfer("bob"), transfer("ABCDwxyz"), transfer("ABCD-wxyz")], 3, NOW)
-    assert marks(known, transfer("eve", 0), transfer("abcdwxyz", 0)) == [Mark.NEW_DESTINATION] * 2
-    assert not known.is_look_alike("abcdwxyz", 9, NOBODY)
-    assert marks(known, transfer("abcd+wxyz", 0)) == [Mark.NEW_DESTINATION, Mark.LOOK_ALIKE]
-    assert known.is_look_alike("abcd+wxyz", 9, NOBODY)
+    known.saw(KEY, [transfer("bob"), transfer("ABC------xyz"), transfer("ABC-------xyz")], 3, NOW)
+    assert marks(known, transfer("eve", 0), transfer("abc++++++xyz", 0)) == [Mark.NEW_DESTINATION] * 2
+    assert not known.is_look_alike("abc++++++xyz", 9, NOBODY)
+    assert marks(known, transfer("abc+++++++xyz", 0)) == [Mark.NEW_DESTINATION, Mark.LOOK_ALIKE]
+    assert known.is_look_alike("abc+++++++xyz", 9, NOBODY)
+
+
+def test_only_what_was_done_with_an_account_makes_it_known() -> None:
+    """A payment of nothing, an allowance, a call: none of them makes an account one that was paid."""
+    other = "0x" + "11" * 20
+    known = Familiar()
+    allowance = replace(transfer(other), operation=Operation.ALLOWANCE)
+    called = replace(transfer(other, 0), operation=Operation.CALL)
+    known.saw(KEY, [transfer(other, 0), allowance, replace(allowance, amount=0), called], 3, NOW)
+    later = UnixMillis(NOW + 1)
+    ages = [known.age_ms(each, other, 9, later) for each in (Operation.TRANSFER, Operation.ALLOWANCE, Operation.CALL)]
+    assert ages == [0, 1, 1]
+    assert not known.is_look_alike(other[:-12] + "0" * 6 + other[-6:], 9, NOBODY)
+    known.saw(KEY, [replace(transfer(other), operation=Operation.WITHDRAW)], 4, NOW)
+    assert known.age_ms(Operation.TRANSFER, other, 9, later) == 1
+    assert known.is_look_alike(other[:-12] + "0" * 6 + other[-6:], 9, NOBODY)
+
+
+def test_a_tag_makes_no_other_account() -> None:
+    """What was paid with one tag is known with each; and what resembles it does so with any."""
+    known = Familiar()
+    known.saw(KEY, [transfer(HOME + "?memo=1")], 3, NOW)
+    assert marks(known, transfer(HOME + "?memo=2", 0), transfer(HOME.upper(), 0)) == []
+    assert marks(known, transfer(LOOK_ALIKE + "?memo=1", 0)) == [Mark.NEW_DESTINATION, Mark.LOOK_ALIKE]
 
 
 def test_what_is_known_rests_on_the_first_entries() -> None:
@@ -184,15 +211,19 @@ def test_what_is_known_rests_on_the_first_entries() -> None:
     known.saw(KEY, [transfer(LOOK_ALIKE)], 0, NOW)
     known.saw(KEY, [transfer()], 6, NOW)
     known.saw(KEY, [transfer(), transfer("bob")], 8, NOW)
-    assert [known.origins(HOME, count) for count in (0, 1, 6, 7, 9)] == [
+    assert [known.origins(Operation.TRANSFER, HOME, count) for count in (0, 1, 6, 7, 9)] == [
         frozenset(),
         {0},
         {0},
         {0, 6},
         {0, 6},
     ]
-    assert [known.origins("bob", count) for count in (8, 9)] == [frozenset(), {8}]
-    assert known.origins("0x" + "11" * 20, 9) == known.origins("eve", 9) == frozenset()
+    assert [known.origins(Operation.TRANSFER, "bob", count) for count in (8, 9)] == [frozenset(), {8}]
+    assert (
+        known.origins(Operation.TRANSFER, "0x" + "11" * 20, 9)
+        == known.origins(Operation.TRANSFER, "eve", 9)
+        == frozenset()
+    )
 
 
 STEPS = st.lists(
@@ -208,5 +239,5 @@ def test_the_past_is_what_it_was(steps: list[tuple[str, int]], count: int, name:
         for each in (whole, begun) if index < count else (whole,):
             each.saw(KEY, [transfer(destination)], index, UnixMillis(NOW + later))
     at = UnixMillis(NOW + 9)
-    assert whole.age_ms(name, count, at) == begun.age_ms(name, count, at)
+    assert whole.age_ms(Operation.TRANSFER, name, count, at) == begun.age_ms(Operation.TRANSFER, name, count, at)
     assert whole.is_look_alike(name, count, NOBODY) == begun.is_look_alike(name, count, NOBODY)

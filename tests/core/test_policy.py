@@ -309,13 +309,20 @@ def test_a_deny_rule_is_about_its_keys_principals_and_kinds() -> None:
 
 
 def test_the_case_of_an_address_does_not_matter() -> None:
-    """Upper-case digits neither open an allow-list nor slip through a deny-list; the tag of an account is exact."""
+    """Upper-case digits neither open an allow-list nor slip through a deny-list; nor does a tag: it goes by accounts."""
     upper = dataclasses.replace(WITHDRAW, destination="0x" + "AB" * 20 + "?addressTag=Me")
     deny = dataclasses.replace(NEVER, destinations=frozenset({HOME + "?addressTag=Me"}))
     assert not allowed(deny, upper, PayloadKind.BINANCE_REST)
     assert not allowed(dataclasses.replace(NEVER, destinations=frozenset({"0X" + "AB" * 20})), TRANSFER)
     other_tag = dataclasses.replace(NEVER, destinations=frozenset({HOME + "?addressTag=me"}))
-    assert allowed(other_tag, upper, PayloadKind.BINANCE_REST)
+    assert not allowed(other_tag, upper, PayloadKind.BINANCE_REST)
+    untagged = dataclasses.replace(NEVER, destinations=frozenset({HOME}))
+    for spelling in (HOME + "?addressTag=1", "AB" * 20, "ab" * 20 + "?addressTag=1", "0X" + "aB" * 20):
+        assert not allowed(untagged, dataclasses.replace(WITHDRAW, destination=spelling), PayloadKind.BINANCE_REST)
+    bech32 = dataclasses.replace(NEVER, destinations=frozenset({"bc1qcchvzytl5qctjack88c7zp24eklw58duqqq4ns"}))
+    capitals = dataclasses.replace(WITHDRAW, destination="BC1QCCHVZYTL5QCTJACK88C7ZP24EKLW58DUQQQ4NS")
+    assert not allowed(bech32, capitals, PayloadKind.BINANCE_REST)
+    assert allowed(bech32, dataclasses.replace(WITHDRAW, destination="bc1qother"), PayloadKind.BINANCE_REST)
 
 
 @pytest.mark.parametrize("change", [{"first_seen_ms": 1}, {"look_alike": True}])

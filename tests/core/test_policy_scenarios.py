@@ -77,7 +77,7 @@ class World:
         now = times.get("at", UnixMillis(NOW))
         by = Principal(f"spiffe://demo/bot/{said.get('by', 'maker')}")
         if word == "sees":
-            self._saw((Effect(operation=Operation.TRANSFER, destination=about),), KeyId("before"), now)
+            self._saw((Effect(operation=Operation.TRANSFER, destination=about, amount=1),), KeyId("before"), now)
             return "seen"
         if word == "quota":
             return self._quota(KeyId(about), by, now)
