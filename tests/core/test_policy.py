@@ -309,7 +309,7 @@ def test_a_deny_rule_is_about_its_keys_principals_and_kinds() -> None:
 
 
 def test_the_case_of_an_address_does_not_matter() -> None:
-    """Upper-case digits neither open an allow-list nor slip through a deny-list; nor does a tag: it goes by accounts."""
+    """Upper-case digits neither open an allow-list nor pass a deny-list; nor does a tag: it goes by accounts."""
     upper = dataclasses.replace(WITHDRAW, destination="0x" + "AB" * 20 + "?addressTag=Me")
     deny = dataclasses.replace(NEVER, destinations=frozenset({HOME + "?addressTag=Me"}))
     assert not allowed(deny, upper, PayloadKind.BINANCE_REST)
