@@ -13,9 +13,10 @@ one in some 100 cases of 10,000.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 from keyvault.core import limits
@@ -155,8 +156,8 @@ class Familiar:
 
     def _resembled(self, name: str, listed: frozenset[str]) -> Iterator[str]:
         """Yield the accounts that it resembles: those listed, and the first known one of each shape."""
-        shapes = _shapes(name)
-        alike = {each for each in listed if not shapes.isdisjoint(_shapes(each))}
+        shapes, by_shape = _shapes(name), _by_shape(listed)
+        alike = {each for shape in shapes for each in by_shape.get(shape, ())}
         alike |= {self._shapes[shape][1] for shape in shapes if shape in self._shapes}
         yield from sorted(alike - {name})
 
@@ -197,6 +198,16 @@ def listed_destinations(policy: Policy) -> frozenset[str]:
     )
     from_lists = frozenset(each for values in policy.lists.values() for each in values)
     return frozenset(account_of(each) for each in named | from_lists if not each.startswith(LIST_MARK))
+
+
+@lru_cache(maxsize=1)
+def _by_shape(accounts: frozenset[str]) -> Mapping[_Shape, tuple[str, ...]]:
+    """Return the accounts of each shape. Members are told of 64 effects at once, and lists have hundreds."""
+    found: dict[_Shape, tuple[str, ...]] = {}
+    for account in accounts:
+        for shape in _shapes(account):
+            found[shape] = (*found.get(shape, ()), account)
+    return found
 
 
 def _done(operation: Operation, account: str) -> _Known:
