@@ -54,11 +54,11 @@ def is_tightening(old: Policy, new: Policy) -> bool:
         and _are_asked(before.escalate, after)
         and _are_limited(_held(old), _held(new))
         and old.prices == new.prices
-        and _are_look_alikes_kept(old, new)
+        and are_look_alikes_kept(old, new)
     )
 
 
-def _are_look_alikes_kept(old: Policy, new: Policy) -> bool:
+def are_look_alikes_kept(old: Policy, new: Policy) -> bool:
     """Return whether what looks like a destination that the old policy names still does, and nothing is known anew."""
     if not any(rule.look_alike and not rule.shadow for rule in old.rules):
         return True

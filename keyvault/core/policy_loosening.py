@@ -7,7 +7,7 @@ the proof learns holds here, too. Something is named whenever it is no tightenin
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from keyvault.core.policy_change import is_tightening
+from keyvault.core.policy_change import are_look_alikes_kept, is_tightening
 from keyvault.core.policy_match import can_permit
 from keyvault.core.policy_rules import LIST_MARK, Policy, Rule, Verdict, verdict_of
 
@@ -26,7 +26,12 @@ def loosenings(old: Policy, new: Policy) -> tuple[Loosening, ...]:
     if is_tightening(old, new):
         return ()
     before, after = _written_out(old), _written_out(new)
-    found = (*_of_rules(before, after), *_of_limits(before, after), *_of_prices(before, after))
+    found = (
+        *_of_rules(before, after),
+        *_of_limits(before, after),
+        *_of_prices(before, after),
+        *_of_look_alikes(old, new),
+    )
     whole = Loosening(part="policy", name="", why="cannot be shown as a whole to give no more")
     return found or (whole,)
 
@@ -35,10 +40,11 @@ def _of_rules(old: Policy, new: Policy) -> Iterator[Loosening]:
     permitting = tuple(rule for rule in new.rules if not rule.shadow and can_permit(rule))
     restricting = tuple(rule for rule in old.rules if not rule.shadow and verdict_of(rule) is not Verdict.ALLOW)
     kept = {_nameless(rule) for rule in old.rules}
+    plain = tuple(rule for rule in restricting if not rule.look_alike)  # see _of_look_alikes
     for rule in permitting:
         if _nameless(rule) in kept:
             continue
-        if not is_tightening(old, replace(old, rules=(*restricting, rule))):
+        if not is_tightening(replace(old, rules=_without_look_alikes(old)), replace(old, rules=(*plain, rule))):
             if rule.verdict is Verdict.ALLOW:
                 why = "allows what no single allow rule allowed before"
             else:
@@ -57,9 +63,20 @@ def _of_rules(old: Policy, new: Policy) -> Iterator[Loosening]:
 
 
 def _of_limits(old: Policy, new: Policy) -> Iterator[Loosening]:
+    plain = replace(new, rules=_without_look_alikes(new))
     for limit in old.limits:
-        if not is_tightening(replace(new, limits=(limit,), lists=old.lists, tags=old.tags), new):
+        if not is_tightening(replace(plain, limits=(limit,), lists=old.lists, tags=old.tags), plain):
             yield Loosening(part="limit", name=limit.id, why="held what no single limit holds as tightly now")
+
+
+def _of_look_alikes(old: Policy, new: Policy) -> Iterator[Loosening]:
+    if not are_look_alikes_kept(old, new):
+        why = "names other destinations, and look-alikes are told by these: deny one by a rule to shut it out at once"
+        yield Loosening(part="policy", name="", why=why)
+
+
+def _without_look_alikes(policy: Policy) -> tuple[Rule, ...]:
+    return tuple(rule for rule in policy.rules if not rule.look_alike)
 
 
 def _of_prices(old: Policy, new: Policy) -> Iterator[Loosening]:

@@ -68,3 +68,16 @@ def test_why_a_rule_is_missed_is_told_by_what_it_did() -> None:
         ("lost", "denied"),
         ("ask", "asked"),
     ]
+
+
+def test_a_list_that_shrank_is_named_for_the_look_alikes_and_nothing_else() -> None:
+    """What resembled the one that is gone may not any more; a deny rule shuts one out and only takes away."""
+    home, gone = "0x" + "ab" * 20, "0x" + "cd" * 20
+    rule = replace(NARROW, destinations=frozenset({"@desks"}))
+    alike = Rule(id="alike", verdict=Verdict.DENY, look_alike=True)
+    old = replace(policy_of([rule, alike], [FEW]), lists={"desks": frozenset({home, gone})})
+    new = replace(old, lists={"desks": frozenset({home})})
+    (found,) = loosenings(old, new)
+    assert (found.part, "look-alikes" in found.why) == ("policy", True)
+    shut_out = replace(old, rules=(*old.rules, replace(DENY, id="gone", destinations=frozenset({gone}))))
+    assert loosenings(old, shut_out) == ()
