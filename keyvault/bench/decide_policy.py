@@ -237,7 +237,7 @@ def _other_rule(number: int) -> Rule:
     return Rule(
         id=f"other-{number:03}",
         verdict=Verdict.DENY if denied else Verdict.ALLOW,
-        keys=frozenset({f"other-{number // 4:03}"}),
+        keys=frozenset({f"other-{number:03}"}),
         principals=ANY,
         kinds=frozenset({kind}),
         operations=frozenset({Operation.ORDER if orders else Operation.TRANSFER}),

@@ -1,4 +1,5 @@
 import asyncio
+from urllib.parse import quote
 
 import pytest
 
@@ -123,7 +124,8 @@ async def test_in_flight_is_bounded(server: ScriptedServer) -> None:
 async def test_bytes_on_the_way_are_bounded(server: ScriptedServer) -> None:
     """Large payloads are held back, so that neither a message nor the answers to it grow too large for gRPC."""
     server.hold.clear()
-    large = payloads.binance(query=f"{TIME}&newClientOrderId=" + "x" * 20_000)
+    orders = ",".join(['{"symbol":"X","side":"BUY","type":"MARKET","quantity":"1"}'] * 64)
+    large = payloads.binance(query=f"{TIME}&batchOrders=" + quote(f"[{orders}]", safe=""))
     fitting = limits.CLIENT_STREAM_BYTES_MAX // sum(map(len, large.parts))
     async with server.client() as client, client.stream() as stream:
         for _ in range(fitting + 20):
