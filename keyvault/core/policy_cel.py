@@ -10,6 +10,7 @@
 5. A text that a fact can never be is refused when it is published: addresses in another spelling than that of facts,
    venues, operations and sides that do not exist. A rule that denies ``venue == "Binance"`` would deny nothing.
 6. A pattern of ``matches`` is written out, and valid; see ``limits.PREDICATE_PATTERNS_MAX``.
+7. ``destination`` is its account in what restricts, without tag or memo, as in the conditions beside it.
 """
 
 import re
@@ -99,7 +100,7 @@ class Predicate:
 @lru_cache(maxsize=limits.POLICY_RULES_MAX)
 def compile_predicate(text: str, *, unknown_holds: bool) -> Predicate:
     """Return the predicate, or raise Malformed with what is wrong with it."""
-    names = frozenset(_names(text))
+    names = frozenset(_names(text, restricts=unknown_holds))
     try:
         expression = _environment().compile(text)
     except RuntimeError as error:
@@ -107,8 +108,12 @@ def compile_predicate(text: str, *, unknown_holds: bool) -> Predicate:
     if expression.return_type() != _BOOL:
         raise Malformed("when", f"is of type {expression.return_type().name().lower()}, and must be true or false")
     described = ((name, *VARIABLES[name]) for name in sorted(names))
-    named = tuple((name, int(place), kind == _STRING) for name, place, kind in described)
+    named = tuple((name, _read_at(place, restricts=unknown_holds), kind == _STRING) for name, place, kind in described)
     return Predicate(named=named, run=expression.eval, unknown_holds=unknown_holds)
+
+
+def _read_at(place: Place, *, restricts: bool) -> int:
+    return int(Place.ACCOUNT if restricts and place is Place.DESTINATION else place)
 
 
 def named_places(text: str) -> frozenset[Place]:
@@ -129,7 +134,7 @@ class _Token(NamedTuple):
     at: int
 
 
-def _names(text: str) -> Iterator[str]:
+def _names(text: str, *, restricts: bool = False) -> Iterator[str]:
     """Yield the facts that the text names; raise Malformed for what is not part of the language."""
     tokens = [_NOTHING]
     depth = 0
@@ -148,7 +153,7 @@ def _names(text: str) -> Iterator[str]:
             _check_name(word, before.word)
             if word in VARIABLES:
                 yield word
-    _check_texts(tokens)
+    _check_texts(tokens, restricts=restricts)
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -167,7 +172,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 _NOTHING: Final = _Token("", "", 0)
 
 
-def _check_texts(tokens: list[_Token]) -> None:
+def _check_texts(tokens: list[_Token], *, restricts: bool) -> None:
     """Raise Malformed for a text that what it is compared with can never be, and for a pattern that is none.
 
     ``tokens`` begin with NOTHING.
@@ -183,7 +188,11 @@ def _check_texts(tokens: list[_Token]) -> None:
         elif token.word in ("&&", "||", "?", ":"):
             subject, function = "", ""
         if token.kind == "text":
-            _check_text(token, subject or _compared(tokens, token), function)
+            about = subject or _compared(tokens, token)
+            if restricts and about == "destination" and "?" in token.word and function != "matches":
+                problem = "what restricts goes by accounts: leave out what stands behind the ?"
+                raise Malformed("when", f"at character {token.at}: {problem}")
+            _check_text(token, about, function)
 
 
 def _compared(tokens: list[_Token], text: _Token) -> str:

@@ -69,7 +69,10 @@ def _lint_policy(policy: Policy) -> Iterator[Finding]:
             problem = (
                 f"{market.venue} counts {market.symbol} in contracts: add unit: 0.01 {market.base}, the size of one"
             )
-            problem = f"unit: {market.unit_asset} is neither base nor quote" if market.unit else problem
+            if market.unit and market.unit_asset not in (market.base, market.quote):
+                problem = f"unit: {market.unit_asset} is neither base nor quote"
+            elif market.symbol[0] == "1":
+                problem = f"{market.symbol} counts and prices multiples: name an asset so, with the price of as many"
             name = f"{market.venue}/{market.symbol}"
             yield Finding(section="policy", field="prices", name=name, lint=Lint.WITHOUT_UNIT, problem=problem)
     yield from _patterns(policy)

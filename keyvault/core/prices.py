@@ -154,13 +154,20 @@ def price_book(prices: Prices) -> PriceBook:
 
 
 def has_unit(market: Market) -> bool:
-    """Return whether it is known what the venue counts: the base asset, or what the market says."""
+    """Return whether it is known what the venue counts: the base asset, or what the market says.
+
+    ``1000PEPEUSDT`` counts, and prices, thousands: its base must be an asset of that name, with a price of its own.
+    """
+    multiple = _MULTIPLE.match(market.symbol)
+    if multiple is not None and not market.base.startswith(multiple.group()):
+        return False
     if market.unit:
         return market.unit_asset in (market.base, market.quote)
     counts_contracts = _CONTRACTS.get(market.venue)
     return counts_contracts is None or counts_contracts.search(market.symbol) is None
 
 
+_MULTIPLE: Final = re.compile(r"(1000+|1M)(?=[A-Z])", re.ASCII)
 _CONTRACTS: Final = {
     "binance": re.compile(r"USD_", re.ASCII),
     "bybit": re.compile(r"USD([FGHJKMNQUVXZ][0-9]{2})?$", re.ASCII),

@@ -4,8 +4,9 @@ A slot takes one signature (account and nonce, a Safe's nonce, outpoints). Whoev
 contents of one slot can choose later which of them takes effect: that is how a Safe's owners were robbed with "failed"
 attempts that were signed again. A projection of the ledger, as ``familiar``, with the same meaning of ``known``.
 
-Remembered are the slots that were filled first in the latest SLOT_MEMORY_ENTRIES entries; an older one looks new. What
-is forgotten depends on places in the ledger only, so that a decision can be judged again exactly.
+A slot is remembered for SLOT_MEMORY_ENTRIES entries of the ledger, whoever makes them; then it looks new, and what
+fills it next is its first content. What is forgotten depends on places in the ledger only, so that a decision can be
+judged again exactly: a content that is forgotten is kept as long as anybody may still judge with it.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from enum import StrEnum
 from operator import attrgetter
+from typing import NamedTuple
 
 from keyvault.core import limits
 from keyvault.core.intent import Effect
@@ -29,13 +31,21 @@ class Replaces(StrEnum):
     OTHER = "other"
 
 
+class _Content(NamedTuple):
+    """Where a slot was filled first, and the hash of its effects without fees."""
+
+    entry: int
+    sha256: bytes
+
+
 class Slots:
     """The first content of each slot, and where it stands."""
 
     __slots__ = ("_first",)
 
     def __init__(self) -> None:
-        self._first: dict[str, tuple[int, bytes]] = {}
+        self._first: dict[str, tuple[_Content, ...]] = {}
+        """Oldest first; the slots in the order of their newest."""
 
     def __eq__(self, other: object) -> bool:
         return self._first == other._first if isinstance(other, Slots) else NotImplemented
@@ -46,28 +56,35 @@ class Slots:
         """Remember what entry ``index`` signed, if it has a slot that nothing filled before."""
         if slot is None:
             return
-        oldest = index - limits.SLOT_MEMORY_ENTRIES - limits.HISTORY_LAG_MAX
+        forgotten = index - limits.SLOT_MEMORY_ENTRIES
+        oldest = forgotten - limits.HISTORY_LAG_MAX
         while self._first:
             first = next(iter(self._first))
-            if self._first[first][0] >= oldest:
+            if self._first[first][-1].entry >= oldest:
                 break
             del self._first[first]
-        if slot not in self._first:
-            self._first[slot] = index, _digest(effects)
+        before = self._first.get(slot, ())
+        if not before or before[-1].entry < forgotten:
+            kept = tuple(each for each in before if each.entry >= oldest)
+            self._first.pop(slot, None)
+            self._first[slot] = (*kept, _Content(index, _digest(effects)))
 
     def replaced(self, slot: str | None, effects: Sequence[Effect], known: int) -> Replaces:
         """Return what a signature with these effects would replace, for whoever knows the first ``known`` entries."""
-        index = self.origin(slot, known)
-        if slot is None or index is None:
+        found = self._known(slot, known)
+        if found is None:
             return Replaces.NOTHING
-        return Replaces.SAME if self._first[slot][1] == _digest(effects) else Replaces.OTHER
+        return Replaces.SAME if found.sha256 == _digest(effects) else Replaces.OTHER
 
     def origin(self, slot: str | None, known: int) -> int | None:
         """Return the entry that filled a slot first, if it is remembered."""
-        found = None if slot is None else self._first.get(slot)
-        if found is None or not known - limits.SLOT_MEMORY_ENTRIES <= found[0] < known:
-            return None
-        return found[0]
+        found = self._known(slot, known)
+        return None if found is None else found.entry
+
+    def _known(self, slot: str | None, known: int) -> "_Content | None":
+        contents = () if slot is None else self._first.get(slot, ())
+        fresh = (each for each in contents if known - limits.SLOT_MEMORY_ENTRIES <= each.entry < known)
+        return next(fresh, None)
 
 
 def _digest(effects: Sequence[Effect]) -> bytes:

@@ -89,6 +89,18 @@ def test_a_predicate_is_what_it_says(when: str, true: bool) -> None:  # noqa: FB
     assert holds(when) == (true, true)
 
 
+def test_what_restricts_reads_the_account_of_a_destination() -> None:
+    """No tag passes by a deny rule; what allows means exactly what it says."""
+    tagged = dataclasses.replace(TRANSFER, destination=HOME + "?memo=1")
+    when = f"destination == '{HOME}'"
+    assert not passes(PAY, dataclasses.replace(DENY, when=when), effect=tagged)
+    assert not passes(dataclasses.replace(PAY, when=when), effect=tagged)
+    exact = f"destination == '{HOME}?memo=1'"
+    assert passes(dataclasses.replace(PAY, when=exact), effect=tagged)
+    with pytest.raises(Malformed, match="what restricts goes by accounts"):
+        compile_predicate(exact, unknown_holds=True)
+
+
 @pytest.mark.parametrize(
     ("when", "stated", "true"),
     [

@@ -162,6 +162,7 @@ def test_contracts_are_worth_their_size(change: dict[str, object], worth: int | 
         ("deribit", "BTC_USDC", True),
         ("deribit", "BTC-PERPETUAL", False),
         ("kraken", "XBTUSD", True),
+        ("binance", "1INCHUSDT", True),
         ("hyperliquid", "perp:1", True),
     ],
 )
@@ -240,3 +241,15 @@ def test_no_table_knows_no_price() -> None:
     """A policy without prices."""
     assert price_book(Prices()).at(UnixMillis(0)) == EMPTY_BOOK
     assert price_book(Prices()) == PriceBook(by_place={}, markets={}, since=-limits.PRICES_AHEAD_MS_MAX, until=0)
+
+
+@pytest.mark.parametrize("symbol", ["1000PEPEUSDT", "1000000MOGUSDT", "1MBABYDOGEUSDT"])
+def test_multiples_are_assets_of_their_own(symbol: str) -> None:
+    """Quantity and price are of a thousand or a million: only an asset that is named so has the right price."""
+    plain = Market(venue="binance", symbol=symbol, base="PEPE", quote="USDC")
+    assert not has_unit(plain)
+    assert not has_unit(dataclasses.replace(plain, unit=1_000 * ATTO, unit_asset="PEPE"))
+    assert has_unit(dataclasses.replace(plain, base=symbol.removesuffix("USDT")))
+    policy = Policy(version=1, rules=(), limits=(), prices=dataclasses.replace(TABLE, markets=(plain,)))
+    (found,) = lint(policy)
+    assert "counts and prices multiples" in found.problem

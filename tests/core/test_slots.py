@@ -69,6 +69,18 @@ def test_what_is_forgotten_depends_on_places_only(first: int, more: list[int], l
         assert slots.replaced(SLOT, [ELSEWHERE], known) == live.replaced(SLOT, [ELSEWHERE], known)
 
 
+def test_a_slot_that_was_forgotten_is_remembered_again() -> None:
+    """What fills it next is its first content, also for whoever still judges with the older one."""
+    slots = Slots()
+    slots.fill(SLOT, [PAY], 0)
+    slots.fill(SLOT, [ELSEWHERE], LONG + 1)
+    assert slots.replaced(SLOT, [ELSEWHERE], LONG) is Replaces.OTHER
+    assert slots.replaced(SLOT, [ELSEWHERE], LONG + 1) is Replaces.NOTHING
+    assert slots.replaced(SLOT, [PAY], LONG + 2) is Replaces.OTHER
+    slots.fill("another", [PAY], LONG + limits.HISTORY_LAG_MAX + 1)
+    assert slots.replaced(SLOT, [PAY], LONG + limits.HISTORY_LAG_MAX + 2) is Replaces.OTHER
+
+
 def test_memory_is_flat() -> None:
     """I9: SLOT_MEMORY_ENTRIES; an older slot looks new."""
     slots = Slots()
