@@ -16,7 +16,7 @@ from keyvault.core.policy_lint_rules import lint_rule
 from keyvault.core.policy_reach import unreachable
 from keyvault.core.policy_rules import LIST_MARK, Limit, Per, Policy, Rule
 from keyvault.core.policy_values import AMOUNT_MAX, USD_MAX, check_destination, check_venue
-from keyvault.core.prices import has_unit
+from keyvault.core.prices import unit_problem
 from keyvault.core.windows import window_text
 
 
@@ -65,14 +65,8 @@ def _lint_policy(policy: Policy) -> Iterator[Finding]:
         problem = f"prices are good for {window_text(limits.PRICES_AGE_MS_MAX)} at most: write a shorter max_age"
         yield Finding(section="policy", field="prices", lint=Lint.BOUND, problem=problem)
     for market in policy.prices.markets:
-        if not has_unit(market):
-            problem = (
-                f"{market.venue} counts {market.symbol} in contracts: add unit: 0.01 {market.base}, the size of one"
-            )
-            if market.unit and market.unit_asset not in (market.base, market.quote):
-                problem = f"unit: {market.unit_asset} is neither base nor quote"
-            elif market.symbol[0] == "1":
-                problem = f"{market.symbol} counts and prices multiples: name an asset so, with the price of as many"
+        problem = unit_problem(market)
+        if problem:
             name = f"{market.venue}/{market.symbol}"
             yield Finding(section="policy", field="prices", name=name, lint=Lint.WITHOUT_UNIT, problem=problem)
     yield from _patterns(policy)

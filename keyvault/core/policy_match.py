@@ -48,7 +48,6 @@ _SETS = (
     (Place.SIDE, "sides"),
 )
 _NORMALISED = frozenset({"destinations", "assets", "contracts"})
-_EVERY_AGE = 2**63
 _EVERY_OPERATION: frozenset[str | int] = frozenset(Operation)
 _ASKED = int(Place.ASKED)
 

@@ -142,7 +142,9 @@ def price_book(prices: Prices) -> PriceBook:
     """Return the policy's table, ready to be asked."""
     by_name = {asset.name: asset for asset in prices.assets}
     by_place = {(place, normal_destination(name)): asset for asset in prices.assets for place, name in asset.places}
-    known = (each for each in prices.markets if each.base in by_name and each.quote in by_name and has_unit(each))
+    known = (
+        each for each in prices.markets if each.base in by_name and each.quote in by_name and not unit_problem(each)
+    )
     markets = {
         (each.venue, each.symbol): Pair(
             by_name[each.base], by_name[each.quote], each.unit or ATTO, each.unit_asset == each.quote != each.base
@@ -153,18 +155,20 @@ def price_book(prices: Prices) -> PriceBook:
     return PriceBook(by_place=by_place, markets=markets, since=since, until=prices.as_of + prices.age_ms_max)
 
 
-def has_unit(market: Market) -> bool:
-    """Return whether it is known what the venue counts: the base asset, or what the market says.
+def unit_problem(market: Market) -> str:
+    """Return why it is not known what the venue counts, base asset or contract; empty if it is.
 
     ``1000PEPEUSDT`` counts, and prices, thousands: its base must be an asset of that name, with a price of its own.
     """
-    multiple = _MULTIPLE.match(market.symbol)
+    multiple, counts_contracts = _MULTIPLE.match(market.symbol), _CONTRACTS.get(market.venue)
     if multiple is not None and not market.base.startswith(multiple.group()):
-        return False
+        return f"{market.symbol} counts and prices multiples: name an asset so, with the price of as many"
     if market.unit:
-        return market.unit_asset in (market.base, market.quote)
-    counts_contracts = _CONTRACTS.get(market.venue)
-    return counts_contracts is None or counts_contracts.search(market.symbol) is None
+        known = market.unit_asset in (market.base, market.quote)
+        return "" if known else f"unit: {market.unit_asset} is neither base nor quote"
+    if counts_contracts is not None and counts_contracts.search(market.symbol) is not None:
+        return f"{market.venue} counts {market.symbol} in contracts: add unit: 0.01 {market.base}, the size of one"
+    return ""
 
 
 _MULTIPLE: Final = re.compile(r"(1000+|1M)(?=[A-Z])", re.ASCII)

@@ -14,7 +14,7 @@ from keyvault.core.intent import Effect, Operation
 from keyvault.core.policy_findings import Lint
 from keyvault.core.policy_lint import lint
 from keyvault.core.policy_rules import Asset, Market, Policy, Prices
-from keyvault.core.prices import ATTO, EMPTY_BOOK, PriceBook, has_unit, price_book
+from keyvault.core.prices import ATTO, EMPTY_BOOK, PriceBook, price_book, unit_problem
 
 TOKEN = "0x" + "7a" * 20
 NOW = UnixMillis(1_800_000_000_000)
@@ -169,10 +169,10 @@ def test_contracts_are_worth_their_size(change: dict[str, object], worth: int | 
 def test_what_is_counted_in_contracts_needs_a_size(venue: str, symbol: str, plain: bool) -> None:  # noqa: FBT001 - a parameter
     """Told by its symbol; a size of another asset than base and quote is none."""
     market = Market(venue=venue, symbol=symbol, base="ETH", quote="USDC")
-    assert has_unit(market) is plain
+    assert (not unit_problem(market)) is plain
     sized = dataclasses.replace(market, unit=ATTO, unit_asset="ETH")
-    assert has_unit(sized)
-    assert not has_unit(dataclasses.replace(sized, unit_asset="SOL"))
+    assert not unit_problem(sized)
+    assert unit_problem(dataclasses.replace(sized, unit_asset="SOL"))
     policy = Policy(version=1, rules=(), limits=(), prices=dataclasses.replace(TABLE, markets=(market,)))
     assert [each.lint for each in lint(policy)] == ([] if plain else [Lint.WITHOUT_UNIT])
 
@@ -247,9 +247,9 @@ def test_no_table_knows_no_price() -> None:
 def test_multiples_are_assets_of_their_own(symbol: str) -> None:
     """Quantity and price are of a thousand or a million: only an asset that is named so has the right price."""
     plain = Market(venue="binance", symbol=symbol, base="PEPE", quote="USDC")
-    assert not has_unit(plain)
-    assert not has_unit(dataclasses.replace(plain, unit=1_000 * ATTO, unit_asset="PEPE"))
-    assert has_unit(dataclasses.replace(plain, base=symbol.removesuffix("USDT")))
+    assert unit_problem(plain)
+    assert unit_problem(dataclasses.replace(plain, unit=1_000 * ATTO, unit_asset="PEPE"))
+    assert not unit_problem(dataclasses.replace(plain, base=symbol.removesuffix("USDT")))
     policy = Policy(version=1, rules=(), limits=(), prices=dataclasses.replace(TABLE, markets=(plain,)))
     (found,) = lint(policy)
     assert "counts and prices multiples" in found.problem

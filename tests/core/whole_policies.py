@@ -11,7 +11,7 @@ from keyvault.core.policy import ANY, Limit, Policy, Rule, Verdict
 from keyvault.core.policy_kinds import KIND_OPERATIONS, VENUES, asked, known, pinned
 from keyvault.core.policy_rules import Asset, Interval, Market, Per, Prices
 from keyvault.core.policy_values import AMOUNT_MAX, BAND_MAX, USD_MAX
-from keyvault.core.prices import has_unit
+from keyvault.core.prices import unit_problem
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True).filter(lambda name: name != "any")
 PRINCIPALS = NAMES.map(lambda name: f"spiffe://demo/bot/{name}")
@@ -155,7 +155,7 @@ def traded(draw: st.DrawFn, venue: str, symbol: str, names: list[str]) -> Market
     """Return a market, with the size of a contract or without."""
     base, quote = draw(st.sampled_from(names)), draw(st.sampled_from(names))
     market = Market(venue=venue, symbol=symbol, base=base, quote=quote)
-    if has_unit(market) and draw(st.booleans()):
+    if not unit_problem(market) and draw(st.booleans()):
         return market
     return replace(market, unit=draw(st.integers(1, 10**36 - 1)), unit_asset=draw(st.sampled_from((base, quote))))
 
