@@ -6,8 +6,8 @@ Laws:
 2. So they must be enough for each other: genesis, the starts of the terms that they are of, every change of the charter
    and of the policy before the last one, each with its proposal and its ballots, and what the last one is about.
    ``gather`` finds them. What is missing shows as an entry that does not follow. Signatures before the last entry are
-   history only: which destinations were known, for rules about first-seen ones and look-alikes. Nothing else is
-   believed of them, so nothing else has to be there for them.
+   history only: which destinations were known, and what was signed for which slot. Nothing else is believed of them, so
+   nothing else has to be there for them.
 3. The last entry is what the account is about: it carries out a proposal, is one, or is a word about one.
 4. What was left out on purpose and would have said no (a veto, a rejection, a freeze) does not show. It takes the whole
    ledger to see that; but whoever leaves it out needs a log that signed the last entry in spite of it, and then the
