@@ -15,7 +15,7 @@ from keyvault.core.policy_rules import Asset, Per, Prices
 from keyvault.core.prices import price_book
 from keyvault.core.tallies import Measure
 from keyvault.core.windows import Reservations, Windows
-from tests.core.charging import BOT, KEY, NOW, charge_for, transfer, watching
+from tests.core.charging import BOT, KEY, NOW, TO, charge_for, transfer, watching
 from tests.core.rule_strategies import KEYS
 
 OTHER = KEYS[1]
@@ -289,3 +289,15 @@ def test_quotas_of_another_policy_are_a_mistake() -> None:
             Principal("spiffe://demo/bot/maker"),
             UnixMillis(NOW),
         )
+
+
+@pytest.mark.parametrize("spelling", [TO + "?memo=1", TO.upper(), TO.removeprefix("0x"), TO + "?addressTag=2"])
+def test_a_destination_is_an_account_whatever_its_tag(spelling: str) -> None:
+    """A tag or another spelling is no other group of a limit per destination, and no way out of a limit on one."""
+    each = dataclasses.replace(AMOUNT, per=Per.DESTINATION)
+    only = dataclasses.replace(AMOUNT, destinations=frozenset({TO}))
+    tagged = dataclasses.replace(AMOUNT, destinations=frozenset({TO + "?memo=9"}))
+    for limit in (each, only, tagged):
+        windows = charged(watching(limit), transfer(60))
+        check(windows, transfer(40, to=spelling))
+        refusal(windows, transfer(41, to=spelling))
