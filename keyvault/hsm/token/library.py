@@ -36,6 +36,11 @@ class Token:
         self._lock_file = lock_file
         self._anchor: pkcs11.Session | None = None
         self._making = threading.Lock()
+        self._users = threading.Condition(threading.Lock())
+        self._using = 0
+        """Lanes that sign right now."""
+        self._destroying = False
+        """Whether one waits to destroy an object, or does: no lane begins to sign."""
         self.kwp_mechanism: pkcs11.Mechanism | None = None
         """By which mechanism this token opens AES-KWP; None until a trial import has found one."""
 
@@ -94,6 +99,36 @@ class Token:
         """Hold the right to search: nobody makes or destroys meanwhile."""
         with self._locked(fcntl.LOCK_SH):
             yield
+
+    def begin_using(self) -> None:
+        """Take the right to sign: until ``end_using`` no object is destroyed in this process.
+
+        SoftHSM frees an object under the hands of another session that signs with it, and the process dies.
+        """
+        with self._users:
+            while self._destroying:
+                self._users.wait()
+            self._using += 1
+
+    def end_using(self) -> None:
+        """Give the right to sign back."""
+        with self._users:
+            self._using -= 1
+            if self._destroying:
+                self._users.notify_all()
+
+    @contextmanager
+    def destroying(self) -> Iterator[None]:
+        """Hold the right to destroy an object: nobody in this process signs meanwhile. Inside ``making``."""
+        with self._users:
+            self._destroying = True
+            self._users.wait_for(lambda: self._using == 0)
+        try:
+            yield
+        finally:
+            with self._users:
+                self._destroying = False
+                self._users.notify_all()
 
     def wait_until_made(self) -> None:
         """Return when this process is not in the middle of making an object, and never let it start again."""

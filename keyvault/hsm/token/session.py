@@ -161,7 +161,11 @@ class Session:
 
     def _sign_once(self, object_id: bytes, algorithm: KeyAlgorithm, message: bytes) -> bytes:
         key = self._keys.get((object_id, algorithm)) or self._resolve(object_id, algorithm)
-        return sign(key, algorithm, message)
+        self._token.begin_using()  # not a with: it is on the path of every signature
+        try:
+            return sign(key, algorithm, message)
+        finally:
+            self._token.end_using()
 
     def _resolve(self, object_id: bytes, algorithm: KeyAlgorithm) -> SignMixin:
         with self._token.finding():
@@ -268,7 +272,8 @@ class Session:
             check_algorithm(one, algorithm)
         # The private half first: what a crash leaves is a public half, with which nobody signs.
         for one in sorted(found, key=lambda half: isinstance(half, pkcs11.PublicKey)):
-            one.destroy()
+            with self._token.destroying():
+                one.destroy()
         left = self._all(object_id)
         if left:
             raise TokenError("OBJECT_LEFT", f"{len(left)} objects still have the id {object_id.hex()}", Remedy.KEEP)
