@@ -150,9 +150,8 @@ _ASKED = {operation: _mask_of(operation) for operation in Operation}
 def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -> list[Facts]:
     """Return what the rules are compared with, of each effect; the order is that of ``Place``."""
     now, familiar, known, wanted = moment.now, moment.familiar, moment.known, aids.wanted
-    completeness = intent.completeness
     minute = (now // _MINUTE_MS + _EPOCH_MINUTES) % _WEEK_MINUTES
-    if intent.kind is PayloadKind.RAW_DIGEST or completeness is Completeness.OPAQUE:
+    if intent.kind is PayloadKind.RAW_DIGEST or intent.completeness is Completeness.OPAQUE:
         return [_opaque(principal, effect, minute) for effect in intent.effects]
     replaces = familiar.slots.replaced(intent.slot, intent.effects, known) if wanted.slots else Replaces.NOTHING
     amounts, dollars = _totals(intent.effects, aids)
@@ -202,7 +201,7 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
                 minute,
                 "" if effect.source is None else normal_destination(effect.source),
                 effect.via or "",
-                completeness,
+                intent.completeness,
                 replaces,
                 account,
             )
