@@ -243,5 +243,5 @@ def test_lock_covers_every_dependency() -> None:
     wanted = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"]
     wanted += project["build-system"]["requires"]
     locked = set(re.findall(r"(?m)^([a-z0-9.-]+)==", read(Path("requirements.lock"))))
-    names = {re.split(r"[<>=!~ ]", entry)[0].lower().replace("_", "-") for entry in wanted}
+    names = {re.split(r"[\[<>=!~ ]", entry)[0].lower().replace("_", "-") for entry in wanted}
     assert names - locked == set()

@@ -28,6 +28,22 @@ class Entry:
     request_key: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who leads, as the store has it.
+
+    ``beat`` changes with every sign of life of the leader. ``holder`` is empty after it stepped down.
+    ``session_gone``: the store knows that the leader's connection ended, or never had one; it may still live.
+    """
+
+    epoch: int
+    beat: int
+    holder: str
+    address: str
+    size: int
+    session_gone: bool
+
+
 class Store(Protocol):
     """One enclave's ledger on durable storage.
 
@@ -87,3 +103,26 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release everything. A second call does nothing."""
+
+
+class SharedStore(Store, Protocol):
+    """A store that several nodes reach, of which one leads at a time. Safety is the epoch's; this says who and when."""
+
+    def lease(self) -> Lease:
+        """Return who leads. Raises Unavailable."""
+
+    def take_over(self, holder: str, address: str, seen: Lease) -> int:
+        """Become the leader if the lease is still as ``seen``; return the new epoch.
+
+        When it returns, everything that the store shows is durable. Raises Fenced if somebody was faster,
+        OutcomeUnknown as ``append`` does.
+        """
+
+    def beat(self, epoch: int) -> None:
+        """Renew the lease durably without an append. Raises Fenced, OutcomeUnknown."""
+
+    def step_down(self, epoch: int) -> None:
+        """End the term: nothing can be appended in its epoch, anybody may take the next one. Raises as ``beat``."""
+
+    def check_synchronous(self) -> None:
+        """Raise Broken unless what is acknowledged survives the loss of a server; Unavailable if that is unknown."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from keyvault.core.errors import DuplicateRequest, Fenced, OutcomeUnknown
-from keyvault.store.base import EMPTY_HEAD, Entry, Head
+from keyvault.store.base import EMPTY_HEAD, Entry, Head, Lease
 
 
 class Fault(Enum):
@@ -23,7 +23,10 @@ class MemoryMedium:
     index: dict[bytes, int] = field(default_factory=dict)
     head: Head = EMPTY_HEAD
     epoch: int = 0
+    beat: int = 0
     holder: str = ""
+    address: str = ""
+    leading: "MemoryStore | None" = None
     checkpoints: list[tuple[int, bytes]] = field(default_factory=list)
     anchor: bytes | None = None
     fault: Fault | None = None
@@ -42,10 +45,48 @@ class MemoryStore:
 
     def acquire_term(self, holder: str) -> int:
         """See ``Store``."""
+        return self._take(holder, "")
+
+    def lease(self) -> Lease:
+        """See ``SharedStore``."""
+        medium = self._medium
+        return Lease(
+            epoch=medium.epoch,
+            beat=medium.beat,
+            holder=medium.holder,
+            address=medium.address,
+            size=medium.head.size,
+            session_gone=medium.leading is None,
+        )
+
+    def take_over(self, holder: str, address: str, seen: Lease) -> int:
+        """See ``SharedStore``."""
         self._refuse_when_in_doubt()
-        self._medium.epoch += 1
-        self._medium.holder = holder
-        return self._medium.epoch
+        if (self._medium.epoch, self._medium.beat) != (seen.epoch, seen.beat):
+            raise Fenced(f"the lease moved on: {self._medium.holder} leads in epoch {self._medium.epoch}")
+        return self._take(holder, address)
+
+    def _take(self, holder: str, address: str) -> int:
+        self._refuse_when_in_doubt()
+        medium = self._medium
+        medium.epoch, medium.beat = medium.epoch + 1, medium.beat + 1
+        medium.holder, medium.address, medium.leading = holder, address, self
+        return medium.epoch
+
+    def beat(self, epoch: int) -> None:
+        """See ``SharedStore``."""
+        self._refuse_when_in_doubt()
+        self._check_epoch(epoch)
+        self._medium.beat += 1
+
+    def step_down(self, epoch: int) -> None:
+        """See ``SharedStore``."""
+        self.beat(epoch)
+        medium = self._medium
+        medium.epoch, medium.holder, medium.address, medium.leading = medium.epoch + 1, "", "", None
+
+    def check_synchronous(self) -> None:
+        """See ``SharedStore``. What is in memory survives nothing and says so in its name."""
 
     def append(self, *, epoch: int, expected: Head, entries: Sequence[Entry], new: Head) -> None:
         """See ``Store``."""
@@ -107,6 +148,8 @@ class MemoryStore:
 
     def close(self) -> None:
         """See ``Store``."""
+        if self._medium.leading is self:
+            self._medium.leading = None
 
     def _refuse_when_in_doubt(self) -> None:
         if self._in_doubt:
@@ -131,3 +174,4 @@ class MemoryStore:
                 self._medium.index[entry.request_key] = len(self._medium.bodies)
             self._medium.bodies.append(entry.body)
         self._medium.head = new
+        self._medium.beat += 1

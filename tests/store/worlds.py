@@ -3,7 +3,9 @@
 A new store gets a world here and nothing else; test_contract.py then holds it to the contract.
 """
 
+import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,8 +14,14 @@ from pathlib import Path
 
 import apsw
 
-from keyvault.store.base import EMPTY_HEAD, Entry, Head, Store
-from keyvault.store.memory import Fault, MemoryMedium, MemoryStore
+from keyvault.core.ids import EnclaveName
+from keyvault.demo.postgres import Cluster, Server
+from keyvault.store.anchor import Anchor
+from keyvault.store.base import Entry, Head, SharedStore, Store
+from keyvault.store.memory import Fault as Fault
+from keyvault.store.memory import MemoryMedium, MemoryStore
+from keyvault.store.postgres.store import PostgresStore, create_ledger
+from keyvault.store.postgres.store import open_store as open_postgres
 from keyvault.store.sqlite import open_store
 
 
@@ -23,6 +31,19 @@ class World:
 
     open: Callable[[], Store]
     failing: Callable[[Fault], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedWorld:
+    """``open`` gives another node's store on the same medium each time; those before stay open."""
+
+    open: Callable[[], SharedStore]
+
+
+def shared_memory_world() -> SharedWorld:
+    """Return a world whose medium is an object."""
+    medium = MemoryMedium()
+    return SharedWorld(open=lambda: MemoryStore(medium))
 
 
 def memory_world(_: Path) -> World:
@@ -100,6 +121,69 @@ def sqlite_world(folder: Path) -> Iterator[World]:
         disk.unregister()
 
 
+@contextmanager
+def postgres_world(folder: Path, cluster: Cluster) -> Iterator[World]:
+    """Give a world whose medium is a ledger of its own; its sessions are ended, or their waits cancelled."""
+    opened: list[PostgresStore] = []
+    reopen = _opener(folder, cluster, opened)
+
+    @contextmanager
+    def failing(fault: Fault) -> Iterator[None]:
+        if fault is Fault.LOST:
+            cluster.primary.execute("SELECT pg_terminate_backend(%s, 10000)", opened[-1].session)
+            yield
+            return
+        with cancelled_wait(cluster.primary, opened[-1].session):
+            yield
+
+    try:
+        yield World(open=reopen, failing=failing)
+    finally:
+        for each in opened:
+            each.close()
+
+
+@contextmanager
+def shared_postgres_world(folder: Path, cluster: Cluster) -> Iterator[SharedWorld]:
+    """Give a world whose medium is a ledger of its own in a database."""
+    opened: list[PostgresStore] = []
+    try:
+        yield SharedWorld(open=_opener(folder, cluster, opened))
+    finally:
+        for each in opened:
+            each.close()
+
+
+def _opener(folder: Path, cluster: Cluster, opened: list[PostgresStore]) -> Callable[[], PostgresStore]:
+    enclave = EnclaveName(f"w-{secrets.token_hex(8)}")
+    create_ledger(cluster.admin_conninfo(), enclave)
+
+    def reopen() -> PostgresStore:
+        opened.append(open_postgres(cluster.conninfo(), enclave, Anchor(folder / "ledger"), synchronous=False))
+        return opened[-1]
+
+    return reopen
+
+
+@contextmanager
+def cancelled_wait(server: Server, session: int) -> Iterator[None]:
+    """Make a session's next commit wait for a standby that never comes, and cancel that wait: the commit stands."""
+    names = str(server.execute("SELECT current_setting('synchronous_standby_names')")[0][0])
+    server.configure(synchronous_standby_names="nobody")
+
+    def cancel() -> None:
+        server.wait_for("SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = %s", session)
+        server.execute("SELECT pg_cancel_backend(%s)", session)
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    try:
+        yield
+    finally:
+        canceller.join()
+        server.configure(synchronous_standby_names=names)
+
+
 def _crash_image(path: Path, folder: Path) -> Path:
     """Copy what the files hold now: what a process that dies here leaves, for closing them would tidy up."""
     folder.mkdir()
@@ -128,6 +212,3 @@ def append(store: Store, epoch: int, *texts: str, expected: Head | None = None) 
     new = after(expected, entries)
     store.append(epoch=epoch, expected=expected, entries=entries, new=new)
     return new
-
-
-__all__ = ["EMPTY_HEAD", "Fault", "World", "after", "append", "entry", "memory_world", "sqlite_world"]
