@@ -121,6 +121,10 @@ class OutcomeUnknown(Broken):
     """A durable write may or may not have happened (I7). Never retried: the process ends and reloads."""
 
 
+class RolledBack(Broken):
+    """The store lacks what this node saw acknowledged: an older copy was put back, or a stale server promoted."""
+
+
 class Corrupt(Broken):
     """Stored data is not what was written. ``index`` is the first entry that is wrong, if known."""
 

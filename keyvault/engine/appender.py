@@ -85,6 +85,6 @@ class Appender:
         except Conflict as error:
             raise Broken(f"the term is over: {error}") from error
 
-    def close(self) -> None:
-        """End the writing thread after what it is doing."""
-        self._writer.shutdown(wait=True)
+    def close(self, *, wait: bool = True) -> None:
+        """End the writing thread after what it is doing, which may take for ever if its store hangs."""
+        self._writer.shutdown(wait=wait)

@@ -5,7 +5,6 @@ TermStarted. Only then is anything decided.
 """
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 
 from keyvault.core import limits
@@ -85,6 +84,32 @@ class Enclave:
         """
         recovered = recover(store)
         epoch = Epoch(store.acquire_term(identity.holder))
+        return await cls.lead(
+            store=store,
+            token=token,
+            clock=clock,
+            identity=identity,
+            recovered=recovered,
+            epoch=epoch,
+            observer=observer,
+        )
+
+    @classmethod
+    async def lead(
+        cls,
+        *,
+        store: Store,
+        token: Token,
+        clock: Clock,
+        identity: Identity,
+        recovered: Recovered,
+        epoch: Epoch,
+        observer: Observer | None = None,
+    ) -> "Enclave":
+        """Return the serving enclave in a term that was acquired already, on top of all that stands in the store.
+
+        Its first append, TermStarted, is the barrier: nothing is decided before it is durable. Raises as ``open``.
+        """
         appender = Appender(store=store, state=recovered.state, tree=recovered.tree, epoch=epoch)
         started = TermStarted(at=clock.now(), epoch=epoch, holder=identity.holder, software=identity.software)
         await appender.append([draft(started)])
@@ -214,10 +239,14 @@ class Enclave:
         self._checkpointing.cancel()
         await asyncio.gather(self._checkpointing, return_exceptions=True)
         if not self.stopped.done():
-            with suppress(Unavailable):  # the next term signs this head with its own first checkpoint
+            try:
                 await self._checkpointer.sign_head()
+            except Unavailable:
+                pass  # the next term signs this head with its own first checkpoint
+            except Broken as error:  # another leads by now, or the disk failed: whoever asks ``stopped`` is told
+                self._sequencer.end_term(error)
         await self._stage.close()
-        self._appender.close()
+        self._appender.close(wait=not self.stopped.done())
 
     async def _checkpoint_forever(self) -> None:
         try:

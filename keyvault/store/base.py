@@ -32,7 +32,8 @@ class Entry:
 class Lease:
     """Who leads, as the store has it.
 
-    ``beat`` changes with every sign of life of the leader. ``holder`` is empty after it stepped down.
+    ``beat`` changes with every sign of life of the leader. ``holder`` is empty after it stepped down. The first
+    ``settled`` entries were acknowledged; until a take-over, those after them may vanish with the server that has them.
     ``session_gone``: the store knows that the leader's connection ended, or never had one; it may still live.
     """
 
@@ -40,7 +41,7 @@ class Lease:
     beat: int
     holder: str
     address: str
-    size: int
+    settled: int
     session_gone: bool
 
 
@@ -118,11 +119,14 @@ class SharedStore(Store, Protocol):
         OutcomeUnknown as ``append`` does.
         """
 
-    def beat(self, epoch: int) -> None:
-        """Renew the lease durably without an append. Raises Fenced, OutcomeUnknown."""
+    def beat(self, epoch: int, settled: int) -> None:
+        """Renew the lease durably without an append; ``settled`` entries were acknowledged. Raises as ``append``."""
 
     def step_down(self, epoch: int) -> None:
         """End the term: nothing can be appended in its epoch, anybody may take the next one. Raises as ``beat``."""
+
+    def abandon(self) -> None:
+        """Cut the connection, from any thread: a write that is under way raises OutcomeUnknown, or has returned."""
 
     def check_synchronous(self) -> None:
         """Raise Broken unless what is acknowledged survives the loss of a server; Unavailable if that is unknown."""

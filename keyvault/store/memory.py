@@ -23,6 +23,7 @@ class MemoryMedium:
     index: dict[bytes, int] = field(default_factory=dict)
     head: Head = EMPTY_HEAD
     epoch: int = 0
+    settled: int = 0
     beat: int = 0
     holder: str = ""
     address: str = ""
@@ -55,7 +56,7 @@ class MemoryStore:
             beat=medium.beat,
             holder=medium.holder,
             address=medium.address,
-            size=medium.head.size,
+            settled=medium.settled,
             session_gone=medium.leading is None,
         )
 
@@ -73,17 +74,20 @@ class MemoryStore:
         medium.holder, medium.address, medium.leading = holder, address, self
         return medium.epoch
 
-    def beat(self, epoch: int) -> None:
+    def beat(self, epoch: int, settled: int) -> None:
         """See ``SharedStore``."""
         self._refuse_when_in_doubt()
         self._check_epoch(epoch)
-        self._medium.beat += 1
+        self._medium.beat, self._medium.settled = self._medium.beat + 1, settled
 
     def step_down(self, epoch: int) -> None:
         """See ``SharedStore``."""
-        self.beat(epoch)
+        self.beat(epoch, self._medium.settled)
         medium = self._medium
         medium.epoch, medium.holder, medium.address, medium.leading = medium.epoch + 1, "", "", None
+
+    def abandon(self) -> None:
+        """See ``SharedStore``. Nothing here ever waits."""
 
     def check_synchronous(self) -> None:
         """See ``SharedStore``. What is in memory survives nothing and says so in its name."""
@@ -173,5 +177,5 @@ class MemoryStore:
             if entry.request_key is not None:
                 self._medium.index[entry.request_key] = len(self._medium.bodies)
             self._medium.bodies.append(entry.body)
-        self._medium.head = new
+        self._medium.settled, self._medium.head = self._medium.head.size, new
         self._medium.beat += 1

@@ -142,7 +142,7 @@ def test_servers_and_auditors_may_only_call_their_functions(pair: Cluster, role:
 def test_an_auditor_writes_nothing(pair: Cluster) -> None:
     """An auditor's role reads, and cannot execute what writes."""
     with psycopg.connect(pair.conninfo(AUDITOR_ROLE), autocommit=True) as connection:
-        for call in ("beat('hot', 1)", "step_down('hot', 1)", "take_term('hot', '', '', NULL, NULL)"):
+        for call in ("beat('hot', 1, 0)", "step_down('hot', 1)", "take_term('hot', '', '', NULL, NULL)"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(f"SELECT keyvault.{call}".encode())
 

@@ -10,7 +10,7 @@ from tests.store.worlds import SharedWorld, append
 def test_nobody_leads_a_new_ledger(shared_world: SharedWorld) -> None:
     """A new ledger has epoch 0, no holder, and no session that could have ended."""
     lease = shared_world.open().lease()
-    assert (lease.epoch, lease.holder, lease.address, lease.size) == (0, "", "", 0)
+    assert (lease.epoch, lease.holder, lease.address, lease.settled) == (0, "", "", 0)
     assert lease.session_gone
 
 
@@ -40,7 +40,7 @@ def test_a_sign_of_life_keeps_a_candidate_away(shared_world: SharedWorld, sign: 
     epoch = one.take_over("one", "", one.lease())
     seen = two.lease()
     if sign == "beat":
-        one.beat(epoch)
+        one.beat(epoch, 0)
     else:
         append(one, epoch, "a")
     with pytest.raises(Fenced):
@@ -58,7 +58,7 @@ def test_a_leader_that_was_overtaken_writes_nothing(shared_world: SharedWorld) -
     before = two.lease()
     for write in (
         lambda: append(one, old, "b"),
-        lambda: one.beat(old),
+        lambda: one.beat(old, 1),
         lambda: one.step_down(old),
         lambda: one.put_checkpoint(epoch=old, size=1, note=b"note"),
     ):
@@ -66,6 +66,18 @@ def test_a_leader_that_was_overtaken_writes_nothing(shared_world: SharedWorld) -
             write()
     assert two.lease() == before
     assert append(two, new, "b").size == 2
+
+
+def test_what_is_settled_lags_by_one_write(shared_world: SharedWorld) -> None:
+    """A writer says with each write what it has the acknowledgement of: followers take no more before a take-over."""
+    one, two = shared_world.open(), shared_world.open()
+    epoch = one.take_over("one", "", one.lease())
+    append(one, epoch, "a", "b")
+    assert two.lease().settled == 0
+    append(one, epoch, "c")
+    assert two.lease().settled == 2
+    one.beat(epoch, 3)
+    assert two.lease().settled == 3
 
 
 def test_who_steps_down_writes_nothing_more(shared_world: SharedWorld) -> None:

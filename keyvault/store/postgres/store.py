@@ -20,6 +20,8 @@ Not here: who may lead, and when (``engine.lease``); which server takes writes (
 """
 
 import contextlib
+import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -212,9 +214,9 @@ class PostgresStore:
         except psycopg.errors.UniqueViolation as error:
             raise self._duplicate(entries, error) from None
 
-    def beat(self, epoch: int) -> None:
-        """Renew the lease without an append; returns when the quorum has it. Raises Fenced, OutcomeUnknown."""
-        self._write("SELECT keyvault.beat(%s, %s)", self._enclave, epoch)
+    def beat(self, epoch: int, settled: int) -> None:
+        """See ``SharedStore``."""
+        self._write("SELECT keyvault.beat(%s, %s, %s)", self._enclave, epoch, settled)
 
     def step_down(self, epoch: int) -> None:
         """Give the term up, so that anybody may take the next one at once. Raises Fenced, OutcomeUnknown."""
@@ -223,12 +225,22 @@ class PostgresStore:
     def lease(self) -> Lease:
         """Return who leads. Raises NotFound, Unavailable."""
         rows = self._all(
-            "SELECT epoch, beat, holder, address, size, session_gone FROM keyvault.lease(%s)", self._enclave
+            "SELECT epoch, beat, holder, address, settled, session_gone FROM keyvault.lease(%s)", self._enclave
         )
         if not rows:
             raise NotFound(f"the database has no ledger of enclave {self._enclave}")
-        epoch, beat, holder, address, size, gone = rows[0]
-        return Lease(epoch=epoch, beat=beat, holder=holder, address=address, size=size, session_gone=gone)
+        epoch, beat, holder, address, settled, gone = rows[0]
+        return Lease(epoch=epoch, beat=beat, holder=holder, address=address, settled=settled, session_gone=gone)
+
+    def abandon(self) -> None:
+        """See ``SharedStore``."""
+        # libpq's connection is not safe for two threads; its socket is, and an end of file wakes whoever waits on it.
+        for connection in (self._writer, self._reader):
+            with (
+                contextlib.suppress(OSError, psycopg.Error),
+                socket.socket(fileno=os.dup(connection.fileno())) as same,
+            ):
+                same.shutdown(socket.SHUT_RDWR)
 
     def check_synchronous(self) -> None:
         """See ``SharedStore``. Raises NotSynchronous."""

@@ -13,6 +13,7 @@ CREATE TABLE keyvault.head (
     size bigint NOT NULL CHECK (size >= 0),
     root bytea NOT NULL CHECK (length(root) = 32),
     epoch bigint NOT NULL CHECK (epoch >= 0),
+    settled bigint NOT NULL,     -- entries whose acknowledgement the leader had when it wrote last: none of them can vanish
     beat bigint NOT NULL,        -- grows with every sign of life of the leader; what it is counts for nothing
     holder text NOT NULL,        -- the process that leads; empty after it stepped down
     address text NOT NULL        -- where its node is called
@@ -46,8 +47,8 @@ CREATE TRIGGER checkpoints_are_never_changed BEFORE UPDATE OR DELETE OR TRUNCATE
 -- An empty ledger. For whoever owns the tables, when a deployment is made.
 CREATE FUNCTION keyvault.create_ledger(p_enclave text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO keyvault.head (enclave, size, root, epoch, beat, holder, address)
-        VALUES (p_enclave, 0, sha256(''), 0, 0, '', '')
+    INSERT INTO keyvault.head (enclave, size, root, epoch, settled, beat, holder, address)
+        VALUES (p_enclave, 0, sha256(''), 0, 0, 0, '', '')
 $$;
 
 -- What makes a commit that was acknowledged survive the loss of this server; NULL if nothing is missing.
@@ -97,7 +98,8 @@ BEGIN
             OR current_setting('fsync') <> 'on' OR current_setting('full_page_writes') <> 'on') THEN
         RAISE EXCEPTION 'a commit would not be synchronous: %', keyvault.not_synchronous() USING ERRCODE = 'KV002';
     END IF;
-    UPDATE keyvault.head SET size = size + cardinality(p_bodies), root = p_new_root, beat = beat + 1
+    UPDATE keyvault.head
+        SET size = size + cardinality(p_bodies), root = p_new_root, settled = p_size, beat = beat + 1
         WHERE enclave = p_enclave AND epoch = p_epoch AND size = p_size AND root = p_root;
     IF NOT FOUND THEN
         PERFORM keyvault.fence(p_enclave, p_epoch, p_size);
@@ -158,10 +160,10 @@ END $$;
 
 -- A sign of life of a leader that has nothing to append. It commits as an append does, so its return also says that the
 -- quorum is there.
-CREATE FUNCTION keyvault.beat(p_enclave text, p_epoch bigint) RETURNS void
+CREATE FUNCTION keyvault.beat(p_enclave text, p_epoch bigint, p_settled bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    UPDATE keyvault.head SET beat = beat + 1 WHERE enclave = p_enclave AND epoch = p_epoch;
+    UPDATE keyvault.head SET beat = beat + 1, settled = p_settled WHERE enclave = p_enclave AND epoch = p_epoch;
     IF NOT FOUND THEN
         PERFORM keyvault.fence(p_enclave, p_epoch, 0);
     END IF;
@@ -180,9 +182,9 @@ END $$;
 
 -- What a candidate goes by. session_gone: the leader's session with this server ended, or never was with this one.
 CREATE FUNCTION keyvault.lease(p_enclave text)
-RETURNS TABLE (epoch bigint, beat bigint, holder text, address text, size bigint, session_gone boolean)
+RETURNS TABLE (epoch bigint, beat bigint, holder text, address text, settled bigint, session_gone boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT head.epoch, head.beat, head.holder, head.address, head.size, NOT EXISTS (
+    SELECT head.epoch, head.beat, head.holder, head.address, head.settled, NOT EXISTS (
         SELECT FROM pg_locks AS lock
         WHERE lock.locktype = 'advisory' AND lock.granted AND lock.objsubid = 2
             AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
