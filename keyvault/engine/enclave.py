@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from keyvault.core import limits
 from keyvault.core.commands import CastBallot, Propose, RequestSignature, check_recordable
-from keyvault.core.errors import Broken, NotFound, Unavailable
+from keyvault.core.errors import Broken, Unavailable
 from keyvault.core.events import TermStarted
 from keyvault.core.ids import Epoch, KeyId, LedgerIndex, Principal, UnixMillis
 from keyvault.core.limits_check import Quota, Room, quotas
 from keyvault.core.proposals import Proposal
 from keyvault.core.simulation import Decision, decision_now, room_now
 from keyvault.core.state import State
+from keyvault.engine import proofs
 from keyvault.engine.appender import Appender, draft
 from keyvault.engine.checkpoints import Checkpointer
 from keyvault.engine.clock import Clock
@@ -26,7 +27,6 @@ from keyvault.engine.sequencer import Sequencer, Waiter
 from keyvault.engine.signing import SigningStage
 from keyvault.hsm.base import Token
 from keyvault.intents import describe
-from keyvault.ledger.merkle import leaf_hash
 from keyvault.store.base import Store
 
 
@@ -44,7 +44,7 @@ class Enclave:
     def __init__(
         self, *, store: Store, token: Token, appender: Appender, clock: Clock, recovered: Recovered, observer: Observer
     ) -> None:
-        self.origin = recovered.origin
+        self._origin = recovered.origin
         self.uncovered_at_start = recovered.uncovered
         self._store = store
         self._token = token
@@ -134,6 +134,11 @@ class Enclave:
             raise
 
     @property
+    def origin(self) -> str:
+        """The ledger's name."""
+        return self._origin
+
+    @property
     def state(self) -> State:
         """The state; for reading."""
         return self._appender.state
@@ -215,20 +220,13 @@ class Enclave:
         """
         newest = self._checkpointer.newest
         size, note = newest if newest is not None and index < newest[0] else await self.checkpoint()
-        if not 0 <= index < size:
-            raise NotFound(f"the ledger has no entry {index}; its size is {size}")
-        hashes = self._appender.tree.inclusion_proof(index, size, self._block_hashes)
-        return tuple(hashes), self._store.read(index, 1)[0], note
+        hashes, entry = proofs.inclusion(self._appender.tree, self._store.read, index, size)
+        return hashes, entry, note
 
     async def consistency_proof(self, old_size: int) -> tuple[tuple[bytes, ...], bytes]:
         """Return (hashes, checkpoint note) that prove that the newest checkpoint extends ``old_size``."""
         size, note = await self.checkpoint()
-        if not 0 < old_size <= size:
-            raise NotFound(f"the ledger never had size {old_size}; its size is {size}")
-        return tuple(self._appender.tree.consistency_proof(old_size, size, self._block_hashes)), note
-
-    def _block_hashes(self, block: int) -> list[bytes]:
-        return [leaf_hash(body) for body in self._store.read(block * 256, 256)]
+        return proofs.consistency(self._appender.tree, self._store.read, old_size, size), note
 
     async def close(self) -> None:
         """Finish what is in flight, sign a last checkpoint, and stop. The store stays open."""

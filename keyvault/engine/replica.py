@@ -15,6 +15,7 @@ It decides nothing, and reads the shared store with one caller at a time.
 from copy import deepcopy
 
 from keyvault.core.errors import Corrupt, Malformed, RolledBack
+from keyvault.core.state import State
 from keyvault.engine.fold import Fold
 from keyvault.engine.recovery import Recovered, folded, recovered
 from keyvault.ledger import checkpoint
@@ -41,6 +42,21 @@ class Replica:
     def head(self) -> Head:
         """What was verified and is in the copy."""
         return Head(size=self._fold.tree.size, root=self._fold.tree.root())
+
+    @property
+    def state(self) -> State:
+        """What the copy gives; for reading. A term that began on top of it goes on with the same state."""
+        return self._fold.state
+
+    @property
+    def tree(self) -> Tree:
+        """The tree over the copy; for reading."""
+        return self._fold.tree
+
+    @property
+    def origin(self) -> str:
+        """The ledger's name."""
+        return self._fold.origin()
 
     def recovered(self) -> Recovered:
         """Return state, tree and index, for a term that begins on top of them. Raises Corrupt if there are none."""

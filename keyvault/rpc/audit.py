@@ -3,7 +3,7 @@
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import LedgerIndex
-from keyvault.engine.enclave import Enclave
+from keyvault.engine.served import Served
 from keyvault.ledger import proof
 from keyvault.rpc.auth import READERS, Context, Door
 from keyvault.rpc.keys import check_enclave, guarded
@@ -17,7 +17,7 @@ _CHUNK = 32
 class AuditService(audit_pb2_grpc.AuditServiceServicer):
     """The ledger of one enclave, for members and auditors."""
 
-    def __init__(self, enclave: Enclave, door: Door) -> None:
+    def __init__(self, enclave: Served, door: Door) -> None:
         self._enclave = enclave
         self._door = door
 

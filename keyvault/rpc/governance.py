@@ -19,7 +19,7 @@ from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.state import not_before
 from keyvault.core.statements import Action, decode_statement
 from keyvault.engine.clock import Clock
-from keyvault.engine.enclave import Enclave
+from keyvault.engine.served import Served
 from keyvault.ledger import wire
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
@@ -40,7 +40,7 @@ _DOCUMENT_BYTES_MAX = max(limits.POLICY_BYTES_MAX, limits.CHARTER_BYTES_MAX)
 class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
     """Policy, charter and proposals of one enclave."""
 
-    def __init__(self, enclave: Enclave, door: Door, clock: Clock) -> None:
+    def __init__(self, enclave: Served, door: Door, clock: Clock) -> None:
         self._enclave = enclave
         self._door = door
         self._clock = clock

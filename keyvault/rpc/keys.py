@@ -6,7 +6,7 @@ from typing import TypeVar
 from keyvault.core.errors import Malformed, NotFound
 from keyvault.core.ids import KeyId
 from keyvault.core.state import find_key
-from keyvault.engine.enclave import Enclave
+from keyvault.engine.served import Served
 from keyvault.ledger.note import verifier
 from keyvault.rpc.auth import READERS, Context, Door
 from keyvault.rpc.convert import key_to_proto
@@ -28,7 +28,7 @@ async def guarded(context: Context, work: Callable[[], Awaitable[R]]) -> R:
         raise
 
 
-def check_enclave(enclave: Enclave, field: str, name: str) -> None:
+def check_enclave(enclave: Served, field: str, name: str) -> None:
     """Raise unless ``name`` is this enclave's."""
     if parse_enclave(field, name) != enclave.state.enclave:
         raise NotFound(f"this server has no {name}")
@@ -37,7 +37,7 @@ def check_enclave(enclave: Enclave, field: str, name: str) -> None:
 class KeyService(keys_pb2_grpc.KeyServiceServicer):
     """Keys of one enclave."""
 
-    def __init__(self, enclave: Enclave, door: Door) -> None:
+    def __init__(self, enclave: Served, door: Door) -> None:
         self._enclave = enclave
         self._door = door
 

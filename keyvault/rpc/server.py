@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from keyvault.core import limits
 from keyvault.core.errors import Unavailable
 from keyvault.engine.clock import Clock
-from keyvault.engine.enclave import Enclave
+from keyvault.engine.served import Served
 from keyvault.rpc.audit import AuditService
 from keyvault.rpc.auth import Door
 from keyvault.rpc.governance import GovernanceService
@@ -71,7 +71,7 @@ class Identity:
 class Server:
     """Serves one enclave until it is stopped."""
 
-    def __init__(self, *, enclave: Enclave, clock: Clock, identity: Identity, listen: str, trust_domain: str) -> None:
+    def __init__(self, *, enclave: Served, clock: Clock, identity: Identity, listen: str, trust_domain: str) -> None:
         door = Door(trust_domain)
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=limits.CALLS_MAX)
         self._health = health.aio.HealthServicer()

@@ -27,8 +27,8 @@ from keyvault.core.proposals import proposal_name, short
 from keyvault.core.state import State, find_key, split_key_name
 from keyvault.core.statements import decode_statement, proposal_id_of, signer_named
 from keyvault.engine.clock import Clock
-from keyvault.engine.enclave import Enclave
 from keyvault.engine.sequencer import Recorded, Waiter
+from keyvault.engine.served import Served
 from keyvault.engine.stamps import Stamps
 from keyvault.ledger import wire
 from keyvault.ledger.wire_output import fill_output, fill_stamp
@@ -46,7 +46,7 @@ from keyvault.v1 import signing_pb2, signing_pb2_grpc, types_pb2
 class SigningService(signing_pb2_grpc.SigningServiceServicer):
     """Sign, SignStream, GetPublicKey, Simulate, GetQuota for one enclave."""
 
-    def __init__(self, enclave: Enclave, door: Door, clock: Clock) -> None:
+    def __init__(self, enclave: Served, door: Door, clock: Clock) -> None:
         self._enclave = enclave
         self._door = door
         self._clock = clock
@@ -222,7 +222,7 @@ def _response(state: State, event: SignatureIssued, index: int) -> signing_pb2.S
 class _Stream:
     """One SignStream call: reads ahead within a bound, answers whatever is ready in one message."""
 
-    def __init__(self, service: SigningService, enclave: Enclave, principal: Principal, context: Context) -> None:
+    def __init__(self, service: SigningService, enclave: Served, principal: Principal, context: Context) -> None:
         self._service = service
         self._enclave = enclave
         self._principal = principal

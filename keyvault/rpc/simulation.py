@@ -20,7 +20,7 @@ from keyvault.core.policy_rules import Per
 from keyvault.core.simulation import Meaning, Simulation
 from keyvault.core.state import moment_of, split_key_name
 from keyvault.engine.clock import Clock
-from keyvault.engine.enclave import Enclave
+from keyvault.engine.served import Served
 from keyvault.intents import describe
 from keyvault.rpc.names import parse_key_name
 from keyvault.v1 import signing_pb2
@@ -36,7 +36,7 @@ _UNNAMED = "simulated"
 class Simulations:
     """Answers about what is not done. Everything that can change is read at once; explaining gives way to signing."""
 
-    def __init__(self, enclave: Enclave, clock: Clock) -> None:
+    def __init__(self, enclave: Served, clock: Clock) -> None:
         self._enclave = enclave
         self._clock = clock
         self._under_way: Counter[Principal] = Counter()

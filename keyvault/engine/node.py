@@ -1,0 +1,131 @@
+"""One node's view of an enclave that several nodes share: the leader's when it leads, its verified copy otherwise."""
+
+import asyncio
+
+from keyvault.core.commands import CastBallot, Propose, RequestSignature
+from keyvault.core.errors import Broken, NotFound, NotLeader
+from keyvault.core.ids import KeyId, LedgerIndex, Principal, UnixMillis
+from keyvault.core.limits_check import Quota, Room
+from keyvault.core.proposals import Proposal
+from keyvault.core.simulation import Decision
+from keyvault.core.state import State
+from keyvault.engine import proofs
+from keyvault.engine.enclave import Enclave
+from keyvault.engine.replica import Replica
+from keyvault.engine.sequencer import Waiter
+
+
+class Node:
+    """See ``Served``. Whoever runs the node says when it leads and when not."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.stopped: asyncio.Future[Broken] = asyncio.get_running_loop().create_future()
+        self.leader = ""
+        """Where the leader is called, as far as this node knows; its own address while it leads."""
+        self._replica = replica
+        self._enclave: Enclave | None = None
+        self._changed = asyncio.Event()
+
+    def lead(self, enclave: Enclave, address: str) -> None:
+        """Answer from this enclave from now on."""
+        self._enclave, self.leader = enclave, address
+        self.changed()
+
+    def follow(self, leader: str) -> None:
+        """Answer from the copy, and send those who want a decision to ``leader``; empty: nobody knows where."""
+        self._enclave, self.leader = None, leader
+        self.changed()
+
+    def changed(self) -> None:
+        """Wake those who wait for the next change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node decides."""
+        return self._enclave is not None
+
+    @property
+    def origin(self) -> str:
+        """See Served."""
+        return self._replica.origin
+
+    @property
+    def state(self) -> State:
+        """See Served."""
+        return self._replica.state
+
+    @property
+    def size(self) -> int:
+        """See Served."""
+        return self._replica.state.size
+
+    @property
+    def is_open(self) -> bool:
+        """See Served."""
+        return self._enclave is None or self._enclave.is_open
+
+    async def opened(self) -> None:
+        """See Served."""
+        await self._leading().opened()
+
+    def request(self, command: RequestSignature, deadline: float) -> Waiter:
+        """See Served."""
+        return self._leading().request(command, deadline)
+
+    def simulate(self, command: RequestSignature, now: UnixMillis) -> tuple[Decision, tuple[Room, ...]]:
+        """See Served."""
+        return self._leading().simulate(command, now)
+
+    def quotas(self, key: KeyId, principal: Principal, now: UnixMillis) -> tuple[Quota, ...]:
+        """See Served."""
+        return self._leading().quotas(key, principal, now)
+
+    async def propose(self, command: Propose) -> Proposal:
+        """See Served."""
+        return await self._leading().propose(command)
+
+    async def cast(self, command: CastBallot) -> Proposal:
+        """See Served."""
+        return await self._leading().cast(command)
+
+    async def next_change(self) -> None:
+        """See Served."""
+        if self._enclave is None:
+            await self._changed.wait()
+        else:
+            await self._enclave.next_change()
+
+    def entries(self, start: int, count: int) -> list[bytes]:
+        """See Served."""
+        return self._replica.copy.read(start, count) if self._enclave is None else self._enclave.entries(start, count)
+
+    async def checkpoint(self) -> tuple[int, bytes]:
+        """See Served."""
+        if self._enclave is not None:
+            return await self._enclave.checkpoint()
+        newest = self._replica.copy.checkpoint()
+        if newest is None:
+            raise NotFound("this node has no checkpoint yet")
+        return newest
+
+    async def inclusion_proof(self, index: LedgerIndex) -> tuple[tuple[bytes, ...], bytes, bytes]:
+        """See Served."""
+        if self._enclave is not None:
+            return await self._enclave.inclusion_proof(index)
+        size, note = await self.checkpoint()
+        hashes, entry = proofs.inclusion(self._replica.tree, self._replica.copy.read, index, size)
+        return hashes, entry, note
+
+    async def consistency_proof(self, old_size: int) -> tuple[tuple[bytes, ...], bytes]:
+        """See Served."""
+        if self._enclave is not None:
+            return await self._enclave.consistency_proof(old_size)
+        size, note = await self.checkpoint()
+        return proofs.consistency(self._replica.tree, self._replica.copy.read, old_size, size), note
+
+    def _leading(self) -> Enclave:
+        if self._enclave is None:
+            raise NotLeader(self.leader)
+        return self._enclave
