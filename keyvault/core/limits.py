@@ -280,6 +280,26 @@ AGENT_ANSWER_MS = 5_000
 AGENT_SIGN_MS = 60_000
 """An SSH agent signs: a person may have to confirm first."""
 
+LEASE_BEAT_MS = 500
+"""A leader that had no write acknowledged for so long renews its lease: three more chances before its term ends."""
+LEASE_TERM_MS = 2_000
+"""A term ends by itself so long after the sending of the last acknowledged write."""
+LEASE_SILENCE_MS = 3_000
+"""Without a sign of life for so long, by its own clock, a candidate takes over: half as long again as LEASE_TERM_MS, so
+that the old term has ended even if the two clocks run 20 % apart each."""
+LEASE_POLL_MS = 250
+"""Between two looks at the lease, on average: what a killed leader costs. One read of one row in memory."""
+LEASE_POLL_SPREAD_MS = 100
+"""How far the pace of two nodes may lie apart, so that they do not look at the same moments for ever."""
+LEASE_STALL_MS = 1_000
+"""A leader that is woken so much too late does not know what it missed: half of LEASE_TERM_MS."""
+LEASE_ABSTENTION_MS = 5_000
+"""After a step-down that was asked for: how long a node leaves a free lease to the others; each looks every 0.3 s."""
+LEASE_ABSTENTION_SPREAD_MS = 1_000
+"""How far the abstentions of two nodes may lie apart."""
+LEASE_HAND_OVER_MS = 4_000
+"""From the wish to step down until the term is cut: a token answers within TOKEN_DEADLINE_MS, then comes one append."""
+
 # Queues -----------------------------------------------------------------------------------------------------
 
 INBOX_MAX = 4_096

@@ -4,7 +4,7 @@ Nothing here retries. An append that did not certainly happen is the end of the 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from keyvault.core.errors import Broken, Conflict
 from keyvault.core.events import Event
 from keyvault.core.ids import Epoch
 from keyvault.core.state import State
+from keyvault.engine.clock import since_boot
 from keyvault.ledger import codec
 from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.store.base import Entry, Head, Store
@@ -39,13 +40,28 @@ def draft(event: Event) -> Draft:
 class Appender:
     """Owns state, tree and the store's writing thread for one term."""
 
-    def __init__(self, *, store: Store, state: State, tree: Tree, epoch: Epoch) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        state: State,
+        tree: Tree,
+        epoch: Epoch,
+        writer: ThreadPoolExecutor | None = None,
+        on_written: Callable[[float], None] | None = None,
+    ) -> None:
+        """``writer``: the one thread that writes to the store, if others write there, too.
+
+        ``on_written`` is told, after each write that is durable, when it was sent (``since_boot``).
+        """
         self.state = state
         self.tree = tree
         self.epoch = epoch
         self._store = store
         self._root = tree.root()
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
+        self._writer = writer or ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
+        self._on_written = on_written or (lambda _sent_at: None)
+        self._writes = 0
 
     @property
     def head(self) -> Head:
@@ -67,10 +83,7 @@ class Appender:
             entries=[item.entry for item in drafts],
             new=new,
         )
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, append)
-        except Conflict as error:
-            raise Broken(f"the term is over: {error}") from error
+        await self._write(append)
         self.tree.adopt(extension)
         self._root = new.root
         for offset, item in enumerate(drafts):
@@ -80,11 +93,24 @@ class Appender:
     async def keep_checkpoint(self, size: int, note: bytes) -> None:
         """Keep the signed note durably; raises Broken if that did not certainly happen."""
         keep = partial(self._store.put_checkpoint, epoch=self.epoch, size=size, note=note)
+        await self._write(keep)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a write is under way."""
+        return self._writes > 0
+
+    async def _write(self, write: Callable[[], None]) -> None:
+        sent_at = since_boot()
+        self._writes += 1
         try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, keep)
+            await asyncio.get_running_loop().run_in_executor(self._writer, write)
         except Conflict as error:
             raise Broken(f"the term is over: {error}") from error
+        finally:
+            self._writes -= 1
+        self._on_written(sent_at)
 
-    def close(self, *, wait: bool = True) -> None:
-        """End the writing thread after what it is doing, which may take for ever if its store hangs."""
-        self._writer.shutdown(wait=wait)
+    def close(self) -> None:
+        """End the writing thread after what it is doing."""
+        self._writer.shutdown(wait=True)

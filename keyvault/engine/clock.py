@@ -26,3 +26,8 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds since boot."""
         return time.monotonic()
+
+
+def since_boot() -> float:
+    """Return seconds since boot, those included in which the machine was suspended; never goes back."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -5,6 +5,8 @@ TermStarted. Only then is anything decided.
 """
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from keyvault.core import limits
@@ -95,7 +97,7 @@ class Enclave:
         )
 
     @classmethod
-    async def lead(
+    async def lead(  # noqa: PLR0913 (the parts of a term)
         cls,
         *,
         store: Store,
@@ -105,12 +107,22 @@ class Enclave:
         recovered: Recovered,
         epoch: Epoch,
         observer: Observer | None = None,
+        writer: ThreadPoolExecutor | None = None,
+        on_written: Callable[[float], None] | None = None,
     ) -> "Enclave":
         """Return the serving enclave in a term that was acquired already, on top of all that stands in the store.
 
-        Its first append, TermStarted, is the barrier: nothing is decided before it is durable. Raises as ``open``.
+        Its first append, TermStarted, is the barrier: nothing is decided before it is durable. ``writer`` and
+        ``on_written``: see ``Appender``. Raises as ``open``.
         """
-        appender = Appender(store=store, state=recovered.state, tree=recovered.tree, epoch=epoch)
+        appender = Appender(
+            store=store,
+            state=recovered.state,
+            tree=recovered.tree,
+            epoch=epoch,
+            writer=writer,
+            on_written=on_written,
+        )
         started = TermStarted(at=clock.now(), epoch=epoch, holder=identity.holder, software=identity.software)
         await appender.append([draft(started)])
         enclave = cls(
@@ -152,6 +164,15 @@ class Enclave:
     def stopped(self) -> asyncio.Future[Broken]:
         """Done when the term has ended by itself: the process must end."""
         return self._sequencer.stopped
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a write to the store is under way."""
+        return self._appender.is_writing
+
+    def end_term(self, reason: Broken) -> None:
+        """Tell every caller that its outcome is not known, release nothing more, and take nothing new."""
+        self._sequencer.end_term(reason)
 
     @property
     def is_open(self) -> bool:
@@ -228,8 +249,8 @@ class Enclave:
         size, note = await self.checkpoint()
         return proofs.consistency(self._appender.tree, self._store.read, old_size, size), note
 
-    async def close(self) -> None:
-        """Finish what is in flight, sign a last checkpoint, and stop. The store stays open."""
+    async def drain(self) -> None:
+        """Take nothing new, finish what is in flight, and sign a last checkpoint."""
         self._governing.cancel()
         await asyncio.gather(self._governing, return_exceptions=True)
         await self._governor.close()
@@ -243,8 +264,12 @@ class Enclave:
                 pass  # the next term signs this head with its own first checkpoint
             except Broken as error:  # another leads by now, or the disk failed: whoever asks ``stopped`` is told
                 self._sequencer.end_term(error)
+
+    async def close(self) -> None:
+        """Drain, and stop. The store stays open."""
+        await self.drain()
         await self._stage.close()
-        self._appender.close(wait=not self.stopped.done())
+        self._appender.close()
 
     async def _checkpoint_forever(self) -> None:
         try:

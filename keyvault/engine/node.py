@@ -1,6 +1,7 @@
 """One node's view of an enclave that several nodes share: the leader's when it leads, its verified copy otherwise."""
 
 import asyncio
+from collections.abc import Callable
 
 from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.errors import Broken, NotFound, NotLeader
@@ -22,6 +23,8 @@ class Node:
         self.stopped: asyncio.Future[Broken] = asyncio.get_running_loop().create_future()
         self.leader = ""
         """Where the leader is called, as far as this node knows; its own address while it leads."""
+        self.may_lead: Callable[[], bool] = lambda: True
+        """Whether the term goes on, by the clock; asked before every decision."""
         self._replica = replica
         self._enclave: Enclave | None = None
         self._changed = asyncio.Event()
@@ -33,8 +36,10 @@ class Node:
 
     def follow(self, leader: str) -> None:
         """Answer from the copy, and send those who want a decision to ``leader``; empty: nobody knows where."""
+        changed = self._enclave is not None or self.leader != leader
         self._enclave, self.leader = None, leader
-        self.changed()
+        if changed:
+            self.changed()
 
     def changed(self) -> None:
         """Wake those who wait for the next change."""
@@ -128,4 +133,6 @@ class Node:
     def _leading(self) -> Enclave:
         if self._enclave is None:
             raise NotLeader(self.leader)
+        if not self.may_lead():
+            raise NotLeader
         return self._enclave

@@ -1,0 +1,411 @@
+"""Who leads one enclave, as one node sees it: when to look, to take over, to beat, to give up. Sans I/O.
+
+Safety is not here. The epoch in every append is the fence, and the store checks it in the statement that writes; two
+nodes that both believe they lead can never both append. This machine is about availability: that somebody leads soon,
+that nobody disturbs a leader that is well, and that a leader who lost touch stops saying that it leads.
+
+Laws:
+
+1. Time is the node's own monotonic clock, in seconds, and comes in with every event. Nothing of the store's clock or of
+   another node's is ever compared with it. The clock must count while the machine is suspended (CLOCK_BOOTTIME).
+2. A lease has moved when its epoch, beat or holder differ from what was seen last. It is silent when it was seen not to
+   move for LEASE_SILENCE. It is free when it is silent, when nobody holds it, or when the store says that the holder's
+   session is gone. That last is a hint: it may be wrong, and then costs a leader its term, and no more.
+3. An eligible node that does not abstain takes over a free lease, and says what it saw: the store refuses if anything
+   moved since. A node is not eligible until it says so, and not any more once its term ended.
+4. A leader beats when LEASE_BEAT passed without an acknowledged write or a beat; every acknowledged write is one.
+5. A term ends when LEASE_TERM passed since the sending of the last acknowledged write. The sending, not the answer: what
+   others see is the write, and that may be as old as its sending. LEASE_TERM is to LEASE_SILENCE as 2 to 3, so by the
+   time a silent lease is taken its leader has ended its term, even if its clock ran 20 % slow and the other's 20 % fast.
+6. A term ends when a write was refused, or when it is not known whether it happened (I7). Nothing is tried again.
+7. A term ends when an event comes LEASE_STALL after ``wake_at``: the event loop stood still, or the machine did.
+8. A leader that is asked to step down, or that is not eligible any more, hands over: it finishes what is under way and
+   gives the lease back, within LEASE_HAND_OVER. Who was asked to then abstains for LEASE_ABSTENTION, or until another
+   leads. A node that drains says that it is not eligible, and stays away until it says otherwise.
+9. A take-over that was not acknowledged within LEASE_TERM is let go: its term would be over (5), and its server may be
+   one that waits for its standbys for ever. The next one is tried on a new connection, to whichever server that reaches.
+10. Every Lead is followed by exactly one EndTerm of its epoch. No event of an earlier epoch touches a later one; what
+   comes twice, or too late, changes nothing.
+
+What the shell does, for each effect, in the order given, and never two of one kind at once:
+
+- ``Look``: read ``store.lease()`` beside everything else; answer with exactly one of Saw and LookFailed. A store that
+  is in doubt, or lost its connection, is closed and opened anew first; that it cannot be opened is LookFailed.
+- ``TakeOver``: call ``store.take_over(..., seen)`` on the very store that ``seen`` was read from; if that one is gone,
+  nothing was tried (``unknown=False``). Answer with exactly one of TookOver and TakeOverFailed. Nothing cancels it.
+- ``LetGo``: close the store on which a take-over waits, without waiting for it, and open another. It needs no answer.
+- ``Lead``: read the ledger's rest from that store, append TermStarted upon it, and only when that was acknowledged decide
+  anything: it proves that what was read is durable and that nobody else led meanwhile. The reading may take as long as
+  it takes: beats go on beside it.
+- ``Beat``: call ``store.beat(epoch)`` in the appender's writing thread, after what waits there. May be left out if a
+  write is under way or waits.
+- ``StepDownNow``: take no new request, let those under way end, sign a last checkpoint, call ``store.step_down(epoch)``,
+  answer with SteppedDown. Without a Lead before it there is only the call. What fails is WriteFailed.
+- ``EndTerm``: at once, before anything else is awaited: end the sequencer's term (its callers get Unavailable), release
+  nothing more, write nothing more. Then close the store, which is how the others learn of it at once, and open it again.
+  When the state is the ledger's again: Eligible.
+
+After every event: call ``step(Woke)`` when the clock shows ``wake_at``; earlier does no harm. Every acknowledgement of
+an append, checkpoint or beat is reported, with a moment not later than its sending; so is every write that failed.
+Before a request is decided, or a read is answered as the leader's: ``leads(now)``.
+
+Not here: how nodes share several enclaves among them (they step down); what makes a node eligible.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from keyvault.core import limits
+from keyvault.store.base import Lease
+
+_BEAT_S = limits.LEASE_BEAT_MS / 1000
+_TERM_S = limits.LEASE_TERM_MS / 1000
+_SILENCE_S = limits.LEASE_SILENCE_MS / 1000
+_POLL_S = limits.LEASE_POLL_MS / 1000
+_POLL_SPREAD_S = limits.LEASE_POLL_SPREAD_MS / 1000
+_STALL_S = limits.LEASE_STALL_MS / 1000
+_ABSTENTION_S = limits.LEASE_ABSTENTION_MS / 1000
+_ABSTENTION_SPREAD_S = limits.LEASE_ABSTENTION_SPREAD_MS / 1000
+_HAND_OVER_S = limits.LEASE_HAND_OVER_MS / 1000
+
+
+class Ending(StrEnum):
+    """Why a term ended."""
+
+    SILENT = "SILENT"
+    """No write was acknowledged in time."""
+    FENCED = "FENCED"
+    """The store refused a write: somebody else leads."""
+    IN_DOUBT = "IN_DOUBT"
+    """It is not known whether a write happened."""
+    STALLED = "STALLED"
+    """The node stood still."""
+    TOO_LONG = "TOO_LONG"
+    """Handing over took too long."""
+    STEPPED_DOWN = "STEPPED_DOWN"
+    """The lease was given back."""
+
+
+# Events: what happened, and when by this node's clock ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Woke:
+    """The clock shows ``now``."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saw:
+    """A look returned."""
+
+    lease: Lease
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookFailed:
+    """A look did not return a lease."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TookOver:
+    """The store acknowledged a take-over."""
+
+    epoch: int
+    sent_at: float
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOverFailed:
+    """Somebody was faster; or, if ``unknown``, nobody knows."""
+
+    unknown: bool
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """A write of the term is durable. ``sent_at`` is not later than its sending."""
+
+    epoch: int
+    sent_at: float
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteFailed:
+    """A write of the term was refused; or, if ``unknown``, nobody knows, or the connection is lost."""
+
+    epoch: int
+    unknown: bool
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eligible:
+    """Whether this node could lead: store, token and keys are well, its state is the ledger's, and it does not drain."""
+
+    is_eligible: bool
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDown:
+    """An operator asks this node to hand over. If it does not lead, nothing happens."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteppedDown:
+    """The store acknowledged that the lease was given back."""
+
+    epoch: int
+    now: float
+
+
+Event = (
+    Woke | Saw | LookFailed | TookOver | TakeOverFailed | Acknowledged | WriteFailed | Eligible | StepDown | SteppedDown
+)
+
+
+# Effects: what the shell must do, see above -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Read the lease."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOver:
+    """Try to become the leader."""
+
+    seen: Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetGo:
+    """Wait no longer for the take-over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """The term began: recover, then serve."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """Renew the lease."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDownNow:
+    """Finish what is under way and give the lease back."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndTerm:
+    """The term is over."""
+
+    epoch: int
+    ending: Ending
+
+
+Effect = Look | TakeOver | LetGo | Lead | Beat | StepDownNow | EndTerm
+
+
+@dataclass(slots=True, kw_only=True)
+class _Term:
+    """A term of this node. Moments are by its clock."""
+
+    epoch: int
+    written_at: float
+    beat_at: float
+    cut_at: float = math.inf
+
+
+class Leadership:
+    """One node's part in one enclave's lease.
+
+    ``jitter``, from 0 to 1, is drawn once for each node, so that nodes do not do everything at the same moments.
+    """
+
+    def __init__(self, *, now: float, jitter: float) -> None:
+        self._poll_s = _POLL_S + _POLL_SPREAD_S * (jitter - 0.5)
+        self._abstention_s = _ABSTENTION_S + _ABSTENTION_SPREAD_S * jitter
+        self._eligible = False
+        self._abstains_until = -math.inf
+        self._abstains_after = 0
+        self._seen: Lease | None = None
+        self._moved_at = now
+        self._look_at = now
+        self._taking: Lease | None = None
+        self._let_go_at = math.inf
+        self._term: _Term | None = None
+
+    @property
+    def wake_at(self) -> float:
+        """When the next Woke is due; infinity if only an answer can change anything."""
+        if self._term is not None:
+            return min(self._term.beat_at, self._ends_at(self._term))
+        return self._look_at if self._taking is None else self._let_go_at
+
+    def leads(self, now: float) -> int | None:
+        """Return the epoch that this node leads in; None if it does not, or its term is over and not ended yet."""
+        return None if self._term is None or self._is_over(self._term, now) else self._term.epoch
+
+    def step(self, event: Event) -> tuple[Effect, ...]:
+        """Take the event in; return what the shell must do."""
+        if self._taking is not None and event.now >= self._let_go_at:
+            return (*self._let_go(event.now), *self._take(event))
+        term = self._term
+        ending = None if term is None else self._is_over(term, event.now)
+        if term is None or ending is None:
+            return self._take(event)
+        ended = self._end(term, ending, event.now)
+        if isinstance(event, Eligible):  # said of the state that the term leaves in doubt
+            return ended
+        return (*ended, *self._take(event))
+
+    def _take(self, event: Event) -> tuple[Effect, ...]:
+        match event:
+            case Woke():
+                return self._woke(event.now)
+            case Saw():
+                return self._saw(event.lease, event.now)
+            case LookFailed():
+                self._look_at = event.now + self._poll_s
+            case TookOver():
+                return self._took_over(event)
+            case TakeOverFailed():
+                self._taking_failed(event.now)
+            case Acknowledged():
+                self._acknowledged(event)
+            case WriteFailed():
+                return self._ended(event.epoch, Ending.IN_DOUBT if event.unknown else Ending.FENCED, event.now)
+            case Eligible():
+                self._eligible = event.is_eligible
+                return () if event.is_eligible else self._leave(event.now)
+            case StepDown():
+                return self._asked_to_step_down(event.now)
+            case SteppedDown():
+                return self._ended(event.epoch, Ending.STEPPED_DOWN, event.now)
+        return ()
+
+    # Without a term ---------------------------------------------------------------------------------------------
+
+    def _woke(self, now: float) -> tuple[Effect, ...]:
+        if self._term is not None:
+            return self._beat(self._term, now)
+        if self._taking is not None or now < self._look_at:
+            return ()
+        self._look_at = math.inf  # until it returned
+        return (Look(),)
+
+    def _saw(self, lease: Lease, now: float) -> tuple[Effect, ...]:
+        if self._term is not None or self._taking is not None:
+            return ()
+        if self._seen is None or _mark(self._seen) != _mark(lease):
+            self._moved_at = now
+        self._seen = lease
+        if lease.holder and lease.epoch > self._abstains_after:
+            self._abstains_until = -math.inf
+        silent_at = self._moved_at + _SILENCE_S
+        if self._may_lead(now) and (not lease.holder or lease.session_gone or now >= silent_at):
+            self._taking, self._let_go_at = lease, now + _TERM_S
+            return (TakeOver(seen=lease),)
+        self._look_at = min(now + self._poll_s, silent_at) if now < silent_at else now + self._poll_s
+        return ()
+
+    def _may_lead(self, now: float) -> bool:
+        return self._eligible and now >= self._abstains_until
+
+    def _taking_failed(self, now: float) -> None:
+        if self._taking is not None:
+            self._taking, self._look_at = None, now + self._poll_s
+
+    def _let_go(self, now: float) -> tuple[Effect, ...]:
+        self._taking_failed(now)
+        return (LetGo(),)
+
+    def _took_over(self, event: TookOver) -> tuple[Effect, ...]:
+        if self._taking is None or event.epoch <= self._taking.epoch:  # it comes again
+            return ()
+        sent_at = min(event.sent_at, event.now)
+        term = _Term(epoch=event.epoch, written_at=sent_at, beat_at=sent_at + _BEAT_S)
+        self._taking, self._term = None, term
+        if not self._may_lead(event.now):
+            return self._leave(event.now)
+        return (Lead(epoch=event.epoch),)
+
+    # In a term --------------------------------------------------------------------------------------------------
+
+    def _ends_at(self, term: _Term) -> float:
+        return min(term.written_at + _TERM_S, term.cut_at)
+
+    def _is_over(self, term: _Term, now: float) -> Ending | None:
+        """Return why the term is over by the clock."""
+        if now - self.wake_at >= _STALL_S:
+            return Ending.STALLED
+        if now < self._ends_at(term):
+            return None
+        return Ending.TOO_LONG if now >= term.cut_at else Ending.SILENT
+
+    def _beat(self, term: _Term, now: float) -> tuple[Effect, ...]:
+        if now < term.beat_at:
+            return ()
+        term.beat_at = now + _BEAT_S
+        return (Beat(epoch=term.epoch),)
+
+    def _acknowledged(self, event: Acknowledged) -> None:
+        term = self._term
+        if term is None or term.epoch != event.epoch:
+            return
+        term.written_at = max(term.written_at, min(event.sent_at, event.now))
+        term.beat_at = max(term.beat_at, term.written_at + _BEAT_S)
+
+    def _asked_to_step_down(self, now: float) -> tuple[Effect, ...]:
+        if self._term is None and self._taking is None:
+            return ()
+        epoch = self._term.epoch if self._term is not None else 0
+        if self._taking is not None:
+            epoch = self._taking.epoch + 1
+        self._abstains_after, self._abstains_until = epoch, now + self._abstention_s
+        return self._leave(now)
+
+    def _leave(self, now: float) -> tuple[Effect, ...]:
+        term = self._term
+        if term is None or term.cut_at < math.inf:
+            return ()
+        term.cut_at = now + _HAND_OVER_S
+        return (StepDownNow(epoch=term.epoch),)
+
+    def _ended(self, epoch: int, ending: Ending, now: float) -> tuple[Effect, ...]:
+        term = self._term
+        return () if term is None or term.epoch != epoch else self._end(term, ending, now)
+
+    def _end(self, term: _Term, ending: Ending, now: float) -> tuple[Effect, ...]:
+        """End the term. Others, which need no recovery, look first."""
+        if term.epoch == self._abstains_after and self._abstains_until > now:
+            self._abstains_until = now + self._abstention_s
+        self._term, self._seen, self._eligible = None, None, False
+        self._look_at = now + self._poll_s
+        return (EndTerm(epoch=term.epoch, ending=ending),)
+
+
+def _mark(lease: Lease) -> tuple[int, int, str]:
+    """Return what changes with every sign of life. The holder tells two servers apart that both count on their own."""
+    return lease.epoch, lease.beat, lease.holder
