@@ -105,6 +105,15 @@ class Unavailable(KeyvaultError):
         self.retry_after_ms = retry_after_ms
 
 
+class NotLeader(Unavailable):
+    """Another instance leads the enclave; nothing was done here. ``leader`` is its ``host:port``, empty if unknown."""
+
+    def __init__(self, leader: str = "", *, retry_after_ms: int = 100) -> None:
+        where = f"ask {leader}" if leader else "nobody here knows which one does"
+        super().__init__(f"this instance does not lead the enclave; {where}", retry_after_ms=retry_after_ms)
+        self.leader = leader
+
+
 class Overloaded(Unavailable):
     """A bounded queue is full."""
 

@@ -17,6 +17,7 @@ from keyvault.core.errors import (
     KeyvaultError,
     Malformed,
     NotFound,
+    NotLeader,
     Overloaded,
     Reason,
     Refused,
@@ -59,6 +60,7 @@ _BY_FAMILY: tuple[tuple[type[KeyvaultError], grpc.StatusCode, str], ...] = (
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
     # Not DEADLINE_EXCEEDED, which means that nobody knows: here it is known that nothing was signed.
     (DeadlinePassed, grpc.StatusCode.UNAVAILABLE, "DEADLINE_PASSED"),
+    (NotLeader, grpc.StatusCode.UNAVAILABLE, "NOT_LEADER"),
     (Unavailable, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
     (KeyvaultError, grpc.StatusCode.INTERNAL, "INTERNAL"),
 )
@@ -68,7 +70,8 @@ _BY_FAMILY: tuple[tuple[type[KeyvaultError], grpc.StatusCode, str], ...] = (
 class Failure:
     """An error as the caller will see it. ``reason`` is from the closed list; ``retry_after_ms`` 0: useless.
 
-    ``proposal`` (a resource name), ``quorum`` and ``summary`` stand where members must approve first.
+    ``proposal`` (a resource name), ``quorum`` and ``summary`` stand where members must approve first, ``leader``
+    (``host:port``) where another instance is to be asked and is known.
     """
 
     code: grpc.StatusCode
@@ -80,6 +83,7 @@ class Failure:
     proposal: str = ""
     quorum: str = ""
     summary: str = ""
+    leader: str = ""
 
     def to_stream(self) -> signing_pb2.SignError:
         """Return it as an item of a stream."""
@@ -92,6 +96,7 @@ class Failure:
             proposal=self.proposal,
             quorum=self.quorum,
             summary=self.summary,
+            leader=self.leader,
         )
 
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
@@ -105,6 +110,8 @@ class Failure:
             details.metadata["proposal"] = self.proposal
             details.metadata["quorum"] = self.quorum
             details.metadata["summary"] = self.summary
+        if self.leader:
+            details.metadata["leader"] = self.leader
         status.details.add().Pack(details)
         if self.retry_after_ms:
             delay = Duration()
@@ -137,6 +144,7 @@ def failure_of(error: Exception) -> Failure:
         message=str(error),
         retry_after_ms=error.retry_after_ms if isinstance(error, Unavailable) else 0,
         field=error.field if isinstance(error, Malformed) else "",
+        leader=error.leader if isinstance(error, NotLeader) else "",
     )
 
 

@@ -334,6 +334,7 @@ class SignError(_message.Message):
     PROPOSAL_FIELD_NUMBER: _builtins.int
     QUORUM_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    LEADER_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """google.rpc.Code."""
     message: _builtins.str
@@ -346,6 +347,8 @@ class SignError(_message.Message):
     quorum: _builtins.str
     summary: _builtins.str
     """With NEEDS_APPROVAL and DELAYED: what is to be signed, in plain words."""
+    leader: _builtins.str
+    """With NOT_LEADER: "host:port" of the instance to ask; empty if it is not known."""
     @_builtins.property
     def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Policy rules or the limit that refused, or the rules that ask members."""
@@ -361,10 +364,11 @@ class SignError(_message.Message):
         proposal: _builtins.str = ...,
         quorum: _builtins.str = ...,
         summary: _builtins.str = ...,
+        leader: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "proposal", b"proposal", "quorum", b"quorum", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "rules", b"rules", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "leader", b"leader", "message", b"message", "proposal", b"proposal", "quorum", b"quorum", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "rules", b"rules", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

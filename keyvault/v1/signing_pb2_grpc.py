@@ -69,7 +69,8 @@ class SigningServiceServicer:
         """Signs one payload, or refuses. Commits to the ledger first, answers then.
 
         Retry with the same request_id and the same bytes: the answer is the same for ever.
-        UNAVAILABLE          not done; retry with the same request_id
+        UNAVAILABLE          not done; retry with the same request_id. NOT_LEADER: at another instance, which
+        ErrorInfo.metadata "leader" names where it is known
         INVALID_ARGUMENT     the payload is malformed (BadRequest names the field); nothing was recorded
         PERMISSION_DENIED    policy refused (ErrorInfo.reason); recorded
         FAILED_PRECONDITION  the key is not active, or something is frozen: recorded. NEEDS_APPROVAL, DELAYED: members must

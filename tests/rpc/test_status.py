@@ -33,6 +33,8 @@ def test_every_reason_has_a_status(reason: Reason) -> None:
         (errors.NotFound("nothing"), grpc.StatusCode.NOT_FOUND, ["ErrorInfo"]),
         (errors.Overloaded("full"), grpc.StatusCode.RESOURCE_EXHAUSTED, ["ErrorInfo", "RetryInfo"]),
         (errors.DeadlinePassed("late"), grpc.StatusCode.UNAVAILABLE, ["ErrorInfo", "RetryInfo"]),
+        (errors.NotLeader("b.example:7443"), grpc.StatusCode.UNAVAILABLE, ["ErrorInfo", "RetryInfo"]),
+        (errors.NotLeader(), grpc.StatusCode.UNAVAILABLE, ["ErrorInfo", "RetryInfo"]),
         (errors.Unavailable("later"), grpc.StatusCode.UNAVAILABLE, ["ErrorInfo", "RetryInfo"]),
         (
             errors.Refused(Reason.KEY_NOT_ACTIVE, "off"),
@@ -48,6 +50,18 @@ def test_families_have_their_status(error: errors.KeyvaultError, code: grpc.Stat
     assert failure.code is code
     assert failure.message
     assert _details(failure) == details
+
+
+@pytest.mark.parametrize("leader", ["b.example:7443", ""])
+def test_who_does_not_lead_says_who_does(leader: str) -> None:
+    """NOT_LEADER carries the leader's address in a status and in an item of a stream, and none where it is unknown."""
+    failure = failure_of(errors.NotLeader(leader))
+    ((_, packed),) = failure.trailing_metadata()
+    info = error_details_pb2.ErrorInfo()
+    assert status_pb2.Status.FromString(packed).details[0].Unpack(info)
+    assert (info.reason, dict(info.metadata)) == ("NOT_LEADER", {"leader": leader} if leader else {})
+    item = failure.to_stream()
+    assert (item.reason, item.leader, item.retry_after_ms) == ("NOT_LEADER", leader, 100)
 
 
 def test_what_is_broken_inside_stays_inside() -> None:
