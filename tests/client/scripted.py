@@ -237,15 +237,28 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
         self.requests: list[bytes] = []
         self.messages: list[int] = []
         self.key_requests: list[str] = []
+        self.arrived = asyncio.Semaphore(0)
         self.calls = 0
         self.hold = asyncio.Event()
         self.hold.set()
         self.break_after: deque[int] = deque()
         self.refuse_streams = False
+        self.standing_by: Failure | None = None
         self.port = 0
+        self.server: grpc.aio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"localhost:{self.port}"
+
+    async def stop(self) -> None:
+        """End all calls and listen no more."""
+        if self.server is not None:
+            await self.server.stop(None)
 
     async def Sign(self, request: signing_pb2.SignRequest, context: Context) -> signing_pb2.SignResponse:  # noqa: N802 - gRPC's name
-        self.requests.append(request.SerializeToString(deterministic=True))
+        self._note(request)
         result = self._result(request)
         if isinstance(result, Hang):
             await asyncio.Event().wait()
@@ -277,6 +290,8 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
         self.calls += 1
         if self.refuse_streams:
             await abort(context, DENIED)
+        if self.standing_by is not None:
+            await abort(context, self.standing_by)
         left = self.break_after.popleft() if self.break_after else None
         while isinstance(message := await context.read(), signing_pb2.SignStreamRequest):
             self.messages.append(len(message.requests))
@@ -288,7 +303,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
                 await self._answer_item(request, context)
 
     async def _answer_item(self, request: signing_pb2.SignRequest, context: Context) -> None:
-        self.requests.append(request.SerializeToString(deterministic=True))
+        self._note(request)
         result = self._result(request)
         if isinstance(result, Hang):
             return
@@ -299,7 +314,13 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
             item.response.CopyFrom(result)
         await context.write(signing_pb2.SignStreamResponse(results=[item]))
 
+    def _note(self, request: signing_pb2.SignRequest) -> None:
+        self.requests.append(request.SerializeToString(deterministic=True))
+        self.arrived.release()
+
     def _result(self, request: signing_pb2.SignRequest) -> signing_pb2.SignResponse | Failure | Hang:
+        if self.standing_by is not None:
+            return self.standing_by
         step: Step | Failure | Hang = self.script.popleft() if self.script else lambda honest: honest
         if isinstance(step, Failure | Hang):
             return step
@@ -316,7 +337,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
     ) -> AsyncClient:
         """Return a client of this server, on this clock."""
         return AsyncClient(
-            f"localhost:{self.port}",
+            self.address,
             self.credentials,
             enclave="hot",
             deadline_s=deadline_s,
@@ -338,10 +359,12 @@ def make_credentials(folder: Path, role: str = "bot", name: str = "maker") -> Cr
 
 
 @asynccontextmanager
-async def scripted(folder: Path) -> AsyncIterator[ScriptedServer]:
-    """Serve with a new authority in ``folder``."""
-    servicer = ScriptedServer(make_credentials(folder))
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+async def scripted(folder: Path, beside: ScriptedServer | None = None) -> AsyncIterator[ScriptedServer]:
+    """Serve with a new authority in ``folder``; or the enclave of another server, with its authority and keys."""
+    servicer = ScriptedServer(make_credentials(folder) if beside is None else beside.credentials)
+    if beside is not None:
+        servicer.keys = beside.keys
+    server = servicer.server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     signing_pb2_grpc.add_SigningServiceServicer_to_server(servicer, server)
     governance_pb2_grpc.add_GovernanceServiceServicer_to_server(servicer.governance, server)
     tls = grpc.ssl_server_credentials(
