@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from keyvault.cli.exits import UsageProblem
+from keyvault.client.addresses import parse_addresses
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, MemberName, parse_enclave_name, parse_member_name
@@ -45,7 +46,7 @@ Command = Callable[..., None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A server, an enclave on it, and the identity with which to ask."""
+    """A server, or several of one enclave with commas between them, the enclave, and the identity with which to ask."""
 
     address: str
     enclave: EnclaveName
@@ -88,7 +89,12 @@ class Given:
 _TARGET_OPTIONS = (
     click.option("--deployment", envvar="KEYVAULT_DEPLOYMENT", type=_FOLDER, help="Folder made by `keyvault init`."),
     click.option("--as", "identity", metavar="ROLE/NAME", help="Whose certificate of the deployment to use."),
-    click.option("--target", "address", metavar="HOST:PORT", help="The server. [listen of the deployment]"),
+    click.option(
+        "--target",
+        "address",
+        metavar="HOST:PORT[,...]",
+        help="The server, or all that serve the enclave: the one that leads is found. [listen of the deployment]",
+    ),
     click.option("--enclave", help="The enclave. [that of the deployment]"),
     click.option("--ca", type=_FILE, help="Authority that the server's certificate must come from."),
     click.option("--cert", type=_FILE, help="Our certificate, instead of --as."),
@@ -228,7 +234,7 @@ def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = No
     certificate, private_key = _credential(given, roles, member)
     pin_file = _pin_file(given) if given.pins else None
     return Target(
-        address=given.address or _address(_folder(given, "--target")),
+        address=_checked(given.address) if given.address else _address(_folder(given, "--target")),
         enclave=parse_enclave_name(given.enclave or _text(_folder(given, "--enclave"), "enclave", "name")),
         ca=given.ca or _folder(given, "--ca") / "ca" / "ca.crt",
         certificate=certificate,
@@ -323,6 +329,11 @@ def _only(folder: Path, pattern: str, instead: str) -> Path:
         names = ", ".join(path.stem for path in found) or "none"
         raise UsageProblem(f"{folder} has {len(found)} files {pattern} ({names}); say which one with {instead}")
     return found[0]
+
+
+def _checked(target: str) -> str:
+    """Return the addresses that were given; raise Malformed before anything is asked for if they are none."""
+    return ",".join(parse_addresses(target))
 
 
 def _address(folder: Path) -> str:
