@@ -46,9 +46,9 @@ Command = Callable[..., None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A server, or several of one enclave with commas between them, the enclave, and the identity with which to ask."""
+    """An enclave, the servers of it, and the identity with which to ask."""
 
-    address: str
+    addresses: tuple[str, ...]
     enclave: EnclaveName
     ca: Path
     certificate: Path
@@ -230,11 +230,11 @@ def approval_options(command: Command) -> Command:
 
 
 def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = None) -> Target:
-    """Return the target, asked with the certificate of this member if it has one; raise UsageProblem."""
+    """Return the target, asked with the certificate of this member if it has one; raise UsageProblem, Malformed."""
     certificate, private_key = _credential(given, roles, member)
     pin_file = _pin_file(given) if given.pins else None
     return Target(
-        address=_checked(given.address) if given.address else _address(_folder(given, "--target")),
+        addresses=parse_addresses(given.address or _address(_folder(given, "--target"))),
         enclave=parse_enclave_name(given.enclave or _text(_folder(given, "--enclave"), "enclave", "name")),
         ca=given.ca or _folder(given, "--ca") / "ca" / "ca.crt",
         certificate=certificate,
@@ -329,11 +329,6 @@ def _only(folder: Path, pattern: str, instead: str) -> Path:
         names = ", ".join(path.stem for path in found) or "none"
         raise UsageProblem(f"{folder} has {len(found)} files {pattern} ({names}); say which one with {instead}")
     return found[0]
-
-
-def _checked(target: str) -> str:
-    """Return the addresses that were given; raise Malformed before anything is asked for if they are none."""
-    return ",".join(parse_addresses(target))
 
 
 def _address(folder: Path) -> str:
