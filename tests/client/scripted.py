@@ -143,7 +143,7 @@ class ScriptedGovernance(governance_pb2_grpc.GovernanceServiceServicer):
 
     def __init__(self, proposal: governance_pb2.Proposal) -> None:
         self.proposal = proposal
-        self.script: deque[Callable[[governance_pb2.Proposal], object] | Failure] = deque()
+        self.script: deque[Callable[[governance_pb2.Proposal], object] | Failure | Hang] = deque()
         self.requests: list[str] = []
 
     async def GetProposal(  # noqa: N802 - gRPC's name
@@ -173,6 +173,8 @@ class ScriptedGovernance(governance_pb2_grpc.GovernanceServiceServicer):
         step = self.script.popleft() if self.script else None
         if isinstance(step, Failure):
             await abort(context, step)
+        elif isinstance(step, Hang):
+            await asyncio.Event().wait()
         elif step is not None:
             step(shown)
         return shown
@@ -238,6 +240,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
         self.messages: list[int] = []
         self.key_requests: list[str] = []
         self.arrived = asyncio.Semaphore(0)
+        self.times_left: list[float] = []
         self.calls = 0
         self.hold = asyncio.Event()
         self.hold.set()
@@ -259,6 +262,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
 
     async def Sign(self, request: signing_pb2.SignRequest, context: Context) -> signing_pb2.SignResponse:  # noqa: N802 - gRPC's name
         self._note(request)
+        self.times_left.append(context.time_remaining())
         result = self._result(request)
         if isinstance(result, Hang):
             await asyncio.Event().wait()

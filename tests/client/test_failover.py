@@ -113,9 +113,20 @@ async def test_lost_reply(servers: Servers, time: Time) -> None:
     """A server that hangs with the request is left after the attempt's deadline; the next gets the same bytes."""
     first, second, _ = servers
     first.script.append(Hang())
-    async with client(first, first.address, second.address, time=time, attempt_deadline_s=0.2) as bot:
+    async with client(first, first.address, second.address, time=time, attempt_deadline_s=0.5) as bot:
         await bot.sign_digest("eth", DIGEST)
     assert (first.requests, time.slept) == (second.requests, [])
+    assert max(first.times_left + second.times_left) <= 0.5
+
+
+async def test_attempts_are_short(servers: Servers) -> None:
+    """Unless told otherwise, an attempt has a second where there are several servers, and three where there is one."""
+    first, second, _ = servers
+    for addresses in ((first.address, second.address), (first.address,)):
+        async with sdk.AsyncClient(addresses, first.credentials, enclave="hot") as bot:
+            await bot.sign_digest("eth", DIGEST)
+    several, alone = first.times_left
+    assert 0 < several <= 1 < alone <= 3
 
 
 async def test_nobody_there(servers: Servers, time: Time) -> None:
@@ -129,7 +140,7 @@ async def test_black_holes(servers: Servers, time: Time) -> None:
     """A host that takes the connection and is mute, and one that does not even take it, cost one attempt each, once."""
     async with mute() as silent:
         with deaf() as closed:
-            async with client(servers[0], silent, closed, servers[1].address, time=time, attempt_deadline_s=0.2) as bot:
+            async with client(servers[0], silent, closed, servers[1].address, time=time, attempt_deadline_s=0.5) as bot:
                 begun = asyncio.get_running_loop().time()
                 await bot.sign_digest("eth", DIGEST)
                 first = asyncio.get_running_loop().time() - begun
@@ -137,8 +148,8 @@ async def test_black_holes(servers: Servers, time: Time) -> None:
                     await bot.sign_digest("eth", DIGEST)
                 rest = asyncio.get_running_loop().time() - begun - first
     assert (counts(*servers), time.slept) == ([0, 11, 0], [])
-    assert first >= 0.4
-    assert rest < 2  # nobody asked a black hole again
+    assert first >= 1
+    assert rest < 10  # nobody asked a black hole again
 
 
 async def test_certificate_of_another_authority(servers: Servers, tmp_path: Path, time: Time) -> None:
@@ -196,11 +207,11 @@ async def test_deadline_without_pauses(servers: Servers) -> None:
             begun = loop.time()
             with pytest.raises(sdk.DeadlineExceeded):
                 await bot.sign_digest("eth", DIGEST)
-    assert 0.35 < loop.time() - begun < 1.5
+    assert 0.35 < loop.time() - begun < 5
 
 
 async def test_watch_goes_on_elsewhere(servers: Servers, time: Time) -> None:
-    """A watch that breaks, stays mute or is sent away goes on at the next server, and shows no state twice."""
+    """A watch that breaks, hears nothing or is sent away goes on at the next server, and shows no state twice."""
     first, second, third = servers
     name = first.governance.proposal.name
     first.governance.script.extend((lambda _: None, UNAVAILABLE))
@@ -208,11 +219,11 @@ async def test_watch_goes_on_elsewhere(servers: Servers, time: Time) -> None:
     def done(shown: governance_pb2.Proposal) -> None:
         shown.state = governance_pb2.Proposal.STATE_EXPIRED
 
-    second.governance.script.extend((lambda _: None, leads(third)))
-    third.governance.script.extend((lambda _: None, done))
+    second.governance.script.extend((Hang(), lambda _: None, done))
+    third.governance.script.extend((lambda _: None, leads(second)))
     async with mute() as silent:
         addresses = (first.address, silent, second.address, third.address)
-        async with client(first, *addresses, time=time, attempt_deadline_s=0.2) as member:
+        async with client(first, *addresses, time=time, attempt_deadline_s=0.5) as member:
             await member.get_proposal(name)
             seen = [each.outcome async for each in member.watch_proposal(name)]
     assert seen == [Outcome.OPEN, Outcome.EXPIRED]
