@@ -212,7 +212,7 @@ def fault_of_item(error: signing_pb2.SignError, request_id: str) -> Fault:
         message=error.message,
         reason=error.reason,
         rules=tuple(error.rules),
-        retry_after_ms=error.retry_after_ms,
+        retry_after_ms=max(0, error.retry_after_ms),
         request_id=request_id,
         proposal=error.proposal,
         quorum=error.quorum,
@@ -235,7 +235,7 @@ def _with_details(fault: Fault, data: bytes) -> Fault:
         fault,
         reason=info.reason if info.domain == DOMAIN else "",
         rules=tuple(rules),
-        retry_after_ms=retry.retry_delay.ToMilliseconds(),
+        retry_after_ms=max(0, retry.retry_delay.ToMilliseconds()),  # less than none would be a spin
         proposal=info.metadata.get("proposal", ""),
         quorum=info.metadata.get("quorum", ""),
         summary=info.metadata.get("summary", ""),

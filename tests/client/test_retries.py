@@ -18,7 +18,7 @@ from keyvault.core.errors import (
     RequestIdReused,
     Unavailable,
 )
-from keyvault.rpc.status import failure_of, refusal
+from keyvault.rpc.status import Failure, failure_of, refusal
 from tests.client.scripted import DENIED, LIMITED, OVERLOADED, UNAVAILABLE, Hang, ScriptedServer, Time
 
 DIGEST = b"d" * 32
@@ -150,6 +150,15 @@ def test_only_what_can_be_repeated_leads_elsewhere() -> None:
     code = grpc.StatusCode.PERMISSION_DENIED
     error = error_of(Fault(code=code, message="", reason="NOT_LEADER", leader="b.example:7443"))
     assert (type(error), error.can_retry) == (sdk.Denied, False)
+
+
+def test_pauses_are_not_negative() -> None:
+    """A server that asks for less than no time does not make its clients spin."""
+    failure = Failure(code=grpc.StatusCode.UNAVAILABLE, reason="UNAVAILABLE", message="", retry_after_ms=-60_000)
+    metadata = grpc.aio.Metadata(*failure.trailing_metadata())
+    call = fault_of_call(grpc.aio.AioRpcError(failure.code, trailing_metadata=metadata, details="x"))
+    assert (call.reason, call.retry_after_ms) == ("UNAVAILABLE", 0)
+    assert fault_of_item(failure.to_stream(), "order-1").retry_after_ms == 0
 
 
 def test_details_that_cannot_be_read() -> None:
