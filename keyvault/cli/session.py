@@ -29,7 +29,7 @@ def call(target: Target, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
 
     async def conversation() -> T:
         client = AsyncClient(
-            target.address,
+            target.addresses,
             credentials,
             enclave=target.enclave,
             deadline_s=target.timeout_s,

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from keyvault.cli.exits import UsageProblem
+from keyvault.client.addresses import parse_addresses
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, MemberName, parse_enclave_name, parse_member_name
@@ -45,9 +46,9 @@ Command = Callable[..., None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A server, an enclave on it, and the identity with which to ask."""
+    """An enclave, the servers of it, and the identity with which to ask."""
 
-    address: str
+    addresses: tuple[str, ...]
     enclave: EnclaveName
     ca: Path
     certificate: Path
@@ -88,7 +89,12 @@ class Given:
 _TARGET_OPTIONS = (
     click.option("--deployment", envvar="KEYVAULT_DEPLOYMENT", type=_FOLDER, help="Folder made by `keyvault init`."),
     click.option("--as", "identity", metavar="ROLE/NAME", help="Whose certificate of the deployment to use."),
-    click.option("--target", "address", metavar="HOST:PORT", help="The server. [listen of the deployment]"),
+    click.option(
+        "--target",
+        "address",
+        metavar="HOST:PORT[,...]",
+        help="The server, or all that serve the enclave: the one that leads is found. [listen of the deployment]",
+    ),
     click.option("--enclave", help="The enclave. [that of the deployment]"),
     click.option("--ca", type=_FILE, help="Authority that the server's certificate must come from."),
     click.option("--cert", type=_FILE, help="Our certificate, instead of --as."),
@@ -224,11 +230,11 @@ def approval_options(command: Command) -> Command:
 
 
 def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = None) -> Target:
-    """Return the target, asked with the certificate of this member if it has one; raise UsageProblem."""
+    """Return the target, asked with the certificate of this member if it has one; raise UsageProblem, Malformed."""
     certificate, private_key = _credential(given, roles, member)
     pin_file = _pin_file(given) if given.pins else None
     return Target(
-        address=given.address or _address(_folder(given, "--target")),
+        addresses=parse_addresses(given.address or _address(_folder(given, "--target"))),
         enclave=parse_enclave_name(given.enclave or _text(_folder(given, "--enclave"), "enclave", "name")),
         ca=given.ca or _folder(given, "--ca") / "ca" / "ca.crt",
         certificate=certificate,

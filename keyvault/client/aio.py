@@ -16,7 +16,7 @@ from keyvault.core.intent import Payload, Signer
 
 
 class AsyncClient(Signing, Simulating, Audit):
-    """Everything that bots, members and auditors ask of one enclave, over one channel. See ``Caller`` for arguments."""
+    """Everything that bots, members and auditors ask of one enclave. See ``Caller`` for arguments."""
 
     async def sign(
         self, key: str, payload: Payload, *, request_id: str | None = None, wait_for_approval_s: float = 0

@@ -64,7 +64,7 @@ class Audit(Changes):
         index = start
         while True:
             request = audit_pb2.ListEntriesRequest(parent=self._parent, start=index)
-            page = await self.transport.call(self.transport.audit.ListEntries, request)
+            page = await self.transport.call(lambda at: at.audit.ListEntries, request)
             if not page.entries:
                 return
             for body in page.entries:
@@ -75,7 +75,7 @@ class Audit(Changes):
         """Return the newest checkpoint. Raises SignatureMismatch if the log's key did not sign it."""
         key = await self._log_key()
         request = audit_pb2.GetCheckpointRequest(parent=self._parent)
-        message = await self.transport.call(self.transport.audit.GetCheckpoint, request)
+        message = await self.transport.call(lambda at: at.audit.GetCheckpoint, request)
         text = message.checkpoint.encode()
         return SignedCheckpoint(checkpoint=_proven(lambda: checkpoint.open_checkpoint(text, key)), note=text)
 
@@ -83,7 +83,7 @@ class Audit(Changes):
         """Return the entry and what proves its place; raise SignatureMismatch if that does not prove it."""
         key = await self._log_key()
         request = audit_pb2.GetInclusionProofRequest(parent=self._parent, index=index)
-        message = await self.transport.call(self.transport.audit.GetInclusionProof, request)
+        message = await self.transport.call(lambda at: at.audit.GetInclusionProof, request)
         text = message.proof.encode()
         proven, covering = _proven(lambda: proof.verify_proof(text, message.entry, key))
         if proven != index:
@@ -98,7 +98,7 @@ class Audit(Changes):
         """
         key = await self._log_key()
         request = audit_pb2.GetConsistencyProofRequest(parent=self._parent, old_size=old_size)
-        message = await self.transport.call(self.transport.audit.GetConsistencyProof, request)
+        message = await self.transport.call(lambda at: at.audit.GetConsistencyProof, request)
         text, hashes = message.checkpoint.encode(), tuple(message.hashes)
         newest = _proven(lambda: checkpoint.open_checkpoint(text, key))
         if old_root is not None:

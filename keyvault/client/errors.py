@@ -35,6 +35,7 @@ class Fault:
     proposal: str = ""
     quorum: str = ""
     summary: str = ""
+    leader: str = ""
 
 
 class ClientError(KeyvaultError):
@@ -121,6 +122,14 @@ class Unavailable(KeyvaultRpcError):
     can_retry = True
 
 
+class NotLeader(Unavailable):
+    """No server that was asked leads the enclave. ``leader`` is ``host:port`` of the one that the last one named."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.leader = fault.leader
+
+
 class DeadlineExceeded(KeyvaultRpcError):
     """No answer until the deadline; the outcome is unknown. Ask again with the same request id to learn it."""
 
@@ -159,12 +168,18 @@ _CLASSES: dict[grpc.StatusCode, type[KeyvaultRpcError]] = {
 }
 
 
+SILENT = Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED, message="the server did not answer for the attempt deadline")
+"""A call on which nothing came for too long."""
+
+
 def error_of(fault: Fault) -> KeyvaultRpcError:
     """Return the error for this fault."""
     if fault.code is grpc.StatusCode.RESOURCE_EXHAUSTED and fault.reason == "LIMIT_EXCEEDED":
         return LimitExceeded(fault)
     if fault.code is grpc.StatusCode.FAILED_PRECONDITION and fault.reason in _WAITING and fault.proposal:
         return NeedsApproval(fault)
+    if fault.code is grpc.StatusCode.UNAVAILABLE and fault.reason == "NOT_LEADER":
+        return NotLeader(fault)
     return _CLASSES.get(fault.code, KeyvaultRpcError)(fault)
 
 
@@ -197,11 +212,12 @@ def fault_of_item(error: signing_pb2.SignError, request_id: str) -> Fault:
         message=error.message,
         reason=error.reason,
         rules=tuple(error.rules),
-        retry_after_ms=error.retry_after_ms,
+        retry_after_ms=max(0, error.retry_after_ms),
         request_id=request_id,
         proposal=error.proposal,
         quorum=error.quorum,
         summary=error.summary,
+        leader=error.leader,
     )
 
 
@@ -219,9 +235,10 @@ def _with_details(fault: Fault, data: bytes) -> Fault:
         fault,
         reason=info.reason if info.domain == DOMAIN else "",
         rules=tuple(rules),
-        retry_after_ms=retry.retry_delay.ToMilliseconds(),
+        retry_after_ms=max(0, retry.retry_delay.ToMilliseconds()),  # less than none would be a spin
         proposal=info.metadata.get("proposal", ""),
         quorum=info.metadata.get("quorum", ""),
         summary=info.metadata.get("summary", ""),
+        leader=info.metadata.get("leader", ""),
         field=request.field_violations[0].field if request.field_violations else "",
     )

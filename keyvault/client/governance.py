@@ -10,11 +10,18 @@ from collections.abc import AsyncGenerator, Mapping
 import grpc
 
 from keyvault.client.caller import Caller
-from keyvault.client.errors import OtherLog, SignatureMismatch, UnusableAnswer, error_of, fault_of_call, invalid
+from keyvault.client.errors import (
+    SILENT,
+    OtherLog,
+    SignatureMismatch,
+    UnusableAnswer,
+    error_of,
+    fault_of_call,
+    invalid,
+)
 from keyvault.client.names import KeyName
 from keyvault.client.proposals import proposal_of
 from keyvault.client.results import EnclaveInfo, Key, Proposal, PublishedCharter, PublishedPolicy
-from keyvault.client.retry import pause_or_raise
 from keyvault.client.statements import MemberSigner, make_statement, say
 from keyvault.core import limits
 from keyvault.core.apply import enclave_id_of
@@ -42,7 +49,7 @@ class Governance(Caller):
     async def get_enclave(self) -> EnclaveInfo:
         """Return what is known of the enclave. Raises SignatureMismatch if it is not the one that is expected."""
         request = keys_pb2.GetEnclaveRequest(name=self._parent)
-        message = await self.transport.call(self.transport.keys.GetEnclave, request)
+        message = await self.transport.call(lambda at: at.keys.GetEnclave, request)
         if message.name != self._parent:
             raise SignatureMismatch(f"asked for {self._parent}, the server describes {message.name[:200]!r}")
         if self._enclave_id not in (None, message.enclave_id):
@@ -80,7 +87,7 @@ class Governance(Caller):
 
     async def _proven_genesis(self, log_vkey: str) -> Genesis:
         request = audit_pb2.GetInclusionProofRequest(parent=self._parent, index=0)
-        message = await self.transport.call(self.transport.audit.GetInclusionProof, request)
+        message = await self.transport.call(lambda at: at.audit.GetInclusionProof, request)
         try:
             key = parse_vkey(log_vkey)
             index, _ = verify_proof(message.proof.encode(), message.entry, key)
@@ -95,7 +102,7 @@ class Governance(Caller):
         """Return one key: the primary version, or the one that is named."""
         name = self._key_name(key)
         request = keys_pb2.GetKeyRequest(name=name.resource)
-        return self._keybook.key_of(name, await self.transport.call(self.transport.keys.GetKey, request))
+        return self._keybook.key_of(name, await self.transport.call(lambda at: at.keys.GetKey, request))
 
     async def list_keys(self, key: str | None = None) -> tuple[Key, ...]:
         """Return the primary versions of all keys by name, or all versions of one key."""
@@ -104,7 +111,7 @@ class Governance(Caller):
         token = ""
         while True:
             request = keys_pb2.ListKeysRequest(parent=parent, page_token=token)
-            page = await self.transport.call(self.transport.keys.ListKeys, request)
+            page = await self.transport.call(lambda at: at.keys.ListKeys, request)
             keys += (self._keybook.key_of(self._listed(each), each) for each in page.keys)
             token = page.next_page_token
             if not token:
@@ -115,7 +122,7 @@ class Governance(Caller):
     async def get_policy(self) -> PublishedPolicy:
         """Return the policy in force."""
         request = governance_pb2.GetPolicyRequest(parent=self._parent)
-        message = await self.transport.call(self.transport.governance.GetPolicy, request)
+        message = await self.transport.call(lambda at: at.governance.GetPolicy, request)
         _check_hash(message.document, message.sha256)
         try:
             policy = decode_policy(message.document)
@@ -126,7 +133,7 @@ class Governance(Caller):
     async def get_charter(self) -> PublishedCharter:
         """Return the charter in force."""
         request = governance_pb2.GetCharterRequest(parent=self._parent)
-        message = await self.transport.call(self.transport.governance.GetCharter, request)
+        message = await self.transport.call(lambda at: at.governance.GetCharter, request)
         _check_hash(message.document, message.sha256)
         try:
             charter = decode_charter(message.document)
@@ -139,7 +146,7 @@ class Governance(Caller):
     async def list_freezes(self) -> tuple[tuple[FreezeScope, str], ...]:
         """Return what is frozen: scope and name; the name of the whole enclave is empty."""
         request = governance_pb2.ListFreezesRequest(parent=self._parent)
-        message = await self.transport.call(self.transport.governance.ListFreezes, request)
+        message = await self.transport.call(lambda at: at.governance.ListFreezes, request)
         try:
             return tuple((wire.FREEZE_SCOPES.word("scope", each.scope), each.name) for each in message.freezes)
         except Malformed as error:
@@ -151,7 +158,7 @@ class Governance(Caller):
         Raises SignatureMismatch if what came is not what the statement names.
         """
         request = governance_pb2.GetProposalRequest(name=self._proposal_name(name))
-        message = await self.transport.call(self.transport.governance.GetProposal, request)
+        message = await self.transport.call(lambda at: at.governance.GetProposal, request)
         return self._asked_for(request, message)
 
     async def list_proposals(self, *, include_closed: bool = False) -> tuple[Proposal, ...]:
@@ -165,7 +172,7 @@ class Governance(Caller):
                 page_size=limits.PROPOSAL_PAGE_MAX,
                 page_token=token,
             )
-            page = await self.transport.call(self.transport.governance.ListProposals, request)
+            page = await self.transport.call(lambda at: at.governance.ListProposals, request)
             found += (self._proposal(each, whole=False) for each in page.proposals)
             token = page.next_page_token
             if not token:
@@ -176,32 +183,35 @@ class Governance(Caller):
     async def watch_proposal(self, name: str) -> AsyncGenerator[Proposal, None]:
         """Yield the proposal as it is, then after each change, until it has ended; goes on after a broken call.
 
-        As long as the server is there it takes as long as members do. Raises the last error when the server could not
-        be reached for ``deadline_s``.
+        As long as a server is there it takes as long as members do. Raises the last error when none could be reached
+        for ``deadline_s``.
         """
         request = governance_pb2.GetProposalRequest(name=self._proposal_name(name))
-        timing, last = self.transport.timing, None
-        failures, deadline = 0, timing.monotonic() + self.transport.deadline_s
+        transport, route, last = self.transport, self.transport.route(), None
+        deadline: float | None = None
         while True:
-            call = self.transport.governance.WatchProposal(request)
+            call = transport.endpoints[route.at].governance.WatchProposal(request)
             try:
-                async for message in call:
-                    failures = 0
+                message = await transport.first(call)
+                while isinstance(message, governance_pb2.Proposal):
+                    route.answered()
+                    deadline = None
                     shown = self._asked_for(request, message)
                     if shown != last:
                         last = shown
                         yield shown
                     if shown.outcome is not Outcome.OPEN:
                         return
+                    message = await call.read()
                 raise UnusableAnswer("the server ended a watch before the proposal had ended")
             except grpc.aio.AioRpcError as error:
                 failed = error_of(fault_of_call(error))
+            except TimeoutError:
+                failed = error_of(SILENT)
             finally:
                 call.cancel()
-            failures += 1
-            if failures == 1:
-                deadline = timing.monotonic() + self.transport.deadline_s
-            await timing.sleep(pause_or_raise(failed, failures, deadline, timing))
+            deadline = deadline or transport.timing.monotonic() + transport.deadline_s
+            await transport.pause(route.next_or_raise(failed, deadline))
 
     async def settled(self, proposal: Proposal) -> Proposal:
         """Return the proposal when it has ended; one that is approved ends when its delay is over."""
@@ -249,7 +259,7 @@ class Governance(Caller):
             document=document,
             wrapped_secret=wrapped_secret,
         )
-        message = await self.transport.call(self.transport.governance.ProposeChange, request)
+        message = await self.transport.call(lambda at: at.governance.ProposeChange, request)
         return self._same(self._proposal(message), payload)
 
     async def cast(self, proposal: Proposal, voice: Voice, signer: MemberSigner) -> Proposal:
@@ -266,7 +276,7 @@ class Governance(Caller):
             voice=wire.VOICES.numbers[voice],
             signature=_to_proto(say(proposal.statement, voice, signer)),
         )
-        message = await self.transport.call(self.transport.governance.CastBallot, request)
+        message = await self.transport.call(lambda at: at.governance.CastBallot, request)
         return self._same(self._proposal(message), proposal.statement)
 
     # ------------------------------------------------------------------------------------------------------------

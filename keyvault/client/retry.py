@@ -23,14 +23,17 @@ class Timing:
 
 
 def pause_s(error: KeyvaultRpcError, failures: int, uniform: Callable[[float, float], float]) -> float:
-    """Return how long to wait after the ``failures``-th failure in a row: what the server asks for, and full jitter.
+    """Return how long to wait after the ``failures``-th failure in a row: what the server asks for, and full jitter."""
+    return (error.retry_after_ms + jitter_ms(failures, uniform, limits.CLIENT_RETRY_MS_MAX)) / 1000
 
-    The jitter is uniform from 0 to a bound that doubles (AWS Architecture Blog, "Exponential Backoff And Jitter"): a
-    crowd of bots must not come back as a crowd.
+
+def jitter_ms(failures: int, uniform: Callable[[float, float], float], bound_ms_max: int) -> float:
+    """Return a random pause, uniform from 0 to a bound that doubles with each failure up to ``bound_ms_max``.
+
+    AWS Architecture Blog, "Exponential Backoff And Jitter": a crowd of bots must not come back as a crowd.
     """
     doublings = min(failures - 1, 32)
-    bound_ms = min(limits.CLIENT_RETRY_MS_MAX, limits.CLIENT_RETRY_MS_MIN * 2**doublings)
-    return (error.retry_after_ms + uniform(0, bound_ms)) / 1000
+    return uniform(0, min(bound_ms_max, limits.CLIENT_RETRY_MS_MIN * 2**doublings))
 
 
 def pause_or_raise(error: KeyvaultRpcError, failures: int, deadline: float, timing: Timing) -> float:

@@ -41,7 +41,7 @@ class Signing(Caller):
         """
         asked = self.asked(key, payload, request_id)
         message = asked.to_proto()
-        response = await self.transport.call(self.transport.signing.Sign, message, request_id=asked.request_id)
+        response = await self.transport.call(lambda at: at.signing.Sign, message, request_id=asked.request_id)
         return await self.verify(asked, response)
 
     async def sign_evm_transaction(
@@ -218,4 +218,4 @@ class Signing(Caller):
 
     async def _fetch(self, name: KeyName) -> types_pb2.Key:
         request = signing_pb2.GetPublicKeyRequest(name=name.resource)
-        return await self.transport.call(self.transport.signing.GetPublicKey, request)
+        return await self.transport.call(lambda at: at.signing.GetPublicKey, request)

@@ -33,7 +33,7 @@ class Simulating(Caller):
         except Malformed as error:
             raise invalid(error) from None
         request = signing_pb2.SimulateRequest(request=asked.to_proto(), principal=principal or "")
-        message = await self.transport.call(self.transport.signing.Simulate, request)
+        message = await self.transport.call(lambda at: at.signing.Simulate, request)
         try:
             return simulation_from_proto(message)
         except Malformed as error:
@@ -42,7 +42,7 @@ class Simulating(Caller):
     async def quotas(self, key: str, *, principal: str | None = None) -> tuple[Quota, ...]:
         """Return what was used of every limit about a key and a principal (us if it is left out)."""
         request = signing_pb2.GetQuotaRequest(key=self._key_name(key).resource, principal=principal or "")
-        message = await self.transport.call(self.transport.signing.GetQuota, request)
+        message = await self.transport.call(lambda at: at.signing.GetQuota, request)
         try:
             return tuple(map(quota_from_proto, message.limits))
         except Malformed as error:

@@ -5,8 +5,9 @@ The rules:
 1. At most STREAM_IN_FLIGHT_MAX requests are unanswered, and at most CLIENT_STREAM_BYTES_MAX of their payloads are on
    the way: ``submit`` waits for room, nothing grows without bound.
 2. Whatever was submitted while the last message was being written is the next message.
-3. A call that breaks, or says nothing for the attempt deadline while answers are due, is replaced; what was not
-   answered is sent again, with the same request ids, in the order of submission.
+3. A call that breaks, says nothing for the attempt deadline while answers are due, or says NOT_LEADER, of itself or of
+   one request, is replaced, by one to another server if there are several (``route``); what was not answered is sent
+   again, with the same request ids, in the order of submission.
 4. An item that the server could not do now is sent again after a pause, until its own deadline.
 5. Every request ends exactly once: with a verified signature, or with the error that a unary call would have raised.
 """
@@ -20,16 +21,18 @@ from typing import Self
 import grpc
 
 from keyvault.client.errors import (
+    SILENT,
     ClientError,
     Fault,
     KeyvaultRpcError,
+    NotLeader,
     error_of,
     fault_of_call,
     fault_of_item,
     invalid,
 )
 from keyvault.client.results import Signed
-from keyvault.client.retry import pause_or_raise, pause_s
+from keyvault.client.retry import pause_or_raise
 from keyvault.client.signing import Signing
 from keyvault.client.verify import Asked
 from keyvault.core import limits
@@ -71,7 +74,7 @@ class SignStream:
         self._silence: asyncio.Timeout | None = None
         self._write_broke = False
         self._closing = False
-        self._progress = False
+        self._route = self._transport.route()
         self._ended: KeyvaultRpcError | None = None
         self._pauses: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -138,17 +141,14 @@ class SignStream:
     # One call after the other --------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        failures = 0
         while await self._needed():
-            self._progress = False
             error = await self._one_call()
             if error is None:
                 return
-            failures = 1 if self._progress else failures + 1
             if not error.can_retry:
                 self._end(error)
                 return
-            await self._transport.timing.sleep(pause_s(error, failures, self._transport.timing.uniform))
+            await self._transport.pause(self._route.next(error))
 
     async def _needed(self) -> bool:
         """Wait until there is something to send; False when there will be nothing any more."""
@@ -160,14 +160,16 @@ class SignStream:
     async def _one_call(self) -> KeyvaultRpcError | None:
         """Serve one call until it ends; return why it broke, None if it ended because we closed it."""
         self._send_all_again()
-        call = self._transport.signing.SignStream()
+        call = self._transport.endpoints[self._route.at].signing.SignStream()
         writer = asyncio.create_task(self._write(call))
         self._write_broke = False
         try:
             async with asyncio.timeout(None) as self._silence:
                 await self._read(call)
         except TimeoutError:
-            return _broken(grpc.StatusCode.DEADLINE_EXCEEDED, "the server did not answer for the attempt deadline")
+            return error_of(SILENT)
+        except NotLeader as error:
+            return error
         except grpc.aio.AioRpcError as error:
             return self._why_broken(fault_of_call(error))
         finally:
@@ -233,24 +235,37 @@ class SignStream:
 
     async def _read(self, call: _Call) -> None:
         while isinstance(message := await call.read(), signing_pb2.SignStreamResponse):
+            elsewhere: NotLeader | None = None
             for result in message.results:
                 item = self._items.get(result.request_id)
                 if item is not None:  # otherwise it came after its deadline, and its caller has been told
-                    await self._settle(item, result)
+                    elsewhere = await self._settle(item, result) or elsewhere
+            if elsewhere is not None:
+                raise elsewhere
             self._expect_progress(due=self._bytes_on_the_way > 0)
 
-    async def _settle(self, item: _Item, result: signing_pb2.SignResult) -> None:
-        self._progress = True
+    async def _settle(self, item: _Item, result: signing_pb2.SignResult) -> NotLeader | None:
+        """Give the item its outcome; return the error if it has none, because this server does not lead."""
+        if result.WhichOneof("outcome") != "error":
+            self._got_word_of(item)
+            self._answer(item, await self._verified(item.asked, result.response))
+            return None
+        error = error_of(fault_of_item(result.error, item.asked.request_id))
+        if isinstance(error, NotLeader):
+            return error
+        self._got_word_of(item)
+        self._fail_or_pause(item, error)
+        return None
+
+    def _got_word_of(self, item: _Item) -> None:
+        self._route.answered()
         self._leave_the_way(item)
-        if result.WhichOneof("outcome") == "error":
-            self._fail_or_pause(item, error_of(fault_of_item(result.error, item.asked.request_id)))
-            return
+
+    async def _verified(self, asked: Asked, response: signing_pb2.SignResponse) -> Signed | ClientError:
         try:
-            signed = await self._signing.verify(item.asked, result.response)
+            return await self._signing.verify(asked, response)
         except ClientError as error:
-            self._answer(item, error)
-            return
-        self._answer(item, signed)
+            return error
 
     def _fail_or_pause(self, item: _Item, error: KeyvaultRpcError) -> None:
         item.failures += 1

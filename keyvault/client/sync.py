@@ -6,7 +6,7 @@ Nothing is written twice: each method is the asynchronous one, run there and wai
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
@@ -70,12 +70,12 @@ class Client:
 
     def __init__(  # noqa: PLR0913 (named options, each with a default)
         self,
-        target: str,
+        target: str | Sequence[str],
         credentials: Credentials,
         *,
         enclave: str,
         deadline_s: float = 10.0,
-        attempt_deadline_s: float = 3.0,
+        attempt_deadline_s: float | None = None,
         expected_keys: Mapping[str, bytes] | None = None,
         expected_log_vkey: str | None = None,
         expected_enclave_id: bytes | None = None,
@@ -97,7 +97,7 @@ class Client:
         self._thread: _LoopThread | None = None
 
     def __enter__(self) -> Self:
-        """Open the channel; it connects with the first call."""
+        """Open the channels; each connects with its first call."""
         self._thread = _LoopThread()
         self._run(self._client.__aenter__())
         return self
@@ -105,7 +105,7 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the channel."""
+        """Close the channels."""
         if self._thread is not None:
             self._run(self._client.__aexit__(kind, error, trace))
             self._thread.close()

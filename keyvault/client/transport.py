@@ -1,25 +1,30 @@
-"""One mutual-TLS channel, and unary calls with deadlines and retries.
+"""One mutual-TLS channel to each server, and unary calls with deadlines, retries and failover.
 
 A call has a total deadline; within it every attempt has its own, shorter one, so that one lost packet or one hung
-server does not use up the whole. All attempts send the same bytes. gRPC's own retries are off: they would not know
-that only our errors are safe to repeat.
+server does not use up the whole. All attempts send the same bytes, whichever server they go to (``route`` says which).
+gRPC's own retries are off: they would not know that only our errors are safe to repeat.
 """
 
+import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
 
+from keyvault.client.addresses import Addresses
 from keyvault.client.credentials import Credentials
 from keyvault.client.errors import error_of, fault_of_call
-from keyvault.client.retry import Timing, pause_or_raise
+from keyvault.client.retry import Timing
+from keyvault.client.route import Route
 from keyvault.core import limits
 from keyvault.v1 import audit_pb2_grpc, governance_pb2_grpc, keys_pb2_grpc, signing_pb2_grpc
 
 Q = TypeVar("Q")
 R = TypeVar("R")
+Option = tuple[str, int | str]
 
-_OPTIONS: tuple[tuple[str, int | str], ...] = (
+_OPTIONS: tuple[Option, ...] = (
     ("grpc.max_receive_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
     ("grpc.max_metadata_size", limits.GRPC_METADATA_BYTES_MAX),
@@ -30,18 +35,36 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.keepalive_time_ms", limits.CLIENT_KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", limits.CLIENT_KEEPALIVE_ANSWER_MS),
     ("grpc.http2.max_pings_without_data", 0),
-    # gRPC's 1 s to 120 s would outlast our own retries after a restart of the server.
+)
+# gRPC's 1 s to 120 s would outlast our own retries after a restart of the server.
+_ALONE: tuple[Option, ...] = (
     ("grpc.initial_reconnect_backoff_ms", limits.CLIENT_RETRY_MS_MIN),
     ("grpc.max_reconnect_backoff_ms", limits.CLIENT_RETRY_MS_MAX),
 )
+_ONE_OF_SEVERAL: tuple[Option, ...] = (
+    ("grpc.initial_reconnect_backoff_ms", limits.CLIENT_RETRY_MS_MIN),
+    ("grpc.max_reconnect_backoff_ms", limits.CLIENT_FAILOVER_PAUSE_MS_MAX),
+    ("grpc.min_reconnect_backoff_ms", limits.CLIENT_CONNECT_MS),  # its name for the longest time to connect
+)
+
+
+class Endpoint:
+    """One server: its channel, which connects with the first call, and the services behind it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.signing = signing_pb2_grpc.SigningServiceStub(channel)
+        self.keys = keys_pb2_grpc.KeyServiceStub(channel)
+        self.governance = governance_pb2_grpc.GovernanceServiceStub(channel)
+        self.audit = audit_pb2_grpc.AuditServiceStub(channel)
 
 
 class Transport:
-    """The channel of one client, from ``open`` to ``close``; in between it belongs to one event loop."""
+    """The channels of one client, from ``open`` to ``close``; in between they belong to one event loop."""
 
     def __init__(
         self,
-        target: str,
+        addresses: tuple[str, ...],
         credentials: Credentials,
         *,
         deadline_s: float,
@@ -54,38 +77,68 @@ class Transport:
         self.deadline_s = deadline_s
         self.attempt_deadline_s = attempt_deadline_s
         self.timing = timing
-        self._target = target
+        self.endpoints: tuple[Endpoint, ...] = ()
+        """One for each address, in their order."""
+        self._addresses = Addresses(addresses)
         self._credentials = credentials
         self._server_name = server_name
-        self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
-        """Make the channel; it connects with the first call."""
+        """Make the channels; each connects with its first call."""
+        credentials = self._credentials.for_channel()
         name = (("grpc.ssl_target_name_override", self._server_name),) if self._server_name else ()
-        channel = grpc.aio.secure_channel(self._target, self._credentials.for_channel(), options=(*_OPTIONS, *name))
-        self._channel = channel
-        self.signing = signing_pb2_grpc.SigningServiceStub(channel)
-        self.keys = keys_pb2_grpc.KeyServiceStub(channel)
-        self.governance = governance_pb2_grpc.GovernanceServiceStub(channel)
-        self.audit = audit_pb2_grpc.AuditServiceStub(channel)
+        options = (*_OPTIONS, *(_ONE_OF_SEVERAL if self.has_several else _ALONE), *name)
+        self.endpoints = tuple(
+            Endpoint(grpc.aio.secure_channel(address, credentials, options=options)) for address in self._addresses.all
+        )
         return self
 
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """Close the channel; calls in flight are cancelled."""
-        if self._channel is not None:
-            await self._channel.close()
+        """Close the channels; calls in flight are cancelled."""
+        for endpoint in self.endpoints:
+            await endpoint.channel.close()
 
-    async def call(self, method: grpc.aio.UnaryUnaryMultiCallable[Q, R], request: Q, *, request_id: str = "") -> R:
-        """Return the answer to ``request``, asking again where that can help; raise KeyvaultRpcError."""
+    @property
+    def has_several(self) -> bool:
+        """Whether there is another server to go to."""
+        return len(self._addresses.all) > 1
+
+    def route(self) -> Route:
+        """Return the way of a new call through the addresses."""
+        return Route(self._addresses, self.timing)
+
+    async def call(
+        self,
+        method: Callable[[Endpoint], grpc.aio.UnaryUnaryMultiCallable[Q, R]],
+        request: Q,
+        *,
+        request_id: str = "",
+    ) -> R:
+        """Return the answer to ``request``, asking again, and elsewhere, where that helps; raise KeyvaultRpcError."""
         deadline = self.timing.monotonic() + self.deadline_s
-        failures = 0
+        route = self.route()
         while True:
             left = max(0.0, deadline - self.timing.monotonic())
             try:
-                return await method(request, timeout=min(left, self.attempt_deadline_s))
+                answer = await method(self.endpoints[route.at])(request, timeout=min(left, self.attempt_deadline_s))
             except grpc.aio.AioRpcError as error:
-                failures += 1
                 failed = error_of(fault_of_call(error, request_id=request_id))
-            await self.timing.sleep(pause_or_raise(failed, failures, deadline, self.timing))
+            else:
+                route.answered()
+                return answer
+            await self.pause(route.next_or_raise(failed, deadline))
+
+    async def first(self, call: grpc.aio.UnaryStreamCall[Q, R]) -> object:
+        """Return what a call says first. Raises TimeoutError if another server is to be asked because this one is mute.
+
+        Servers say something at once. With one address we wait as long as the connection lives.
+        """
+        async with asyncio.timeout(self.attempt_deadline_s if self.has_several else None):
+            return await call.read()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long; 0: not even for other tasks."""
+        if seconds:
+            await self.timing.sleep(seconds)

@@ -271,6 +271,16 @@ CLIENT_RETRY_MS_MIN = 50
 """Bound of the SDK's first random pause before it asks again; doubles with each failure in a row."""
 CLIENT_RETRY_MS_MAX = 2_000
 """Largest such bound: how late a bot may notice that its server is back."""
+CLIENT_ADDRESSES_MAX = 8
+"""Servers of one enclave that an SDK client knows: three in three places, and as many again while they move."""
+CLIENT_ATTEMPT_MS = 3_000
+"""One attempt of the SDK where there is one server: as long as a message to the token may take."""
+CLIENT_FAILOVER_ATTEMPT_MS = 1_000
+"""One attempt where there are several: a server that vanished without a word is found by nothing sooner."""
+CLIENT_FAILOVER_PAUSE_MS_MAX = 500
+"""Largest bound of the random pause after every server failed: a take-over takes seconds, and is to be seen soon."""
+CLIENT_CONNECT_MS = 3_000
+"""One attempt to connect where there are several servers; gRPC's 20 s would miss that a host is back."""
 CLIENT_KEEPALIVE_MS = 20_000
 """Between two pings of the SDK on a silent connection; the server refuses more than one in 10 s."""
 CLIENT_KEEPALIVE_ANSWER_MS = 5_000

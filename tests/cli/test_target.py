@@ -94,3 +94,27 @@ def test_the_environment_names_the_key_for_audits_too(offline: Run, desk: Deploy
     result = CliRunner(env={"KEYVAULT_VKEY_FILE": str(other_key)}).invoke(cli, ["audit", "verify", str(desk.ledger)])
     assert result.exit_code == 1
     assert other_key.read_text() in result.stdout
+
+
+def test_several_servers(offline: Run, desk: Deployment) -> None:
+    """The server that is there is found among several, wherever it stands in the list."""
+    here = f"127.0.0.1:{desk.port}"
+    for target in (f"127.0.0.1:1,{here}", f"{here}, 127.0.0.1:1,127.0.0.1:2"):
+        result = offline("key", "list", "--target", target, "--enclave", "hot", *files(desk))
+        assert result.exit_code == 0, result.stderr
+
+
+def test_several_servers_that_are_not_there(offline: Run, desk: Deployment) -> None:
+    """Who finds nobody is told what each address said last."""
+    where = ("--target", "127.0.0.1:1,127.0.0.1:2", "--enclave", "hot", "--timeout", "0.2")
+    result = offline("key", "list", *where, *files(desk))
+    assert result.exit_code == 4
+    assert "last heard: 127.0.0.1:1 UNAVAILABLE, 127.0.0.1:2 UNAVAILABLE" in result.stderr
+
+
+@pytest.mark.parametrize("target", ["a:7443,a:7443", "a:7443,b", ",", "a:1,b:1,c:1,d:1,e:1,f:1,g:1,h:1,i:1"])
+def test_servers_that_cannot_be(offline: Run, desk: Deployment, target: str) -> None:
+    """A list that is none is refused as such, before any file is opened."""
+    result = offline("key", "list", "--target", target, "--enclave", "hot", "--ca", "nowhere", *files(desk)[2:])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "target: names" in result.stderr or "is not host:port" in result.stderr

@@ -143,7 +143,7 @@ class ScriptedGovernance(governance_pb2_grpc.GovernanceServiceServicer):
 
     def __init__(self, proposal: governance_pb2.Proposal) -> None:
         self.proposal = proposal
-        self.script: deque[Callable[[governance_pb2.Proposal], object] | Failure] = deque()
+        self.script: deque[Callable[[governance_pb2.Proposal], object] | Failure | Hang] = deque()
         self.requests: list[str] = []
 
     async def GetProposal(  # noqa: N802 - gRPC's name
@@ -173,6 +173,8 @@ class ScriptedGovernance(governance_pb2_grpc.GovernanceServiceServicer):
         step = self.script.popleft() if self.script else None
         if isinstance(step, Failure):
             await abort(context, step)
+        elif isinstance(step, Hang):
+            await asyncio.Event().wait()
         elif step is not None:
             step(shown)
         return shown
@@ -237,15 +239,30 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
         self.requests: list[bytes] = []
         self.messages: list[int] = []
         self.key_requests: list[str] = []
+        self.arrived = asyncio.Semaphore(0)
+        self.times_left: list[float] = []
         self.calls = 0
         self.hold = asyncio.Event()
         self.hold.set()
         self.break_after: deque[int] = deque()
         self.refuse_streams = False
+        self.standing_by: Failure | None = None
         self.port = 0
+        self.server: grpc.aio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"localhost:{self.port}"
+
+    async def stop(self) -> None:
+        """End all calls and listen no more."""
+        if self.server is not None:
+            await self.server.stop(None)
 
     async def Sign(self, request: signing_pb2.SignRequest, context: Context) -> signing_pb2.SignResponse:  # noqa: N802 - gRPC's name
-        self.requests.append(request.SerializeToString(deterministic=True))
+        self._note(request)
+        self.times_left.append(context.time_remaining())
         result = self._result(request)
         if isinstance(result, Hang):
             await asyncio.Event().wait()
@@ -277,6 +294,8 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
         self.calls += 1
         if self.refuse_streams:
             await abort(context, DENIED)
+        if self.standing_by is not None:
+            await abort(context, self.standing_by)
         left = self.break_after.popleft() if self.break_after else None
         while isinstance(message := await context.read(), signing_pb2.SignStreamRequest):
             self.messages.append(len(message.requests))
@@ -288,7 +307,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
                 await self._answer_item(request, context)
 
     async def _answer_item(self, request: signing_pb2.SignRequest, context: Context) -> None:
-        self.requests.append(request.SerializeToString(deterministic=True))
+        self._note(request)
         result = self._result(request)
         if isinstance(result, Hang):
             return
@@ -299,7 +318,13 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
             item.response.CopyFrom(result)
         await context.write(signing_pb2.SignStreamResponse(results=[item]))
 
+    def _note(self, request: signing_pb2.SignRequest) -> None:
+        self.requests.append(request.SerializeToString(deterministic=True))
+        self.arrived.release()
+
     def _result(self, request: signing_pb2.SignRequest) -> signing_pb2.SignResponse | Failure | Hang:
+        if self.standing_by is not None:
+            return self.standing_by
         step: Step | Failure | Hang = self.script.popleft() if self.script else lambda honest: honest
         if isinstance(step, Failure | Hang):
             return step
@@ -316,7 +341,7 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
     ) -> AsyncClient:
         """Return a client of this server, on this clock."""
         return AsyncClient(
-            f"localhost:{self.port}",
+            self.address,
             self.credentials,
             enclave="hot",
             deadline_s=deadline_s,
@@ -338,10 +363,12 @@ def make_credentials(folder: Path, role: str = "bot", name: str = "maker") -> Cr
 
 
 @asynccontextmanager
-async def scripted(folder: Path) -> AsyncIterator[ScriptedServer]:
-    """Serve with a new authority in ``folder``."""
-    servicer = ScriptedServer(make_credentials(folder))
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+async def scripted(folder: Path, beside: ScriptedServer | None = None) -> AsyncIterator[ScriptedServer]:
+    """Serve with a new authority in ``folder``; or the enclave of another server, with its authority and keys."""
+    servicer = ScriptedServer(make_credentials(folder) if beside is None else beside.credentials)
+    if beside is not None:
+        servicer.keys = beside.keys
+    server = servicer.server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     signing_pb2_grpc.add_SigningServiceServicer_to_server(servicer, server)
     governance_pb2_grpc.add_GovernanceServiceServicer_to_server(servicer.governance, server)
     tls = grpc.ssl_server_credentials(

@@ -6,11 +6,14 @@ import signal
 from collections.abc import Awaitable
 from pathlib import Path
 
+import pytest
+
 from keyvault.client import AsyncClient, Credentials, MemberKey, Signed, payloads
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.policy import ANY, Policy, Rule, Verdict
 from keyvault.core.proposals import Outcome
+from tests.client.several import refusing
 from tests.deployment import Deployment, new_deployment, served, start_server, stop_server
 
 ALLOW_DIGESTS = Rule(
@@ -23,12 +26,12 @@ ALLOW_DIGESTS = Rule(
 )
 
 
-def client(deployment: Deployment, name: str) -> AsyncClient:
+def client(deployment: Deployment, name: str, *others: str) -> AsyncClient:
     folder = deployment.dir
     files = folder / "certs" / f"{name}.crt", folder / "certs" / f"{name}.key"
     credentials = Credentials.from_files(folder / "ca" / "ca.crt", *files)
-    target = f"127.0.0.1:{deployment.port}"
-    return AsyncClient(target, credentials, enclave="hot", deadline_s=60, attempt_deadline_s=5)
+    addresses = (f"127.0.0.1:{deployment.port}", *others)
+    return AsyncClient(addresses, credentials, enclave="hot", deadline_s=60, attempt_deadline_s=None if others else 5)
 
 
 async def prepare(deployment: Deployment) -> None:
@@ -42,9 +45,9 @@ async def prepare(deployment: Deployment) -> None:
         assert published.outcome is Outcome.EXECUTED
 
 
-def keep_port(deployment: Deployment) -> None:
-    """Let the server come back where it was."""
-    text = deployment.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{deployment.port}")
+def come_back_at(deployment: Deployment, address: str) -> None:
+    """Let the next server of this deployment listen there."""
+    text = deployment.config.read_text().replace("127.0.0.1:0", address)
     deployment.config.write_text(text)
 
 
@@ -71,7 +74,7 @@ async def test_kill_in_a_burst(tmp_path: Path) -> None:
     """A server is killed in a burst and started again: every request is answered once, and alike when repeated."""
     with served(new_deployment(tmp_path / "desk")) as deployment:
         await prepare(deployment)
-        keep_port(deployment)
+        come_back_at(deployment, f"127.0.0.1:{deployment.port}")
         async with client(deployment, "bot-demo") as bot:
             begun = asyncio.Event()
             working = asyncio.create_task(burst(bot, begun))
@@ -80,7 +83,29 @@ async def test_kill_in_a_burst(tmp_path: Path) -> None:
             assert not working.done()
             await asyncio.to_thread(start_server, deployment)
             signed = await working
-            assert len({each.ledger_index for each in signed}) == len(signed) == 2_000
-            for each in signed[::250]:
-                again = await bot.sign_digest("signer", each.signing_input, request_id=each.request_id)
-                assert (again.signature, again.ledger_index) == (each.signature, each.ledger_index)
+            await check_once(bot, signed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_another_takes_its_place_elsewhere(tmp_path: Path, number: signal.Signals) -> None:
+    """A server is killed, or stopped, in a burst and another one serves its ledger elsewhere: no caller notices."""
+    with served(new_deployment(tmp_path / "desk")) as deployment:
+        await prepare(deployment)
+        elsewhere = refusing()
+        async with client(deployment, "bot-demo", elsewhere) as bot:
+            begun = asyncio.Event()
+            working = asyncio.create_task(burst(bot, begun))
+            await begun.wait()
+            await asyncio.to_thread(stop_server, deployment, number)
+            come_back_at(deployment, elsewhere)
+            await asyncio.to_thread(start_server, deployment)
+            signed = await working
+            await check_once(bot, signed)
+
+
+async def check_once(bot: AsyncClient, signed: list[Signed]) -> None:
+    """Each was signed once, and what was asked again is answered by the same signature."""
+    assert len({each.ledger_index for each in signed}) == len(signed) == 2_000
+    for each in signed[::250]:
+        again = await bot.sign_digest("signer", each.signing_input, request_id=each.request_id)
+        assert (again.signature, again.ledger_index) == (each.signature, each.ledger_index)

@@ -5,11 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault import client as sdk
-from keyvault.client.errors import Fault, error_of, fault_of_call
+from keyvault.client.errors import Fault, error_of, fault_of_call, fault_of_item
 from keyvault.client.retry import pause_s
 from keyvault.core import limits
-from keyvault.core.errors import KeyvaultError, Malformed, Overloaded, Reason, Refused, RequestIdReused, Unavailable
-from keyvault.rpc.status import failure_of, refusal
+from keyvault.core.errors import (
+    KeyvaultError,
+    Malformed,
+    NotLeader,
+    Overloaded,
+    Reason,
+    Refused,
+    RequestIdReused,
+    Unavailable,
+)
+from keyvault.rpc.status import Failure, failure_of, refusal
 from tests.client.scripted import DENIED, LIMITED, OVERLOADED, UNAVAILABLE, Hang, ScriptedServer, Time
 
 DIGEST = b"d" * 32
@@ -121,6 +130,7 @@ def test_pauses_are_bounded(failures: int, retry_after_ms: int, chance: float) -
         (Refused(Reason.LIMIT_EXCEEDED, "no room", ("hourly",)), sdk.LimitExceeded, False),
         (Overloaded("full", retry_after_ms=50), sdk.Overloaded, True),
         (Unavailable("later"), sdk.Unavailable, True),
+        (NotLeader("b.example:7443"), sdk.NotLeader, True),
     ],
 )
 def test_every_detail_is_read(error: KeyvaultError, kind: type[sdk.KeyvaultRpcError], *, can_retry: bool) -> None:
@@ -130,7 +140,25 @@ def test_every_detail_is_read(error: KeyvaultError, kind: type[sdk.KeyvaultRpcEr
     read = error_of(fault_of_call(grpc.aio.AioRpcError(failure.code, trailing_metadata=metadata, details="x")))
     assert (type(read), read.can_retry) == (kind, can_retry)
     assert (read.reason, read.rules, read.fault.field) == (failure.reason, failure.rules, failure.field)
-    assert read.retry_after_ms == failure.retry_after_ms
+    assert (read.retry_after_ms, read.fault.leader) == (failure.retry_after_ms, failure.leader)
+    item = error_of(fault_of_item(failure.to_stream(), "order-1"))
+    assert (type(item), item.reason, item.fault.leader) == (kind, failure.reason, failure.leader)
+
+
+def test_only_what_can_be_repeated_leads_elsewhere() -> None:
+    """A refusal stays one, whatever reason and leader its server writes into it."""
+    code = grpc.StatusCode.PERMISSION_DENIED
+    error = error_of(Fault(code=code, message="", reason="NOT_LEADER", leader="b.example:7443"))
+    assert (type(error), error.can_retry) == (sdk.Denied, False)
+
+
+def test_pauses_are_not_negative() -> None:
+    """A server that asks for less than no time does not make its clients spin."""
+    failure = Failure(code=grpc.StatusCode.UNAVAILABLE, reason="UNAVAILABLE", message="", retry_after_ms=-60_000)
+    metadata = grpc.aio.Metadata(*failure.trailing_metadata())
+    call = fault_of_call(grpc.aio.AioRpcError(failure.code, trailing_metadata=metadata, details="x"))
+    assert (call.reason, call.retry_after_ms) == ("UNAVAILABLE", 0)
+    assert fault_of_item(failure.to_stream(), "order-1").retry_after_ms == 0
 
 
 def test_details_that_cannot_be_read() -> None:

@@ -240,7 +240,7 @@ async def burst(
 
         async def one(asked: signing_pb2.SignRequest) -> None:
             async with room:
-                outcome = await ask(client.transport.signing, asked)
+                outcome = await ask(client.transport.endpoints[0].signing, asked)
             if isinstance(outcome, Answer):
                 assert answers.setdefault(asked.request_id, outcome) == outcome
                 answered(len(answers))

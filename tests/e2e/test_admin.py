@@ -98,7 +98,7 @@ async def put(admin: AsyncClient, asked: Said) -> governance_pb2.Proposal:
         statement=asked.statement,
         signature=wire.member_signature_to_proto(asked.signature),
     )
-    return await admin.transport.call(admin.transport.governance.ProposeChange, request)
+    return await admin.transport.call(lambda at: at.governance.ProposeChange, request)
 
 
 RECORDED = [

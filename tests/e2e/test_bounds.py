@@ -46,7 +46,7 @@ async def test_too_many_in_one_message(shared: Deployment, count: int) -> None:
     """I9: a stream message with no request or more than STREAM_BATCH_MAX ends the stream; none of it is looked at."""
     before = await desk.ledger_size(shared)
     async with desk.bot(shared) as bot:
-        call = bot.transport.signing.SignStream(timeout=20)
+        call = bot.transport.endpoints[0].signing.SignStream(timeout=20)
         requests = [desk.digest_request(f"many-{number}") for number in range(count)]
         await call.write(signing_pb2.SignStreamRequest(requests=requests))
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -67,7 +67,7 @@ async def test_queue_is_bounded(own: Deployment) -> None:
 
         async def one(asked: signing_pb2.SignRequest) -> None:
             try:
-                signed.append(await bot.transport.signing.Sign(asked, timeout=60))
+                signed.append(await bot.transport.endpoints[0].signing.Sign(asked, timeout=60))
             except grpc.aio.AioRpcError as error:
                 refused.append(error)
                 if len(refused) >= TOO_MANY - limits.TOKEN_QUEUE_MAX - 2 * limits.TOKEN_BATCH_MAX:

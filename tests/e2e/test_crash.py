@@ -85,7 +85,7 @@ async def test_other_bytes_after_a_crash(own: Deployment) -> None:
             other_key.CopyFrom(asked)
             other_key.key = f"{asked.key}/versions/1"
             for other in (other_payload, other_key):
-                assert await desk.ask(bot.transport.signing, other) is grpc.StatusCode.ALREADY_EXISTS
+                assert await desk.ask(bot.transport.endpoints[0].signing, other) is grpc.StatusCode.ALREADY_EXISTS
     assert await desk.ledger_size(own) == size
     assert await asyncio.to_thread(stop_server, own) == 0
     await assert_one_answer(own, requests, answers)

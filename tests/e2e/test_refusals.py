@@ -88,7 +88,7 @@ async def test_what_cannot_be_read_is_refused(shared: Deployment, what: str) -> 
     """I8: an absent, unknown or unreadable field is INVALID_ARGUMENT; nothing is signed, nothing is recorded."""
     before = await desk.ledger_size(shared)
     async with desk.bot(shared) as bot:
-        outcome = await desk.ask(bot.transport.signing, NONSENSE[what]())
+        outcome = await desk.ask(bot.transport.endpoints[0].signing, NONSENSE[what]())
     assert outcome is grpc.StatusCode.INVALID_ARGUMENT
     assert await desk.ledger_size(shared) == before
 

@@ -68,7 +68,7 @@ async def test_hung_worker(own: Deployment) -> None:
     async with desk.bot(own) as bot:
 
         async def one(asked: signing_pb2.SignRequest) -> None:
-            outcome = await desk.ask(bot.transport.signing, asked)
+            outcome = await desk.ask(bot.transport.endpoints[0].signing, asked)
             order.append(outcome if isinstance(outcome, grpc.StatusCode) else "signed")
 
         await asyncio.gather(*(one(each) for each in requests))
@@ -92,7 +92,7 @@ async def test_token_gone_and_back(own: Deployment) -> None:
         tokens.rename(away)
         signal_all(workers(own), signal.SIGKILL)
         asked = [desk.digest_request(f"gone-{number}") for number in range(20)]
-        outcomes = await asyncio.gather(*(desk.ask(bot.transport.signing, each, 1) for each in asked))
+        outcomes = await asyncio.gather(*(desk.ask(bot.transport.endpoints[0].signing, each, 1) for each in asked))
         assert set(outcomes) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
         await assert_lives(bot, public_key)
         assert await anext(health) == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -120,7 +120,7 @@ async def health_of(deployment: Deployment) -> AsyncIterator[AsyncIterator[int]]
 async def assert_lives(bot: AsyncClient, public_key: bytes) -> None:
     """The server answers and knows its keys."""
     asked = signing_pb2.GetPublicKeyRequest(name="enclaves/hot/keys/signer")
-    assert (await bot.transport.signing.GetPublicKey(asked, timeout=20)).public_key == public_key
+    assert (await bot.transport.endpoints[0].signing.GetPublicKey(asked, timeout=20)).public_key == public_key
 
 
 async def assert_well_afterwards(deployment: Deployment, answers: desk.Answers) -> None:
