@@ -5,14 +5,15 @@ import secrets
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 
 import structlog
 import uvloop
 
 from keyvault import __version__
 from keyvault.announce import announcements, expired, rotations_due
-from keyvault.config import Config
+from keyvault.config import Config, PostgresConfig
 from keyvault.core import limits
 from keyvault.core.errors import Reason
 from keyvault.core.events import Event, SignatureIssued, SignatureRefused
@@ -23,7 +24,11 @@ from keyvault.core.state import State, split_key_name
 from keyvault.descriptors import raise_descriptor_limit
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
+from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer, Step
+from keyvault.engine.replica import Replica
+from keyvault.engine.served import Served
+from keyvault.engine.terms import Terms
 from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
@@ -31,6 +36,8 @@ from keyvault.notify import Hook, Notifier
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Server
 from keyvault.secretfile import read_secret_file
+from keyvault.store.anchor import Anchor
+from keyvault.store.postgres.store import open_store as open_postgres
 from keyvault.store.sqlite import SqliteStore, open_store
 from keyvault.telemetry import Metrics
 
@@ -57,88 +64,185 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     raise_descriptor_limit()
-    store = open_store(config.enclave.database, create=False)
-    try:
+    with closing(_open_ledger(config)) as store:
         token = await open_token(token_config(config))
         try:
-            return await _serve_enclave(config, store, token, stop, on_ready, observer)
+            return await _Process(config, store, token, stop, on_ready, observer).run()
         finally:
             await token.close()
-    finally:
-        store.close()
 
 
-async def _serve_enclave(
-    config: Config,
-    store: SqliteStore,
-    token: TokenSupervisor,
-    stop: asyncio.Event,
-    on_ready: Callable[[int], None],
-    observer: Observer | None,
-) -> int:
-    began = time.monotonic()
-    clock, metrics = SystemClock(), Metrics()
-    notifier = Notifier([Hook(hook) for hook in config.notify])
-    enclave = await Enclave.open(
-        store=store,
-        token=token,
-        clock=clock,
-        identity=Identity(holder=secrets.token_hex(16), software=__version__),
-        observer=observer or _ServerObserver(metrics, notifier),
-    )
-    log.info(
-        "leading",
-        enclave=enclave.state.enclave,
-        epoch=enclave.state.epoch,
-        ledger_size=enclave.size,
-        uncovered_entries=enclave.uncovered_at_start,
-        recovery_s=round(time.monotonic() - began, 3),
-    )
-    server = Server(
-        enclave=enclave,
-        clock=clock,
-        identity=_identity(config),
-        listen=config.server.listen,
-        trust_domain=config.server.trust_domain,
-    )
-    try:
-        await server.start()
-        log.info("serving", listen=config.server.listen, port=server.port)
-        on_ready(server.port)
-        notifier.start()
-        watching = asyncio.create_task(watch(lambda: token.has_worker, lambda able: server.say_signing(able=able)))
-        telling = asyncio.create_task(_tell_what_falls_due(enclave, clock, notifier))
+def _open_ledger(config: Config) -> SqliteStore:
+    """Open the ledger; a node's copy of a shared one is made when it is not there yet."""
+    database = config.enclave.database
+    return open_store(database, create=config.postgres is not None and not database.exists())
+
+
+class _Process:
+    """One server process: what it serves, from start to stop."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: SqliteStore,
+        token: TokenSupervisor,
+        stop: asyncio.Event,
+        on_ready: Callable[[int], None],
+        observer: Observer | None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._token = token
+        self._stop = stop
+        self._on_ready = on_ready
+        self._clock = SystemClock()
+        self._metrics = Metrics()
+        self._notifier = Notifier([Hook(hook) for hook in config.notify])
+        self._observer = observer or _ServerObserver(self._metrics, self._notifier)
+        self._identity = Identity(holder=secrets.token_hex(16), software=__version__)
+
+    async def run(self) -> int:
+        """Serve until the end, alone or as a node; return the exit code."""
         try:
-            return await _until_end(enclave, server, stop)
+            return await (self._alone() if self._config.postgres is None else self._as_node(self._config.postgres))
+        finally:
+            await self._notifier.close()
+            counts = {f"notices_{name}": n for name, n in self._notifier.counts().items()}
+            log.info("figures", **self._metrics.snapshot(), **counts)
+            self._metrics.close()
+
+    async def _alone(self) -> int:
+        began = time.monotonic()
+        enclave = await Enclave.open(
+            store=self._store,
+            token=self._token,
+            clock=self._clock,
+            identity=self._identity,
+            observer=self._observer,
+        )
+        log.info(
+            "leading",
+            enclave=enclave.state.enclave,
+            epoch=enclave.state.epoch,
+            ledger_size=enclave.size,
+            uncovered_entries=enclave.uncovered_at_start,
+            recovery_s=round(time.monotonic() - began, 3),
+        )
+        try:
+            return await self._serve(enclave, before_stop=_nothing_first)
+        finally:
+            await enclave.close()
+
+    async def _as_node(self, postgres: PostgresConfig) -> int:
+        replica = Replica(self._store, self._identity.holder)
+        node = Node(replica)
+        anchor = Anchor(self._config.enclave.database)
+        terms = Terms(
+            open_store=lambda: open_postgres(
+                postgres.conninfo, self._config.enclave.name, anchor, synchronous=postgres.synchronous
+            ),
+            replica=replica,
+            node=node,
+            token=self._token,
+            clock=self._clock,
+            identity=self._identity,
+            address=postgres.address,
+            observer=self._observer,
+            reporter=_Reporter(),
+        )
+        running = asyncio.create_task(terms.run())
+
+        async def hand_over() -> None:
+            terms.drain()
+            await running
+
+        try:
+            log.info("following", address=postgres.address, ledger_size=replica.head.size)
+            await _first_of(node.ready(), node.stopped, self._stop.wait())
+            if self._stop.is_set():
+                return EXIT_OK
+            return await self._serve(node, before_stop=hand_over)
+        finally:
+            terms.drain()
+            await running
+
+    async def _serve(self, served: Served, *, before_stop: Callable[[], Awaitable[None]]) -> int:
+        server = Server(
+            enclave=served,
+            clock=self._clock,
+            identity=_identity(self._config),
+            listen=self._config.server.listen,
+            trust_domain=self._config.server.trust_domain,
+        )
+        await server.start()
+        log.info("serving", listen=self._config.server.listen, port=server.port)
+        self._on_ready(server.port)
+        self._notifier.start()
+        can_sign = lambda: self._token.has_worker and served.leads  # noqa: E731  a name for what is watched
+        watching = asyncio.create_task(watch(can_sign, lambda able: server.say_signing(able=able)))
+        telling = asyncio.create_task(_tell_what_falls_due(served, self._clock, self._notifier))
+        try:
+            await _first_of(served.stopped, self._stop.wait())
+            return await _ended(served, server, before_stop)
         finally:
             watching.cancel()
             telling.cancel()
-    finally:
-        await enclave.close()
-        await notifier.close()
-        log.info("figures", **metrics.snapshot(), **{f"notices_{name}": n for name, n in notifier.counts().items()})
-        metrics.close()
 
 
-async def _until_end(enclave: Enclave, server: Server, stop: asyncio.Event) -> int:
-    enclave.stopped.add_done_callback(lambda _: stop.set())
-    await stop.wait()
-    if enclave.stopped.done():
-        log.critical("the term ended", reason=str(enclave.stopped.result()))
+async def _nothing_first() -> None:
+    """Stop a server that nobody takes over from."""
+
+
+async def _first_of(*events: Awaitable[object]) -> None:
+    """Return when one of the events has come; futures among them are left as they are."""
+    waiting = [asyncio.ensure_future(_quietly(event)) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()
+
+
+async def _quietly(event: Awaitable[object]) -> None:
+    await (asyncio.shield(event) if isinstance(event, asyncio.Future) else event)
+
+
+async def _ended(served: Served, server: Server, before_stop: Callable[[], Awaitable[None]]) -> int:
+    if served.stopped.done():
+        log.critical("the term ended", reason=str(served.stopped.result()))
         await server.stop(0.5)
         return EXIT_BROKEN
     log.info("draining")
+    await before_stop()
     await server.stop(limits.DRAIN_MS_MAX / 1000)
     log.info("drained")
     return EXIT_OK
 
 
-async def _tell_what_falls_due(enclave: Enclave, clock: SystemClock, notifier: Notifier) -> None:
+class _Reporter:
+    """Logs what becomes of a node."""
+
+    def leads(self, epoch: int) -> None:
+        """See Reporter."""
+        log.info("leading", epoch=epoch)
+
+    def ended(self, epoch: int, why: str) -> None:
+        """See Reporter."""
+        log.warning("the term ended, following", epoch=epoch, reason=why)
+
+    def quarantined(self, why: str) -> None:
+        """See Reporter."""
+        log.critical("quarantine: this node reads and exports, and will not lead", reason=why)
+
+
+async def _tell_what_falls_due(enclave: Served, clock: SystemClock, notifier: Notifier) -> None:
     """Log and announce keys that are due for rotation, and announce proposals that expired, for ever."""
     told: set[tuple[KeyId, int]] = set()
     since = clock.now()
     while True:
         now = clock.now()
+        if not enclave.leads:  # the leader tells
+            since = now
+            await asyncio.sleep(limits.ROTATION_LOOK_MS / 1000)
+            continue
         try:
             for notice in rotations_due(enclave.state, now, told):
                 log.warning("a key is due for rotation", key=notice.subject, what=notice.summary)

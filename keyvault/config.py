@@ -78,10 +78,23 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnclaveConfig:
-    """The enclave that is served and the file of its ledger."""
+    """The enclave that is served and the file of its ledger: with PostgreSQL, of this node's own copy."""
 
     name: EnclaveName
     database: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresConfig:
+    """The database that the nodes of the enclave share.
+
+    ``conninfo`` is libpq's, without secrets. ``address`` is where clients and the other nodes call this one.
+    ``synchronous``: an append is acknowledged by a second server, or refused.
+    """
+
+    conninfo: str
+    address: str
+    synchronous: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +136,7 @@ class Config:
     enclave: EnclaveConfig
     token: TokenConfig
     log: LogConfig
+    postgres: PostgresConfig | None = None
     notify: tuple[HookConfig, ...] = ()
 
 
@@ -139,6 +153,7 @@ def load(path: Path) -> Config:
         enclave=_enclave(reader.section("enclave")),
         token=_token(reader.section("token")),
         log=_log(reader.section("log", optional=True)),
+        postgres=_postgres(reader),
         notify=tuple(map(_hook, reader.sections("notify", most=limits.HOOKS_MAX))),
     )
     reader.end()
@@ -169,6 +184,19 @@ def _enclave(section: "_Section") -> EnclaveConfig:
     enclave = EnclaveConfig(name=EnclaveName(name), database=section.path("database"))
     section.end()
     return enclave
+
+
+def _postgres(reader: "_Reader") -> PostgresConfig | None:
+    section = reader.optional_section("postgres")
+    if section is None:
+        return None
+    postgres = PostgresConfig(
+        conninfo=section.checked("conninfo", None, _check_not_empty),
+        address=section.checked("address", None, _check_address),
+        synchronous=section.flag("synchronous", default=True),
+    )
+    section.end()
+    return postgres
 
 
 def _token(section: "_Section") -> TokenConfig:
@@ -226,6 +254,17 @@ def _check_listen(text: str) -> None:
         raise Malformed("listen", "must be host:port, as in 127.0.0.1:7443 or [::1]:7443")
 
 
+def _check_address(text: str) -> None:
+    match = _LISTEN.fullmatch(text)
+    if match is None or not 1 <= int(match["port"]) <= _PORT_MAX or match["host"] in {"0.0.0.0", "[::]"}:  # noqa: S104  refused
+        raise Malformed("address", "must be the host:port that clients of this node use, as in kv-1.example.com:7443")
+
+
+def _check_not_empty(text: str) -> None:
+    if not text:
+        raise Malformed("conninfo", "must not be empty")
+
+
 def _check_trust_domain(text: str) -> None:
     try:
         parse_principal(f"spiffe://{text}/server/name")
@@ -269,6 +308,11 @@ class _Reader:
         if not isinstance(table, dict):
             raise ConfigError(f"{self.path}: {name} must be a section: [{name}]")
         return _Section(self, name, table)
+
+    def optional_section(self, name: str) -> "_Section | None":
+        """Return the section, or None if it is not there."""
+        self.known.add(name)
+        return self.section(name) if name in self.document else None
 
     def sections(self, name: str, *, most: int) -> "list[_Section]":
         """Return the tables [[name]], in order; none is fine."""
@@ -329,6 +373,13 @@ class _Section:
         # bool is an int to Python, and never a number of anything to people.
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             self._fail(key, f"must be a whole number from {low} to {high}")
+        return value
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        value = self._left.pop(key, default)
+        self._known.append(key)
+        if not isinstance(value, bool):
+            self._fail(key, "must be true or false")
         return value
 
     def choices(self, key: str, choices: tuple[str, ...]) -> frozenset[str]:

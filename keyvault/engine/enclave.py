@@ -166,6 +166,11 @@ class Enclave:
         return self._sequencer.stopped
 
     @property
+    def leads(self) -> bool:
+        """See Served."""
+        return not self.stopped.done()
+
+    @property
     def is_writing(self) -> bool:
         """Whether a write to the store is under way."""
         return self._appender.is_writing

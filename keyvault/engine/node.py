@@ -46,6 +46,11 @@ class Node:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    async def ready(self) -> None:
+        """Return when there is a state to read."""
+        while not self.size:
+            await self._changed.wait()
+
     @property
     def leads(self) -> bool:
         """Whether this node decides."""

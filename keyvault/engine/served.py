@@ -36,6 +36,10 @@ class Served(Protocol):
         """Done when the process must end."""
 
     @property
+    def leads(self) -> bool:
+        """Whether it decides."""
+
+    @property
     def is_open(self) -> bool:
         """Whether ``request`` may be called at once."""
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, OutcomeUnknown, RolledBack, Unavailable
+from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, RolledBack, Unavailable
 from keyvault.core.ids import Epoch
 from keyvault.engine.clock import Clock, since_boot
 from keyvault.engine.enclave import Enclave, Identity

@@ -127,7 +127,7 @@ def test_what_was_acknowledged_survives_the_primary(tmp_path: Path) -> None:
         "ALTER TABLE keyvault.entry DISABLE TRIGGER ALL",
         "DROP TABLE keyvault.entry",
         "CREATE FUNCTION keyvault.more() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-        "SELECT keyvault.create_ledger('other')",
+        "SELECT keyvault.create_ledger('other', 0)",
         "SET ROLE keyvault_owner",
     ],
 )

@@ -56,12 +56,15 @@ class NotSynchronous(Broken):
     """A commit would not survive the loss of the server, so nothing was written and nothing may be signed."""
 
 
-def create_ledger(conninfo: str, enclave: EnclaveName) -> None:
-    """Make an empty ledger, as a role that owns the schema. Raises Conflict if there is one, Unavailable."""
+def create_ledger(conninfo: str, enclave: EnclaveName, *, after_epoch: int = 0) -> None:
+    """Make an empty ledger, as a role that owns the schema. Raises Conflict if there is one, Unavailable.
+
+    ``after_epoch``: the newest epoch of a ledger that is to be moved here.
+    """
     with connect(conninfo) as connection:
         try:
             connection.execute("SET ROLE keyvault_owner")
-            connection.execute("SELECT keyvault.create_ledger(%s)", (enclave,))
+            connection.execute("SELECT keyvault.create_ledger(%s, %s)", (enclave, after_epoch))
         except psycopg.errors.UniqueViolation:
             raise Conflict(f"the database has a ledger of enclave {enclave}; nothing was changed") from None
         except psycopg.Error as error:

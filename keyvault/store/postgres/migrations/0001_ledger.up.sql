@@ -44,11 +44,12 @@ CREATE TRIGGER entries_are_never_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON 
 CREATE TRIGGER checkpoints_are_never_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON keyvault.checkpoint
     FOR EACH STATEMENT EXECUTE FUNCTION keyvault.append_only();
 
--- An empty ledger. For whoever owns the tables, when a deployment is made.
-CREATE FUNCTION keyvault.create_ledger(p_enclave text) RETURNS void
+-- An empty ledger, whose first epoch is after p_epoch: a ledger that is moved here had terms before. For whoever owns the
+-- tables.
+CREATE FUNCTION keyvault.create_ledger(p_enclave text, p_epoch bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO keyvault.head (enclave, size, root, epoch, settled, beat, holder, address)
-        VALUES (p_enclave, 0, sha256(''), 0, 0, 0, '', '')
+        VALUES (p_enclave, 0, sha256(''), p_epoch, 0, 0, '', '')
 $$;
 
 -- What makes a commit that was acknowledged survive the loss of this server; NULL if nothing is missing.

@@ -1,0 +1,98 @@
+"""``keyvault database``: the PostgreSQL database that the nodes of an enclave share."""
+
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from keyvault import config
+from keyvault.cli.exits import UsageProblem
+from keyvault.cli.output import emit, json_option
+from keyvault.core.errors import Conflict
+from keyvault.engine.recovery import recover
+from keyvault.ledger.merkle import Tree, leaf_hash
+from keyvault.store.anchor import Anchor
+from keyvault.store.base import Head, Store
+from keyvault.store.postgres.migrate import migrate, newest
+from keyvault.store.postgres.store import create_ledger, open_store
+from keyvault.store.sqlite import open_store as open_file
+
+_BATCH = 500
+_CONNINFO = click.option(
+    "--conninfo",
+    required=True,
+    metavar="TEXT",
+    help="libpq connection string of somebody who may create roles and schemas; no password in it.",
+)
+
+
+@click.group()
+def command() -> None:
+    """Prepare the PostgreSQL database that several nodes share, and move a ledger into it.
+
+    \b
+    Example:
+      keyvault database migrate --conninfo "host=db1,db2,db3 user=postgres dbname=keyvault sslmode=verify-full ..."
+      keyvault database load --config ./desk/keyvault.toml --conninfo "host=db1,db2,db3 user=postgres ..."
+    """  # noqa: D301  \b tells click to keep the lines
+
+
+@command.command("migrate")
+@_CONNINFO
+@click.option("--to", type=int, help=f"Version of the schema; 0 takes everything back. [newest: {newest()}]")
+@json_option
+def migrate_command(conninfo: str, to: int | None) -> None:
+    """Bring the database to the schema that this build knows, or to another version.
+
+    Roles that are made, none of which can log in: keyvault_owner has the tables; keyvault_server may call what a server
+    needs and touch no table; keyvault_auditor may read. Give each node a login role of its own, with GRANT
+    keyvault_server TO ... and nothing else.
+    """
+    done = migrate(conninfo, to)
+    emit({"done": list(done)}, lambda: "\n".join(done) or "nothing to do")
+
+
+@command.command()
+@_CONNINFO
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="A keyvault.toml.")
+@json_option
+def load(conninfo: str, config_file: Path) -> None:
+    """Move the ledger of a deployment into the database, verified before and after.
+
+    The server must be stopped; the file stays as this node's copy. Afterwards add [postgres] to keyvault.toml on every
+    node. A node whose file does not exist yet makes its copy from the database.
+    """
+    checked = config.load(config_file)
+    if checked.postgres is None:
+        raise UsageProblem(f"{config_file} has no section [postgres]: add it first, with conninfo and address")
+    enclave = checked.enclave.name
+    with closing(open_file(checked.enclave.database, create=False)) as file:
+        epoch = recover(file).state.epoch
+        create_ledger(conninfo, enclave, after_epoch=epoch)
+        anchor = Anchor(checked.enclave.database)
+        with closing(
+            open_store(checked.postgres.conninfo, enclave, anchor, synchronous=checked.postgres.synchronous)
+        ) as shared:
+            shared.check_synchronous()
+            _move(file, shared)
+            recover(shared)
+        size = file.head().size
+    emit({"enclave": enclave, "entries": size}, lambda: f"{size} entries of {enclave} are in the database.")
+
+
+def _move(file: Store, shared: Store) -> None:
+    """Append everything; raise Conflict if what arrived is not what left."""
+    epoch, tree, head = shared.acquire_term("load"), Tree(), shared.head()
+    while True:
+        entries = file.read_entries(head.size, _BATCH)
+        if not entries:
+            break
+        tree.extend([leaf_hash(entry.body) for entry in entries])
+        new = Head(size=tree.size, root=tree.root())
+        shared.append(epoch=epoch, expected=head, entries=entries, new=new)
+        head = new
+    newest = file.checkpoint()
+    if newest is not None:
+        shared.put_checkpoint(epoch=epoch, size=newest[0], note=newest[1])
+    if shared.head() != file.head():
+        raise Conflict("the ledger in the database is not that of the file: drop it and begin again")

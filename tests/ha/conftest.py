@@ -1,0 +1,14 @@
+"""A deployment to make nodes from."""
+
+import pytest
+
+from tests.deployment import Deployment
+from tests.e2e import desk
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """Keys and desk.POLICY; not served."""
+    made = desk.make_fresh(tmp_path_factory.mktemp("ha") / "prepared")
+    desk.publish(made)
+    return made
