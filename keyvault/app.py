@@ -34,7 +34,7 @@ from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
 from keyvault.notify import Hook, Notifier
 from keyvault.rpc.server import Identity as ServerIdentity
-from keyvault.rpc.server import Server
+from keyvault.rpc.server import Membership, Server
 from keyvault.secretfile import read_secret_file
 from keyvault.store.anchor import Anchor
 from keyvault.store.postgres.store import open_store as open_postgres
@@ -161,18 +161,22 @@ class _Process:
             await _first_of(node.ready(), node.stopped, self._stop.wait())
             if self._stop.is_set():
                 return EXIT_OK
-            return await self._serve(node, before_stop=hand_over)
+            membership = Membership(node=node, member=terms, address=postgres.address, nodes=postgres.nodes)
+            return await self._serve(node, before_stop=hand_over, membership=membership)
         finally:
             terms.drain()
             await running
 
-    async def _serve(self, served: Served, *, before_stop: Callable[[], Awaitable[None]]) -> int:
+    async def _serve(
+        self, served: Served, *, before_stop: Callable[[], Awaitable[None]], membership: Membership | None = None
+    ) -> int:
         server = Server(
             enclave=served,
             clock=self._clock,
             identity=_identity(self._config),
             listen=self._config.server.listen,
             trust_domain=self._config.server.trust_domain,
+            membership=membership,
         )
         await server.start()
         log.info("serving", listen=self._config.server.listen, port=server.port)

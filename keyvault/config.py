@@ -10,7 +10,7 @@ Rules:
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +20,7 @@ from keyvault.config_default import Deployment as Deployment
 from keyvault.config_default import render_default as render_default
 from keyvault.core import limits
 from keyvault.core.errors import KeyvaultError, Malformed
-from keyvault.core.ids import EnclaveName, parse_enclave_name, parse_principal
+from keyvault.core.ids import EnclaveName, Principal, parse_enclave_name, parse_principal, role_of
 from keyvault.secretfile import check_secret_file
 
 _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -95,6 +95,8 @@ class PostgresConfig:
     conninfo: str
     address: str
     synchronous: bool
+    nodes: frozenset[Principal]
+    """The other nodes, as their certificates name them: they may pass calls on to this one, and it to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +196,7 @@ def _postgres(reader: "_Reader") -> PostgresConfig | None:
         conninfo=section.checked("conninfo", None, _check_not_empty),
         address=section.checked("address", None, _check_address),
         synchronous=section.flag("synchronous", default=True),
+        nodes=frozenset(section.principals("nodes")),
     )
     section.end()
     return postgres
@@ -374,6 +377,21 @@ class _Section:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             self._fail(key, f"must be a whole number from {low} to {high}")
         return value
+
+    def principals(self, key: str) -> Iterator[Principal]:
+        """Yield the principals of a list; none if the key is left out."""
+        values = self._left.pop(key, [])
+        self._known.append(key)
+        if not isinstance(values, list) or len(values) > limits.NODES_MAX:
+            self._fail(key, f"must be a list of at most {limits.NODES_MAX} spiffe:// ids")
+        for value in values:
+            try:
+                principal = parse_principal(value if isinstance(value, str) else "")
+            except Malformed as error:
+                self._fail(key, error.problem)
+            if role_of(principal) != "node":
+                self._fail(key, f"{principal} is no node: its role must be node")
+            yield principal
 
     def flag(self, key: str, *, default: bool) -> bool:
         value = self._left.pop(key, default)

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "freeze": "Stop a key, a principal, a venue or the whole enclave, at once.",
     "thaw": "Lift a freeze.",
     "audit": "Verify, read, export and prove the ledger.",
+    "cluster": "The nodes of an enclave: status, step-down, drain.",
     "database": "Prepare the PostgreSQL database that several nodes share.",
     "bench": "Measure this machine.",
     "completion": "Print the completion script of a shell.",

@@ -18,7 +18,7 @@ from keyvault.client.errors import error_of, fault_of_call
 from keyvault.client.retry import Timing
 from keyvault.client.route import Route
 from keyvault.core import limits
-from keyvault.v1 import audit_pb2_grpc, governance_pb2_grpc, keys_pb2_grpc, signing_pb2_grpc
+from keyvault.v1 import audit_pb2_grpc, cluster_pb2_grpc, governance_pb2_grpc, keys_pb2_grpc, signing_pb2_grpc
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -57,6 +57,7 @@ class Endpoint:
         self.keys = keys_pb2_grpc.KeyServiceStub(channel)
         self.governance = governance_pb2_grpc.GovernanceServiceStub(channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(channel)
+        self.cluster = cluster_pb2_grpc.ClusterServiceStub(channel)
 
 
 class Transport:

@@ -290,6 +290,10 @@ AGENT_ANSWER_MS = 5_000
 AGENT_SIGN_MS = 60_000
 """An SSH agent signs: a person may have to confirm first."""
 
+NODES_MAX = 16
+"""Nodes of one enclave that know of each other: three places and room for moves."""
+CHALLENGE_INTERVAL_MS = 60_000
+"""After so long a node that follows has every active key sign again: a token may have lost one."""
 LEASE_BEAT_MS = 500
 """A leader that had no write acknowledged for so long renews its lease: three more chances before its term ends."""
 LEASE_TERM_MS = 2_000

@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
+from keyvault.core import limits
 from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, RolledBack, Unavailable
 from keyvault.core.ids import Epoch
+from keyvault.engine.challenge import Challenges
 from keyvault.engine.clock import Clock, since_boot
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.lease import (
@@ -46,6 +48,7 @@ from keyvault.engine.mirror import Mirror
 from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer
 from keyvault.engine.replica import Replica
+from keyvault.engine.standing import Standing
 from keyvault.hsm.base import Token
 from keyvault.store.base import Lease, SharedStore
 
@@ -117,8 +120,12 @@ class Terms:
         self._folding = asyncio.Lock()
         self._following = False
         self._settled = 0
-        self._draining = False
+        self._ends = False
+        self._drained = False
         self._quarantine = ""
+        self._obstacle = "it has not looked at the ledger yet"
+        self._challenges = Challenges()
+        self._challenged_at = since_boot()
 
     async def run(self) -> None:
         """Follow and lead until ``drain``. What ends the node resolves ``node.stopped``, and ends this, too."""
@@ -126,18 +133,53 @@ class Terms:
             event = await self._next_event()
             for effect in self._leadership.step(event):
                 await self._do(effect)
-            if self._draining and self._leadership.leads(since_boot()) is None and self._enclave is None:
+            if self._ends and self._leadership.leads(since_boot()) is None and self._enclave is None:
                 break
         await self._close()
 
-    def step_down(self) -> None:
-        """Hand over, if this node leads."""
+    def standing(self) -> Standing:
+        """See Member."""
+        newest = self._replica.copy.checkpoint()
+        return Standing(
+            address=self._address,
+            leads=self._node.leads,
+            leader=self._node.leader,
+            epoch=Epoch(self._replica.state.epoch),
+            position=self._node.size,
+            checkpoint_size=0 if newest is None else newest[0],
+            obstacle=self._why_not(),
+            drained=self._drained,
+            quarantined=bool(self._quarantine),
+        )
+
+    async def hand_over(self) -> None:
+        """See Member."""
         self._events.put_nowait(StepDown(now=since_boot()))
+        await self._led_no_more()
+
+    async def set_drained(self, *, drained: bool) -> None:
+        """See Member."""
+        self._drained = drained
+        if drained:
+            self._events.put_nowait(Eligible(is_eligible=False, now=since_boot()))
+            await self._led_no_more()
 
     def drain(self) -> None:
         """Hand over if this node leads, and lead no more; ``run`` returns."""
-        self._draining = True
+        self._ends = self._drained = True
         self._events.put_nowait(Eligible(is_eligible=False, now=since_boot()))
+
+    async def _led_no_more(self) -> None:
+        while self._enclave is not None:
+            await self._node.next_change()
+
+    def _why_not(self) -> str:
+        """Return why this node could not lead; empty if it could, or does."""
+        if self._quarantine:
+            return self._quarantine
+        if self._drained:
+            return "it is drained"
+        return "" if self._enclave is not None else self._obstacle
 
     async def _next_event(self) -> Event:
         wait_s = max(0.0, self._leadership.wake_at - since_boot())
@@ -172,7 +214,7 @@ class Terms:
             lease = await self._read(seat, seat.store.lease)
         except (Unavailable, Broken) as error:
             self._drop_seat()
-            self._tell_eligible(is_eligible=False)
+            self._tell_eligible(str(error))
             self._events.put_nowait(LookFailed(now=since_boot()))
             if isinstance(error, Corrupt):
                 self._stop(error)
@@ -195,10 +237,10 @@ class Terms:
             self._quarantined(error)
         except Corrupt as error:
             self._stop(error)
-        except (KeyvaultError, RuntimeError):  # cannot be reached, or a commit would not be synchronous
-            self._tell_eligible(is_eligible=False)
+        except (KeyvaultError, RuntimeError) as error:  # cannot be reached, or a commit would not be synchronous
+            self._tell_eligible(str(error))
         else:
-            self._tell_eligible(is_eligible=self._replica.head.size > 0 and self._token_signs())
+            self._tell_eligible(await self._missing())
         finally:
             self._following = False
 
@@ -218,14 +260,24 @@ class Terms:
     def _quarantined(self, error: RolledBack) -> None:
         self._quarantine = str(error)
         self._reporter.quarantined(self._quarantine)
-        self._tell_eligible(is_eligible=False)
+        self._tell_eligible(self._quarantine)
 
-    def _token_signs(self) -> bool:
-        return any(lane.is_up for lane in self._token.lanes)
+    async def _missing(self) -> str:
+        """Return what this node lacks to lead, in words."""
+        if not self._replica.head.size:
+            return "the ledger is empty"
+        lane = next((lane for lane in self._token.lanes if lane.is_up), None)
+        if lane is None:
+            self._challenges.forget()
+            return "its token has no worker"
+        if since_boot() - self._challenged_at > limits.CHALLENGE_INTERVAL_MS / 1000:
+            self._challenges.forget()
+            self._challenged_at = since_boot()
+        return await self._challenges.missing(lane, self._replica.state)
 
-    def _tell_eligible(self, *, is_eligible: bool) -> None:
-        eligible = is_eligible and not self._draining and not self._quarantine
-        self._events.put_nowait(Eligible(is_eligible=eligible, now=since_boot()))
+    def _tell_eligible(self, obstacle: str) -> None:
+        self._obstacle = obstacle
+        self._events.put_nowait(Eligible(is_eligible=not self._why_not(), now=since_boot()))
 
     # Leading --------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Several keyvault nodes over real PostgreSQL servers, on this machine, with what breaks them and what looks after it."""
+"""Several keyvault nodes over real PostgreSQL servers on this machine, what breaks them, and what must hold then."""
 
 import asyncio
 import hashlib

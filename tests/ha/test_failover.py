@@ -45,7 +45,7 @@ async def test_another_takes_over(
             done.set()
             await working
         assert load.errors == []
-        print(fault.__name__, "gap", round(load.longest_gap_s(broke_at), 3), len(load.signings))
+        assert load.longest_gap_s(broke_at) > 0
         if fault is _pause:
             here.signal(leader, signal.SIGCONT)
         check_history(load, await asyncio.to_thread(here.audited, tmp_path))
@@ -53,5 +53,5 @@ async def test_another_takes_over(
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  the condition is about what other tasks count
             await asyncio.sleep(0.01)

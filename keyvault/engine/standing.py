@@ -1,0 +1,34 @@
+"""How one node of an enclave stands, and what an operator may ask of it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from keyvault.core.ids import Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One node at one moment. ``obstacle`` says why it could not lead; empty if it could."""
+
+    address: str
+    leads: bool
+    leader: str
+    epoch: Epoch
+    position: int
+    checkpoint_size: int
+    obstacle: str
+    drained: bool
+    quarantined: bool
+
+
+class Member(Protocol):
+    """A node that shares its enclave with others."""
+
+    def standing(self) -> Standing:
+        """Return how it stands."""
+
+    async def hand_over(self) -> None:
+        """Let another node lead, if this one does; return when it does not any more."""
+
+    async def set_drained(self, *, drained: bool) -> None:
+        """Hand over and stay away, or come back."""
