@@ -1,7 +1,7 @@
 """Proof that a token has the keys that the ledger names: each signs a challenge.
 
-The signatures are verified as every other, and go nowhere. What is signed is the hash of a text that begins with its purpose, and of random bytes, so it
-is the digest of nothing else.
+The signatures are verified as every other, and go nowhere. What is signed is the hash of a text that begins with its
+purpose, and of random bytes, so it is the digest of nothing else.
 """
 
 import hashlib

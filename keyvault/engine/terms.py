@@ -17,12 +17,13 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from keyvault.core import limits
-from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, RolledBack, Unavailable
+from keyvault.core.errors import Broken, Conflict, Corrupt, Fenced, KeyvaultError, RolledBack, Unavailable
 from keyvault.core.ids import Epoch
 from keyvault.engine.challenge import Challenges
 from keyvault.engine.clock import Clock, since_boot
 from keyvault.engine.enclave import Enclave, Identity
-from keyvault.engine.lease import (
+from keyvault.engine.lease import Leadership
+from keyvault.engine.lease_events import (
     Acknowledged,
     Beat,
     Effect,
@@ -30,7 +31,6 @@ from keyvault.engine.lease import (
     EndTerm,
     Event,
     Lead,
-    Leadership,
     LetGo,
     Look,
     LookFailed,
@@ -50,7 +50,7 @@ from keyvault.engine.observer import Observer
 from keyvault.engine.replica import Replica
 from keyvault.engine.standing import Standing
 from keyvault.hsm.base import Token
-from keyvault.store.base import Lease, SharedStore
+from keyvault.store.base import Head, SharedStore
 
 R = TypeVar("R")
 
@@ -71,8 +71,10 @@ class Reporter(Protocol):
 class _Seat:
     """One opened store, and the two threads that use it."""
 
-    def __init__(self, store: SharedStore) -> None:
+    def __init__(self, store: SharedStore, number: int) -> None:
+        """``number``: how many were opened before it."""
         self.store = store
+        self.number = number
         self.reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-follower")
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
 
@@ -114,6 +116,7 @@ class Terms:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._seat: _Seat | None = None
+        self._opened = 0
         self._enclave: Enclave | None = None
         self._mirror: Mirror | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -193,7 +196,7 @@ class Terms:
             case Look():
                 self._spawn(self._look())
             case TakeOver():
-                self._spawn(self._take_over(effect.seen))
+                self._spawn(self._take_over(effect))
             case LetGo():
                 self._drop_seat()
             case Lead():
@@ -222,7 +225,7 @@ class Terms:
         self._settled = lease.settled
         if self._enclave is None:
             self._node.follow("" if lease.session_gone else lease.address)
-        self._events.put_nowait(Saw(lease=lease, now=since_boot()))
+        self._events.put_nowait(Saw(lease=lease, through=seat.number, now=since_boot()))
         await self._follow(seat)
 
     async def _follow(self, seat: _Seat) -> None:
@@ -281,14 +284,16 @@ class Terms:
 
     # Leading --------------------------------------------------------------------------------------------------------
 
-    async def _take_over(self, seen: Lease) -> None:
+    async def _take_over(self, wish: TakeOver) -> None:
         seat = self._seat
-        if seat is None:
+        if seat is None or seat.number != wish.through:
             self._events.put_nowait(TakeOverFailed(unknown=False, now=since_boot()))
             return
         sent_at = since_boot()
         try:
-            epoch = await self._write(seat, lambda: seat.store.take_over(self._identity.holder, self._address, seen))
+            epoch = await self._write(
+                seat, lambda: seat.store.take_over(self._identity.holder, self._address, wish.seen)
+            )
         except Conflict:
             self._events.put_nowait(TakeOverFailed(unknown=False, now=since_boot()))
         except (KeyvaultError, RuntimeError):  # RuntimeError: the seat was let go meanwhile
@@ -303,7 +308,7 @@ class Terms:
             self._events.put_nowait(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
             return
         try:
-            head = await self._read(seat, seat.store.head)
+            head = await self._read(seat, lambda: _head_of_term(seat.store, epoch))
             await self._take(seat, lambda: head.size)
             self._replica.check_is(head)
             mirror = self._mirror = Mirror(
@@ -331,7 +336,7 @@ class Terms:
         except Corrupt as error:
             self._stop(error)
         except (KeyvaultError, RuntimeError) as error:
-            unknown = not isinstance(error.__cause__, Conflict)
+            unknown = not isinstance(error, Conflict) and not isinstance(error.__cause__, Conflict)
             self._events.put_nowait(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
         else:
             await self._serve(epoch, enclave)
@@ -417,7 +422,8 @@ class Terms:
     async def _seated(self) -> _Seat:
         """Return the open store, or open one. Raises Unavailable, Broken."""
         if self._seat is None:
-            self._seat = _Seat(await asyncio.to_thread(self._open_store))
+            self._seat = _Seat(await asyncio.to_thread(self._open_store), self._opened)
+            self._opened += 1
         return self._seat
 
     def _drop_seat(self, seat: _Seat | None = None) -> None:
@@ -459,3 +465,14 @@ class Terms:
         with suppress(Broken):
             await self._ended()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _head_of_term(store: SharedStore, epoch: int) -> Head:
+    """Return a head under which everything is durable: what stood when the term of this epoch was acknowledged.
+
+    Raises Fenced if a later term began by the time it was read: its entries may be among it, and may not stay.
+    """
+    head = store.head()
+    if store.lease().epoch != epoch:
+        raise Fenced(f"epoch {epoch} is over: another node took over")
+    return head

@@ -9,7 +9,7 @@ Clients that know all nodes do better to ask the leader themselves; the answer N
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -41,8 +41,8 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_reconnect_backoff_ms", limits.CLIENT_RETRY_MS_MAX),
 )
 
-_Handler = grpc.RpcMethodHandler[Any, Any] | None
-_Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+_Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]]"
 
 
 class Forwarder(grpc.aio.ServerInterceptor):

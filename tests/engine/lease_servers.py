@@ -162,7 +162,7 @@ class Cluster:
             beat=shown.beat,
             holder=shown.holder,
             address="",
-            size=len(shown.entries),
+            settled=len(shown.entries),
             session_gone=gone or self.hint_lies,
         )
 

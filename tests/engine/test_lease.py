@@ -33,7 +33,7 @@ T = 1000.0
 
 
 def lease(epoch: int = 7, beat: int = 40, holder: str = "other", *, gone: bool = False) -> Lease:
-    return Lease(epoch=epoch, beat=beat, holder=holder, address="", size=3, session_gone=gone)
+    return Lease(epoch=epoch, beat=beat, holder=holder, address="", settled=3, session_gone=gone)
 
 
 def candidate(*, eligible: bool = True) -> Leadership:
