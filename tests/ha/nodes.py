@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from keyvault.cli.pki import issue
 from keyvault.client import AsyncClient
 from keyvault.core.events import Event, SignatureIssued, TermStarted
 from keyvault.core.ids import EnclaveName
@@ -62,14 +63,27 @@ class Nodes:
         for number in range(count):
             node = copy_of(prepared, folder / f"node-{number}")
             node.port = _free_port()
-            text = node.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{node.port}")
-            section = f'\n[postgres]\nconninfo = "{postgres.conninfo()}"\naddress = "127.0.0.1:{node.port}"\n'
-            node.config.write_text(text + section)
+            self._configure(node, number, count)
             self.nodes.append(node)
         self._load()
         for node in self.nodes[1:]:
             for file in node.dir.glob("ledger.db*"):
                 file.unlink()
+
+    def _configure(self, node: Deployment, number: int, count: int) -> None:
+        """Give the node a certificate of its own, and tell it of the database and the others."""
+        own = issue(node.dir / "ca", "node", f"kv-{number}", node.dir / "certs")
+        others = [own.principal.replace(f"kv-{number}", f"kv-{each}") for each in range(count) if each != number]
+        text = node.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{node.port}")
+        text = text.replace("certs/server-hot.", f"certs/node-kv-{number}.")
+        node.config.write_text(
+            f"""{text}
+[postgres]
+conninfo = "{self.postgres.conninfo()}"
+address = "127.0.0.1:{node.port}"
+nodes = {others}
+"""
+        )
 
     def _load(self) -> None:
         migrate(self.postgres.admin_conninfo())
@@ -119,9 +133,9 @@ class Nodes:
         addresses = {f"127.0.0.1:{node.port}": node for node in self.nodes}
         return addresses.get(str(rows[0][0]))
 
-    def client(self, name: str = "bot-demo", *, deadline_s: float = 60) -> AsyncClient:
-        """Return the SDK with the addresses of all nodes."""
-        targets = [f"127.0.0.1:{node.port}" for node in self.nodes]
+    def client(self, name: str = "bot-demo", *only: Deployment, deadline_s: float = 60) -> AsyncClient:
+        """Return the SDK with the addresses of all nodes, or of those that are named."""
+        targets = [f"127.0.0.1:{node.port}" for node in only or self.nodes]
         return AsyncClient(targets, desk.credentials(self.nodes[0], name), enclave="hot", deadline_s=deadline_s)
 
     async def until_leading(self, among: Callable[[Deployment], bool] = lambda _: True) -> Deployment:
