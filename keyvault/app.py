@@ -234,7 +234,7 @@ class _Reporter:
 
     def quarantined(self, why: str) -> None:
         """See Reporter."""
-        log.critical("quarantine: this node reads and exports, and will not lead", reason=why)
+        log.critical("in quarantine", reason=why)
 
 
 async def _tell_what_falls_due(enclave: Served, clock: SystemClock, notifier: Notifier) -> None:

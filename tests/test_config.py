@@ -79,7 +79,12 @@ def test_log_section_may_be_absent(tmp_path: Path) -> None:
     ("old", "new", "line", "says"),
     [
         ("workers = 2", "workers = 2\nthreads = 9", 21, "token.threads is not known here; there are module, label, "),
-        ("[log]", "[logs]", 24, "'logs' is not known here; there are [enclave], [log], [notify], [server], [token]"),
+        (
+            "[log]",
+            "[logs]",
+            24,
+            "'logs' is not known here; there are [enclave], [log], [notify], [postgres], [server], [token]",
+        ),
         ("[server]", "debug = 1\n[server]", 4, "'debug' is not known here"),
         ('name = "hot"', "", 0, "enclave.name is missing; add it"),
         ("[enclave]", "[[enclave]]", 0, "enclave must be a section: [enclave]"),

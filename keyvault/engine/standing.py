@@ -32,3 +32,16 @@ class Member(Protocol):
 
     async def set_drained(self, *, drained: bool) -> None:
         """Hand over and stay away, or come back."""
+
+
+class Reporter(Protocol):
+    """Told what becomes of the node; for logs and metrics."""
+
+    def leads(self, epoch: int) -> None:
+        """It serves as the leader."""
+
+    def ended(self, epoch: int, why: str) -> None:
+        """Its term is over."""
+
+    def quarantined(self, why: str) -> None:
+        """It will not lead any more."""

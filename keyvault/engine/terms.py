@@ -12,16 +12,14 @@ that was rolled back does not: the node serves reads from its copy and never lea
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from keyvault.core import limits
 from keyvault.core.errors import Broken, Conflict, Corrupt, Fenced, KeyvaultError, RolledBack, Unavailable
 from keyvault.core.ids import Epoch
-from keyvault.engine.challenge import Challenges
 from keyvault.engine.clock import Clock, since_boot
 from keyvault.engine.enclave import Enclave, Identity
+from keyvault.engine.follower import Follower
 from keyvault.engine.lease import Leadership
 from keyvault.engine.lease_events import (
     Acknowledged,
@@ -48,42 +46,10 @@ from keyvault.engine.mirror import Mirror
 from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer
 from keyvault.engine.replica import Replica
-from keyvault.engine.standing import Standing
+from keyvault.engine.seat import Seat
+from keyvault.engine.standing import Reporter, Standing
 from keyvault.hsm.base import Token
 from keyvault.store.base import Head, SharedStore
-
-R = TypeVar("R")
-
-
-class Reporter(Protocol):
-    """Told what becomes of the node; for logs and metrics."""
-
-    def leads(self, epoch: int) -> None:
-        """It serves as the leader."""
-
-    def ended(self, epoch: int, why: str) -> None:
-        """Its term is over."""
-
-    def quarantined(self, why: str) -> None:
-        """It will not lead any more."""
-
-
-class _Seat:
-    """One opened store, and the two threads that use it."""
-
-    def __init__(self, store: SharedStore, number: int) -> None:
-        """``number``: how many were opened before it."""
-        self.store = store
-        self.number = number
-        self.reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-follower")
-        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
-
-    def let_go(self) -> None:
-        """Cut the store off; whoever waits in it is told, and the threads end by themselves."""
-        self.store.abandon()
-        self.writer.submit(self.store.close)  # after the write that was cut off: it is not safe during it
-        self.reader.shutdown(wait=False)
-        self.writer.shutdown(wait=False)
 
 
 class Terms:
@@ -115,20 +81,15 @@ class Terms:
         node.may_lead = lambda: self._leadership.leads(since_boot()) is not None
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._seat: _Seat | None = None
+        self._seat: Seat | None = None
         self._opened = 0
         self._enclave: Enclave | None = None
         self._mirror: Mirror | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._folding = asyncio.Lock()
-        self._following = False
-        self._settled = 0
         self._ends = False
         self._drained = False
-        self._quarantine = ""
         self._obstacle = "it has not looked at the ledger yet"
-        self._challenges = Challenges()
-        self._challenged_at = since_boot()
+        self._follower = Follower(replica, node)
 
     async def run(self) -> None:
         """Follow and lead until ``drain``. What ends the node resolves ``node.stopped``, and ends this, too."""
@@ -152,25 +113,25 @@ class Terms:
             checkpoint_size=0 if newest is None else newest[0],
             obstacle=self._why_not(),
             drained=self._drained,
-            quarantined=bool(self._quarantine),
+            quarantined=bool(self._follower.quarantine),
         )
 
     async def hand_over(self) -> None:
         """See Member."""
-        self._events.put_nowait(StepDown(now=since_boot()))
+        self._say(StepDown(now=since_boot()))
         await self._led_no_more()
 
     async def set_drained(self, *, drained: bool) -> None:
         """See Member."""
         self._drained = drained
         if drained:
-            self._events.put_nowait(Eligible(is_eligible=False, now=since_boot()))
+            self._say(Eligible(is_eligible=False, now=since_boot()))
             await self._led_no_more()
 
     def drain(self) -> None:
         """Hand over if this node leads, and lead no more; ``run`` returns."""
         self._ends = self._drained = True
-        self._events.put_nowait(Eligible(is_eligible=False, now=since_boot()))
+        self._say(Eligible(is_eligible=False, now=since_boot()))
 
     async def _led_no_more(self) -> None:
         while self._enclave is not None:
@@ -178,8 +139,8 @@ class Terms:
 
     def _why_not(self) -> str:
         """Return why this node could not lead; empty if it could, or does."""
-        if self._quarantine:
-            return self._quarantine
+        if self._follower.quarantine:
+            return self._follower.quarantine
         if self._drained:
             return "it is drained"
         return "" if self._enclave is not None else self._obstacle
@@ -214,102 +175,67 @@ class Terms:
         try:
             await self._ended()
             seat = await self._seated()
-            lease = await self._read(seat, seat.store.lease)
+            lease = await seat.read(seat.store.lease)
         except (Unavailable, Broken) as error:
             self._drop_seat()
             self._tell_eligible(str(error))
-            self._events.put_nowait(LookFailed(now=since_boot()))
+            self._say(LookFailed(now=since_boot()))
             if isinstance(error, Corrupt):
                 self._stop(error)
             return
-        self._settled = lease.settled
+        self._follower.settled = lease.settled
         if self._enclave is None:
             self._node.follow("" if lease.session_gone else lease.address)
-        self._events.put_nowait(Saw(lease=lease, through=seat.number, now=since_boot()))
+        self._say(Saw(lease=lease, through=seat.number, now=since_boot()))
         await self._follow(seat)
 
-    async def _follow(self, seat: _Seat) -> None:
+    async def _follow(self, seat: Seat) -> None:
         """Take what is settled, and say whether this node could lead."""
-        if self._following or self._quarantine or self._enclave is not None:
+        if self._follower.is_busy or self._enclave is not None:
             return
-        self._following = True
         try:
-            await self._take(seat, lambda: self._settled)
-            await self._read(seat, seat.store.check_synchronous)
+            self._tell_eligible(await self._follower.follow(seat, self._token))
         except RolledBack as error:
             self._quarantined(error)
         except Corrupt as error:
             self._stop(error)
-        except (KeyvaultError, RuntimeError) as error:  # cannot be reached, or a commit would not be synchronous
-            self._tell_eligible(str(error))
-        else:
-            self._tell_eligible(await self._missing())
-        finally:
-            self._following = False
-
-    async def _take(self, seat: _Seat, until: Callable[[], int]) -> None:
-        """Take all entries below ``until``, and the newest checkpoint."""
-        async with self._folding:
-            more = True
-            while more:
-                size = until()
-                fetched = await self._read(seat, lambda size=size: self._replica.fetch(seat.store, size))  # type: ignore[misc]
-                self._replica.take(fetched)
-                await self._read(seat, lambda fetched=fetched: self._replica.keep(fetched))  # type: ignore[misc]
-                if fetched.entries:
-                    self._node.changed()
-                more = self._replica.head.size < until()
 
     def _quarantined(self, error: RolledBack) -> None:
-        self._quarantine = str(error)
-        self._reporter.quarantined(self._quarantine)
-        self._tell_eligible(self._quarantine)
-
-    async def _missing(self) -> str:
-        """Return what this node lacks to lead, in words."""
-        if not self._replica.head.size:
-            return "the ledger is empty"
-        lane = next((lane for lane in self._token.lanes if lane.is_up), None)
-        if lane is None:
-            self._challenges.forget()
-            return "its token has no worker"
-        if since_boot() - self._challenged_at > limits.CHALLENGE_INTERVAL_MS / 1000:
-            self._challenges.forget()
-            self._challenged_at = since_boot()
-        return await self._challenges.missing(lane, self._replica.state)
+        self._follower.quarantine = str(error)
+        self._reporter.quarantined(str(error))
+        self._tell_eligible(str(error))
 
     def _tell_eligible(self, obstacle: str) -> None:
         self._obstacle = obstacle
-        self._events.put_nowait(Eligible(is_eligible=not self._why_not(), now=since_boot()))
+        self._say(Eligible(is_eligible=not self._why_not(), now=since_boot()))
 
     # Leading --------------------------------------------------------------------------------------------------------
 
     async def _take_over(self, wish: TakeOver) -> None:
         seat = self._seat
         if seat is None or seat.number != wish.through:
-            self._events.put_nowait(TakeOverFailed(unknown=False, now=since_boot()))
+            self._say(TakeOverFailed(unknown=False, now=since_boot()))
             return
         sent_at = since_boot()
         try:
-            epoch = await self._write(
-                seat, lambda: seat.store.take_over(self._identity.holder, self._address, wish.seen)
-            )
+            holder, address = self._identity.holder, self._address
+            epoch = await seat.write(lambda: seat.store.take_over(holder, address, wish.seen))
         except Conflict:
-            self._events.put_nowait(TakeOverFailed(unknown=False, now=since_boot()))
+            self._say(TakeOverFailed(unknown=False, now=since_boot()))
         except (KeyvaultError, RuntimeError):  # RuntimeError: the seat was let go meanwhile
             self._drop_seat(seat)
-            self._events.put_nowait(TakeOverFailed(unknown=True, now=since_boot()))
+            self._say(TakeOverFailed(unknown=True, now=since_boot()))
         else:
-            self._events.put_nowait(TookOver(epoch=epoch, sent_at=sent_at, now=since_boot()))
+            self._say(TookOver(epoch=epoch, sent_at=sent_at, now=since_boot()))
 
     async def _lead(self, epoch: int) -> None:
         seat = self._seat
         if seat is None:
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
+            self._say(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
             return
         try:
-            head = await self._read(seat, lambda: _head_of_term(seat.store, epoch))
-            await self._take(seat, lambda: head.size)
+            head = await seat.read(lambda: _head_of_term(seat.store, epoch))
+            await self._follower.take(seat, lambda: head.size)
             self._replica.check_is(head)
             mirror = self._mirror = Mirror(
                 shared=seat.store,
@@ -326,18 +252,16 @@ class Terms:
                 epoch=Epoch(epoch),
                 observer=self._observer,
                 writer=seat.writer,
-                on_written=lambda sent_at: self._events.put_nowait(
-                    Acknowledged(epoch=epoch, sent_at=sent_at, now=since_boot())
-                ),
+                on_written=lambda sent_at: self._say(Acknowledged(epoch=epoch, sent_at=sent_at, now=since_boot())),
             )
         except RolledBack as error:
             self._quarantined(error)
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
+            self._say(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
         except Corrupt as error:
             self._stop(error)
         except (KeyvaultError, RuntimeError) as error:
             unknown = not isinstance(error, Conflict) and not isinstance(error.__cause__, Conflict)
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
+            self._say(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
         else:
             await self._serve(epoch, enclave)
 
@@ -350,7 +274,7 @@ class Terms:
 
         def ended(stopped: asyncio.Future[Broken]) -> None:
             unknown = not isinstance(stopped.result().__cause__, Conflict)
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
+            self._say(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
 
         enclave.stopped.add_done_callback(ended)
         self._node.lead(enclave, self._address)
@@ -363,11 +287,11 @@ class Terms:
         settled = self._replica.head.size if mirror is None else mirror.head().size
         sent_at = since_boot()
         try:
-            await self._write(seat, lambda: seat.store.beat(epoch, settled))
+            await seat.write(lambda: seat.store.beat(epoch, settled))
         except (KeyvaultError, RuntimeError) as error:
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
+            self._say(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
         else:
-            self._events.put_nowait(Acknowledged(epoch=epoch, sent_at=sent_at, now=since_boot()))
+            self._say(Acknowledged(epoch=epoch, sent_at=sent_at, now=since_boot()))
 
     # Giving up ------------------------------------------------------------------------------------------------------
 
@@ -381,11 +305,11 @@ class Terms:
             if mirror is not None:
                 await asyncio.to_thread(mirror.flush)
             if seat is not None:
-                await self._write(seat, lambda: seat.store.step_down(epoch))
+                await seat.write(lambda: seat.store.step_down(epoch))
         except (KeyvaultError, RuntimeError) as error:
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
+            self._say(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
         else:
-            self._events.put_nowait(SteppedDown(epoch=epoch, now=since_boot()))
+            self._say(SteppedDown(epoch=epoch, now=since_boot()))
 
     def _end_term(self, epoch: int, why: str) -> None:
         """Tell callers at once; then cut the store off and bring the copy up to what was acknowledged."""
@@ -406,7 +330,7 @@ class Terms:
         await asyncio.to_thread(mirror.close)
         try:
             mirror.flush()
-            async with self._folding:
+            async with self._follower.folding:
                 self._replica.resume()
         except Broken as error:
             self._stop(error)
@@ -419,25 +343,22 @@ class Terms:
 
     # Seats ----------------------------------------------------------------------------------------------------------
 
-    async def _seated(self) -> _Seat:
+    async def _seated(self) -> Seat:
         """Return the open store, or open one. Raises Unavailable, Broken."""
         if self._seat is None:
-            self._seat = _Seat(await asyncio.to_thread(self._open_store), self._opened)
+            self._seat = Seat(await asyncio.to_thread(self._open_store), self._opened)
             self._opened += 1
         return self._seat
 
-    def _drop_seat(self, seat: _Seat | None = None) -> None:
+    def _drop_seat(self, seat: Seat | None = None) -> None:
         """Let the store go, if it is still this one."""
         if self._seat is None or (seat is not None and self._seat is not seat):
             return
         dropped, self._seat = self._seat, None
         dropped.let_go()
 
-    async def _read(self, seat: _Seat, read: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(seat.reader, read)
-
-    async def _write(self, seat: _Seat, write: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(seat.writer, write)
+    def _say(self, event: Event) -> None:
+        self._events.put_nowait(event)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -453,7 +374,7 @@ class Terms:
     def _stop(self, error: Broken) -> None:
         if not self._node.stopped.done():
             self._node.stopped.set_result(error)
-        self._events.put_nowait(Woke(now=since_boot()))
+        self._say(Woke(now=since_boot()))
 
     async def _close(self) -> None:
         self._node.follow("")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -105,20 +106,10 @@ async def _sign(bot: AsyncClient, request_id: str) -> None:
     await bot.sign_digest("signer", b"e" * 32, request_id=request_id)
 
 
-def _cluster(here: Nodes, verb: str, asked: list[Deployment], *options: str) -> dict:  # type: ignore[type-arg]  # JSON
+def _cluster(here: Nodes, verb: str, asked: list[Deployment], *options: str) -> dict[str, Any]:
     target = ",".join(f"127.0.0.1:{node.port}" for node in asked)
     desk_of_alice = ("--deployment", str(here.nodes[0].dir), "--as", "admin/alice")
     done = run_keyvault("cluster", verb, *options, *desk_of_alice, "--target", target, "--json")
-        "cluster",
-        verb,
-        *options,
-        "--deployment",
-        str(here.nodes[0].dir),
-        "--as",
-        "admin/alice",
-        "--target",
-        target,
-        "--json",
-    )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)  # type: ignore[no-any-return]  # as above
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
