@@ -134,12 +134,13 @@ def _join(world: "World", pairs: set[frozenset[str]]) -> None:
 
 
 def cancel_a_wait(world: "World") -> None:
-    """Somebody cancels what waits for a standby on the primary, for as long as anything does."""
+    """Somebody cancels what waits for a standby on the primary, or ends its session."""
     world.count("fault: cancel")
     _isolate(world, 0.4)
     for server in world.cluster.servers:
         for delay in (0.02, 0.15, 0.35):
-            world.during_faults(world.random.uniform(0, delay), partial(world.cluster.cancel, server))
+            end = world.cluster.cancel if world.random.random() < 0.6 else world.cluster.terminate
+            world.during_faults(world.random.uniform(0, delay), partial(end, server))
 
 
 def _isolate(world: "World", seconds: float) -> None:

@@ -57,6 +57,12 @@ def terms_do_not_overlap(epoch: int, others: Sequence[tuple[int, int]]) -> None:
         raise Violated("terms_do_not_overlap", f"epoch {epoch} began while (node, epoch) {others} led")
 
 
+def one_term_at_a_time(*, epoch: int, leads: int | None) -> None:
+    """A node that is told to lead, or that its term ended, is in no other term."""
+    if leads is not None and leads != epoch:
+        raise Violated("one_term_at_a_time", f"epoch {epoch} begins or ends while the node is in epoch {leads}")
+
+
 # At the end -------------------------------------------------------------------------------------------------------
 
 

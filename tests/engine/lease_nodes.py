@@ -13,6 +13,7 @@ from tests.engine.lease_invariants import (
     Release,
     a_deposed_leader_releases_nothing,
     barrier_before_trust,
+    one_term_at_a_time,
     terms_do_not_overlap,
 )
 from tests.engine.lease_servers import Entry, Kind, Reply, Server, Session, Write
@@ -87,7 +88,11 @@ class Node:
 
     def mine(self, action: Callable[[], None]) -> Callable[[], None]:
         """Return what runs the action in this process only, and not while it is paused."""
-        return partial(self._if_alive, self.life, action)
+        return self.of_life(self.life, action)
+
+    def of_life(self, life: int, action: Callable[[], None]) -> Callable[[], None]:
+        """Return what runs the action if the process of this life still lives."""
+        return partial(self._if_alive, life, action)
 
     def _if_alive(self, life: int, action: Callable[[], None]) -> None:
         if life == self.life:
@@ -254,6 +259,7 @@ class Node:
     # The term ---------------------------------------------------------------------------------------------------
 
     def _lead(self, epoch: int) -> None:
+        one_term_at_a_time(epoch=epoch, leads=None if self.term is None else self.term.epoch)
         term = self.term = Term(epoch=epoch)
         seen = self._taking
         world = self._world
@@ -299,6 +305,7 @@ class Node:
     def _end_term(self, effect: said.EndTerm) -> None:
         self._world.count(f"end: {effect.ending}")
         term, self.term = self.term, None
+        one_term_at_a_time(epoch=effect.epoch, leads=None if term is None else term.epoch)
         if term is not None:
             term.ended = True
             for answers in term.waiting.values():

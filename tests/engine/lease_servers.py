@@ -48,6 +48,7 @@ class Session:
     """A connection of one life of a node, as each side knows it."""
 
     node: int
+    life: int
     server: "Server"
     number: int = 0
     open_here: bool = True
@@ -217,7 +218,8 @@ class Cluster:
         assert server.waiting is not None
         (write, answer), server.waiting = server.waiting, None
         server.show(len(server.wal))
-        answer(reply, server.shown.epoch if write.kind is Kind.TAKE else write.epoch)
+        if reply is not Reply.LOST:
+            answer(reply, server.shown.epoch if write.kind is Kind.TAKE else write.epoch)
         self._go_on(server)
 
     def reconnect(self) -> None:
@@ -233,6 +235,16 @@ class Cluster:
         if server.up and server.waiting is not None:
             self._world.count("cancelled")
             self._end_wait(server, Reply.NOTICE)
+
+    def terminate(self, server: Server) -> None:
+        """End the session that waits for the standbys: the commit is there, and its caller is told nothing."""
+        if server.up and server.waiting is not None:
+            self._world.count("terminated")
+            session = server.waiting[0].session
+            server.sessions.remove(session)
+            session.open_there, session.refused = False, True
+            self._end_wait(server, Reply.LOST)
+            self._world.closed(session)
 
     def crash(self, server: Server) -> None:
         server.up = False

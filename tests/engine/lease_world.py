@@ -116,7 +116,7 @@ class World:
         if not found:
             return None
         self._sessions += 1
-        session = Session(node=node.number, server=self.random.choice(found), number=self._sessions)
+        session = Session(node=node.number, life=node.life, server=self.random.choice(found), number=self._sessions)
         session.server.sessions.append(session)
         return session
 
@@ -130,7 +130,7 @@ class World:
         self._carry((session.node, session.server.name, True), session, arrive)
 
     def to_node(self, session: Session, deliver: Callable[[], None]) -> None:
-        mine = self.nodes[session.node].mine(deliver)
+        mine = self.nodes[session.node].of_life(session.life, deliver)
         self._carry((session.node, session.server.name, False), session, mine)
 
     def closed(self, session: Session) -> None:
@@ -171,7 +171,7 @@ class World:
         self.at(self.random.uniform(0, 2), partial(_set_gone, session))
         if session.open_here:
             node = self.nodes[session.node]
-            self.at(0, node.mine(partial(node.lost, session)))
+            self.at(0, node.of_life(session.life, partial(node.lost, session)))
 
     def mend(self, links: Sequence[tuple[int, str, bool]]) -> None:
         """End cuts; what TCP still tries to deliver arrives."""
