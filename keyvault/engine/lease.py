@@ -220,7 +220,8 @@ class Leadership:
         if self._taking is None or event.epoch <= self._taking.epoch:  # it comes again
             return ()
         sent_at = min(event.sent_at, event.now)
-        term = _Term(epoch=event.epoch, written_at=sent_at, beat_at=sent_at + _BEAT_S)
+        # Not before now: a beat that was due while nobody led is not a stall (7).
+        term = _Term(epoch=event.epoch, written_at=sent_at, beat_at=max(sent_at + _BEAT_S, event.now))
         self._taking, self._term = None, term
         if not self._may_lead(event.now):
             return self._leave(event.now)
@@ -276,6 +277,6 @@ class Leadership:
         """End the term. Others, which need no recovery, look first."""
         if term.epoch == self._abstains_after and self._abstains_until > now:
             self._abstains_until = now + self._abstention_s
-        self._term, self._seen, self._eligible = None, None, False
+        self._term, self._eligible = None, False
         self._look_at = now + self._poll_s
         return (EndTerm(epoch=term.epoch, ending=ending),)

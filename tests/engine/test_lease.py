@@ -87,11 +87,18 @@ def test_a_free_lease_is_taken_at_once(seen: Lease) -> None:
 
 def test_a_silent_lease_is_taken_after_three_seconds() -> None:
     """A lease that does not move is taken at the first look that finds it silent, which is at that very moment."""
-    node, at = candidate(), 0.0
-    while saw(node, at, lease()) == ():
-        assert node.wake_at - T > at
-        at = node.wake_at - T
-    assert at == pytest.approx(3.0)
+    node, ats = candidate(), [0.0]
+    while saw(node, ats[-1], lease()) == () and len(ats) < 20:
+        ats.append(node.wake_at - T)
+    assert ats == pytest.approx([0.25 * look for look in range(13)])
+
+
+def test_the_look_that_finds_it_silent_is_not_late() -> None:
+    """The last look before comes whenever it comes; the next is due when the lease falls silent."""
+    node = candidate()
+    saw(node, 0, lease())
+    saw(node, 2.9, lease())
+    assert node.wake_at == T + 3
 
 
 @pytest.mark.parametrize(
@@ -138,6 +145,14 @@ def test_a_take_over_that_nobody_answers_is_let_go() -> None:
     assert node.leads(T + 2.1) is None
 
 
+def test_who_takes_over_does_not_look() -> None:
+    """Even if a lease was shown that nobody looked for."""
+    node = candidate()
+    assert node.step(Saw(lease=lease(gone=True), through=1, now=T)) == (TakeOver(seen=lease(gone=True), through=1),)
+    assert node.step(Woke(now=T + 1)) == ()
+    assert node.step(Saw(lease=lease(gone=True), through=1, now=T + 1)) == ()
+
+
 def test_an_answer_that_comes_too_late_begins_nothing() -> None:
     """Even if it is the answer that wakes the node."""
     node = candidate()
@@ -155,6 +170,24 @@ def test_an_answer_that_comes_again_begins_nothing() -> None:
     assert node.step(TookOver(epoch=8, sent_at=T, now=T + 1.1)) == ()
     assert node.step(TookOver(epoch=9, sent_at=T + 1, now=T + 1.2)) == (Lead(epoch=9),)
     assert node.step(TookOver(epoch=9, sent_at=T + 1, now=T + 1.3)) == ()
+
+
+def test_a_slow_take_over_leaves_less_of_the_term() -> None:
+    """The term counts from the sending; what was due before the answer came is due now, and is no stall."""
+    node = candidate()
+    saw(node, 0, lease(gone=True))
+    assert node.step(TookOver(epoch=8, sent_at=T, now=T + 1.8)) == (Lead(epoch=8),)
+    assert node.step(Woke(now=T + 1.81)) == (Beat(epoch=8),)
+    assert node.leads(T + 1.99) == 8
+    assert node.leads(T + 2) is None
+
+
+def test_a_take_over_is_not_sent_after_its_answer() -> None:
+    """A moment in the future is taken for now."""
+    node = candidate()
+    saw(node, 0, lease(gone=True))
+    node.step(TookOver(epoch=8, sent_at=T + 9, now=T + 0.1))
+    assert node.wake_at == pytest.approx(T + 0.6)
 
 
 def test_a_leader_beats_when_nothing_else_is_written() -> None:
@@ -190,6 +223,11 @@ def test_a_sending_in_the_future_is_not_believed() -> None:
     node.step(Acknowledged(epoch=8, sent_at=T, now=T + 0.4))
     node.step(Acknowledged(epoch=7, sent_at=T + 0.4, now=T + 0.4))
     assert node.wake_at == pytest.approx(T + 0.8)
+    for at in (0.8, 1.3, 1.8):
+        assert node.step(Woke(now=T + at)) == (Beat(epoch=8),)
+    assert node.wake_at == pytest.approx(T + 2.3)
+    node.step(Woke(now=T + 2.3))
+    assert node.leads(T + 2.3) is None
 
 
 @pytest.mark.parametrize(("unknown", "ending"), [(False, Ending.FENCED), (True, Ending.IN_DOUBT)])
@@ -255,7 +293,7 @@ def test_a_hand_over_that_takes_too_long_is_cut() -> None:
     node, at = leader(), 0.0
     node.step(StepDown(now=T))
     effects: tuple[object, ...] = ()
-    while not any(isinstance(effect, EndTerm) for effect in effects):
+    while not any(isinstance(effect, EndTerm) for effect in effects) and at < 20:
         at = node.wake_at - T
         effects = node.step(Woke(now=T + at))
         node.step(Acknowledged(epoch=8, sent_at=T + at, now=T + at))
@@ -286,7 +324,21 @@ def test_a_follower_that_is_asked_to_step_down_does_nothing() -> None:
     """There is nothing to give back, and it stays a candidate."""
     node = candidate()
     assert node.step(StepDown(now=T)) == ()
-    assert saw(node, 0, lease(gone=True)) == (TakeOver(seen=lease(gone=True), through=1),)
+    assert saw(node, 0, lease(holder="")) == (TakeOver(seen=lease(holder=""), through=1),)
+
+
+def test_who_could_not_give_back_what_it_took_abstains() -> None:
+    """It was asked to step down while it took over, and the store did not answer: the lease may still be its own."""
+    node = candidate()
+    saw(node, 0, lease(gone=True))
+    node.step(StepDown(now=T))
+    assert node.step(TookOver(epoch=8, sent_at=T, now=T + 0.1)) == (StepDownNow(epoch=8),)
+    node.step(WriteFailed(epoch=8, unknown=True, now=T + 0.2))
+    node.step(Eligible(is_eligible=True, now=T + 0.3))
+    assert saw(node, 0.5, lease(8, holder="me", gone=True), 2) == ()
+    assert saw(node, 5.7, lease(8, holder="me", gone=True), 2) == (
+        TakeOver(seen=lease(8, holder="me", gone=True), through=2),
+    )
 
 
 def test_what_was_said_of_a_term_that_is_over_is_not_believed() -> None:
