@@ -305,6 +305,8 @@ class Cluster:
         if entries == 0:
             return True
         places = [place for place, write in enumerate(server.wal) if write.kind is Kind.APPEND]
+        if len(places) < entries:
+            return False
         place = places[entries - 1]
         last = server.wal[place]
         return sum(len(each.wal) > place and each.wal[place] is last for each in self.servers) >= 2

@@ -81,7 +81,7 @@ def test_what_safety_stands_on_is_missed_at_once(make: Callable[[int], World], l
 @pytest.mark.parametrize("kind", [FromTheAnswer, NeverEnds])
 def test_a_leader_that_stays_too_long_overlaps_and_breaks_nothing_else(kind: type[Leadership]) -> None:
     """Safety is the epoch's. What a term that ends in time gives is that two leaders never say so at once."""
-    broken = all_broken(partial(World, kind=kind), 1_000)
+    broken = all_broken(partial(World, kind=kind), 2_000)
     assert set(broken) == {"terms_do_not_overlap"}
 
 
