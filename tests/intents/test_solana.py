@@ -77,6 +77,7 @@ def test_the_whole_intent_of_a_transfer() -> None:
         effects=(effect,),
         completeness=Completeness.FULL,
         binds=frozenset({Bound.ACCOUNT, Bound.CHAIN, Bound.NONCE, Bound.EXPIRY}),
+        decoder_version=2,
     )
     assert parsed(compiled(transfer())).effects == (effect,)
 

@@ -334,3 +334,20 @@ def test_completeness_is_that_of_the_worst_and_of_all() -> None:
     assert parsed(legacy(PAY, unknown)).completeness is Completeness.PARTIAL
     assert parsed(legacy(close)).completeness is Completeness.PARTIAL
     assert parsed(legacy(unknown, unknown)).completeness is Completeness.OPAQUE
+
+
+def test_rent_of_accounts_of_others_is_a_fee() -> None:
+    """Who owns an account can close it and take its rent: it stands on the first effect, whoever pays the fee."""
+    strangers = [create_associated(key(f"stranger {number}")) for number in range(7)]
+    found = effects(*strangers)
+    assert [one.fee_max for one in found] == [5_000 + 7 * 2_039_280] + [0] * 6
+    paid_by_another = effects(PRESENCE, *strangers, payer=key("payer"))
+    assert [one.fee_max for one in paid_by_another] == [7 * 2_039_280] + [0] * 7
+
+
+def test_rent_that_is_ours_or_of_others_is_no_fee() -> None:
+    """An account of our own gives the rent back to us; one that somebody else funds takes nothing from us."""
+    ours = effects(create_associated(PAYER))
+    theirs = effects(create_associated(FRIEND, funder=THEM.pubkey()), PRESENCE, payer=key("payer"))
+    assert [one.fee_max for one in ours] == [5_000]
+    assert [one.fee_max for one in theirs] == [0, 0]
