@@ -5,7 +5,7 @@ the account is, at the end, that of the wallet; RecoverNested moves tokens that 
 back to the wallet's own. All are SETUP: ``destination`` is the wallet, ``asset`` the mint. Every account that the
 program derives is derived here, too; if one is another, the call is not decoded.
 
-Whoever funds a new account pays its rent, and whoever owns it can close it and take that: what we pay for the account of
+Whoever funds a new account pays its rent; whoever owns it can close it and take that. So what we pay for the account of
 another wallet is money that leaves, and counts with the fees of the message (``rent_max``). 165 bytes of a Token
 account cost (128 + 165) x 3,480 lamports x 2 years (crate ``solana-rent``); an account of Token-2022 is as long as the
 extensions of its mint make it, which the bytes do not say: taken as one that has all that exist, 640 bytes.
