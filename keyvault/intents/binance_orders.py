@@ -10,6 +10,9 @@ orders and ignore ``reduceOnly``; ``PUT order`` of futures, which changes an ord
 believed in ``batchOrders`` alone, which only futures have, of new orders that name no other one; and ``closePosition``
 of a stop without a size, because only futures take an order that has none.
 
+``via`` says what an order waits for. Conditional orders of the USDS-M futures go to ``algoOrder`` (since 2025-12-09
+``order`` refuses them), with ``algoType`` CONDITIONAL and ``triggerPrice`` in the place of ``stopPrice``.
+
 Binance takes a client order id again as soon as the order that had it is filled (rest-api.md), so several signed orders
 with one id can all be executed: the id is not a slot.
 """
@@ -17,12 +20,13 @@ with one id can all be executed: the id is not a slot.
 from collections.abc import Mapping
 
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Completeness, Effect, Operation
+from keyvault.core.intent import TRIGGER, Completeness, Effect, Operation
 from keyvault.intents import venue_json
 from keyvault.intents.binance_parameters import DESTINATIONS, LISTS, MEANINGS, REPLACES, SIDES, SPOT
 from keyvault.intents.strict_json import Value
 from keyvault.intents.venue_fields import Fields
 from keyvault.intents.venue_request import FIELD, bounded, opaque
+from keyvault.intents.venue_trigger import joined, trigger
 
 VENUE = "binance"
 
@@ -46,6 +50,11 @@ _TYPES: Mapping[str, bool] = {
     "TRAILING_STOP_MARKET": False,
 }
 """Whether a type has a limit price. TAKE_PROFIT has one at the futures; spot refuses a price there."""
+_WAITING_TYPES = frozenset(_TYPES) - {"LIMIT", "LIMIT_MAKER", "MARKET"}
+_TRAILING = ("trailingDelta", "activationPrice", "activatePrice", "callbackRate")
+_WAITS = frozenset({"stopPrice", "triggerPrice", *_TRAILING})
+"""Parameters of orders that wait for a price."""
+_ALGORITHMS: Mapping[str, str] = {"CONDITIONAL": "CONDITIONAL"}
 _TIMES: Mapping[str, str] = {
     **{name: name for name in ("GTC", "IOC", "FOK", "GTD", "RPI", "GTE_GTC")},
     "GTX": "POST_ONLY",
@@ -57,12 +66,14 @@ _LIQUIDATED = ("MARGIN", "ISOLATED")
 _MARKET_PRICES = ("pegPriceType", "priceMatch")
 _STOP_NAMES = """
 symbol side positionSide type timeInForce stopPrice workingType priceProtect newClientOrderId newOrderRespType
+algoType triggerPrice clientAlgoId
 """
 _CLOSING = frozenset(f"{_STOP_NAMES} closePosition timestamp recvWindow".split())
 """All that a futures order can say that closes a whole position."""
 _CLOSING_TYPES = frozenset({"STOP_MARKET", "TAKE_PROFIT_MARKET"})
 _REDUCING_NAMES = f"""
 {_STOP_NAMES} reduceOnly quantity price activationPrice callbackRate priceMatch selfTradePreventionMode goodTillDate
+activatePrice
 """
 _REDUCING = frozenset(_REDUCING_NAMES.split())
 """All that an item of a batch can say that reduces: nothing that names an order which is there already."""
@@ -144,6 +155,7 @@ def _closes(fields: Fields) -> bool:
 def _orders(fields: Fields, *, reduces: bool) -> tuple[Effect, ...]:
     """Return one effect for each side that the request has, and a CANCEL where it replaces another order."""
     fields.flag("reduceOnly")  # one of its two words, even where nobody believes it
+    fields.word("algoType", _ALGORITHMS)
     sides = [name for name in SIDES if name in fields] or ["side"]
     operation = Operation.REDUCE if reduces or _closes(fields) else Operation.ORDER
     found = [_order(name, fields, operation) for name in sides]
@@ -168,9 +180,17 @@ def _order(side: str, fields: Fields, operation: Operation) -> Effect:
 
 
 def _via(fields: Fields) -> str | None:
-    """Return in which account of a margin an order is, and whether it borrows; None if it says neither."""
+    """Return in which account of a margin an order is, whether it borrows, and what it waits for; None: none of it."""
     said = ("isolated" if fields.word("isIsolated", _ISOLATED) else None, fields.text("sideEffectType"))
-    return " ".join(word for word in said if word is not None) or None
+    return joined(" ".join(word for word in said if word is not None), _trigger(fields))
+
+
+def _trigger(fields: Fields) -> str | None:
+    """Return what an order waits for; of a list of orders only that one may wait."""
+    if _WAITS.isdisjoint(fields.names()) and fields.text("type") not in _WAITING_TYPES:
+        return None if LISTS.isdisjoint(fields.names()) else f"{TRIGGER} legs"
+    price = "triggerPrice" if "triggerPrice" in fields else "stopPrice"
+    return trigger(fields, price, _TRAILING, waits=True)
 
 
 def _price(fields: Fields) -> int | None:

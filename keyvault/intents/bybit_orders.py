@@ -11,7 +11,7 @@ order (``orderId``, ``orderLinkId``) is an ORDER: it could be that order's amend
 
 The order endpoint of the spread market takes the same parameters, without ``category``: a category beside a spread's
 symbol could be an order of either kind, and is refused. ``via`` of an order is its category, because one symbol can be
-of several; ``isLeverage`` borrows, which is SETUP beside the ORDER.
+of several, and what it waits for; ``isLeverage`` borrows, which is SETUP beside the ORDER.
 
 A withdrawal with ``forceChain`` 2 goes to a user of Bybit, whose number is its ``address``: ``uid:{number}``, by no
 network. Its ``amount`` is what arrives: by default (``feeType`` 0) the venue takes its fee on top of that.
@@ -26,6 +26,7 @@ from keyvault.intents.bybit_parameters import CATEGORIES, item_operations, opera
 from keyvault.intents.strict_json import Value
 from keyvault.intents.venue_fields import Fields
 from keyvault.intents.venue_request import FIELD, bounded, opaque
+from keyvault.intents.venue_trigger import joined, trigger
 
 VENUE = "bybit"
 
@@ -113,7 +114,7 @@ def _order(fields: Fields, category: str | None) -> Effect:
         quote_quantity=quantity if quoted else None,
         price=_price(fields),
         time_in_force=fields.word("timeInForce", _TIMES),
-        via=category,
+        via=joined(category, trigger(fields, "triggerPrice", ("triggerDirection", "triggerBy"))),
     )
 
 

@@ -120,7 +120,10 @@ def test_method_and_path_change_nothing() -> None:
         ({"bboSideType": "Queue"}, {"price": None}),
         ({"qty": 2}, {"quantity": 2 * UNIT}),
         ({"side": ...}, {"side": None}),
-        ({"triggerPrice": "1"}, {}),
+        ({"triggerPrice": "1"}, {"via": "linear > trigger 1"}),
+        ({"triggerPrice": "1", "category": ...}, {"via": "trigger 1"}),
+        ({"triggerPrice": 1, "triggerDirection": 2}, {"via": "linear > trigger 1 triggerDirection 2"}),
+        ({"triggerBy": "LastPrice"}, {"via": "linear > trigger triggerBy LastPrice"}),
     ],
 )
 def test_facts_of_orders(changes: dict[str, Any], facts: dict[str, Any]) -> None:

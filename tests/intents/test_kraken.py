@@ -76,9 +76,18 @@ def test_order_states_everything() -> None:
         (f"{ORDER}&reduce_only=true", {}),
         (f"{ORDER}&reduce_only=true&leverage=none", {}),
         (f"{ORDER}&validate=true", {}),
-        (ORDER.replace("limit", "stop-loss"), {"price": None}),
-        (ORDER.replace("limit", "stop-loss-limit") + "&price2=38000", {"price": 38_000 * UNIT}),
-        (ORDER.replace("limit", "trailing-stop-limit"), {"price": None}),
+        (ORDER.replace("limit", "stop-loss"), {"price": None, "via": "trigger 37500"}),
+        (
+            ORDER.replace("limit", "stop-loss-limit") + "&price2=38000",
+            {"price": 38_000 * UNIT, "via": "trigger 37500"},
+        ),
+        (
+            ORDER.replace("limit", "take-profit-limit").replace("37500", "%2B1%25") + "&price2=38000&starttm=9",
+            {"price": 38_000 * UNIT, "via": "trigger +1% starttm 9"},
+        ),
+        (ORDER.replace("limit", "trailing-stop-limit"), {"price": None, "via": "trigger 37500"}),
+        (f"{ORDER}&starttm=%2B3600", {"via": "trigger starttm +3600"}),
+        (f"{ORDER}&starttm=0", {}),
         (ORDER.replace("1.25", "0"), {"quantity": None}),
     ],
 )
