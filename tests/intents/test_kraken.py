@@ -96,6 +96,15 @@ def test_facts_of_orders(body: str, facts: dict[str, Any]) -> None:
     assert parse(call("AddOrder", body)).effects == (order(**facts),)
 
 
+def test_password_of_the_second_factor_goes_with_everything() -> None:
+    """A key with two factors needs otp in each body: it is signed, and no fact."""
+    body = f"{ORDER}&otp=123456"
+    intent = parse(call("AddOrder", body))
+    assert intent.effects == (order(),)
+    assert intent.signing_input != parse(call("AddOrder", ORDER)).signing_input
+    assert [each.operation for each in parse(call("CancelAll", "otp=1")).effects] == [Operation.CANCEL]
+
+
 @pytest.mark.parametrize("more", ["leverage=2", "leverage=2&reduce_only=false", "leverage=1&reduce_only=true"])
 def test_order_that_borrows_is_a_setting_besides(more: str) -> None:
     """An order on margin takes a loan: SETUP beside the ORDER, unless it can only reduce."""
@@ -169,7 +178,7 @@ def test_operation_of_each_endpoint(name: str, body: str, effect: Effect) -> Non
         ("Earn/Allocate", "amount=1"),
         ("AddOrder/x", ORDER),
         ("AddOrder", f"{ORDER}&hidden=1"),
-        ("AddOrder", f"{ORDER}&otp=1"),
+        ("AddOrder", f"{ORDER}&OTP=1"),
         ("AddOrder", f"{ORDER}&Volume=1"),
         ("AddOrder", f"{ORDER}&oflags=post%2Chidden"),
         ("AddOrder", ORDER.replace("limit", "settle-position")),
