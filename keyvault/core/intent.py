@@ -206,7 +206,8 @@ class Effect:
     """Of ``asset``, in its smallest unit (wei, satoshi, lamport)."""
     fee_max: int | None = None
     """Highest fee that the bytes allow, in the chain's own coin, with the rent of accounts that are paid for and belong
-    to others (Solana). It stands on the first effect; 0 on the others."""
+    to others (Solana), and without what a roll-up charges besides for data. It stands on the first effect; 0 on the
+    others."""
     symbol: str | None = None
     """Trading symbol as in the request."""
     side: str | None = None
