@@ -289,6 +289,21 @@ def test_a_rule_without_findings_matches_every_operation_that_it_names(rule: dic
             pytest.fail(f"{allow} does not allow {operation}: {refused}")
 
 
+@pytest.mark.parametrize("kind", [PayloadKind.DERIBIT_REST, PayloadKind.KRAKEN_REST])
+def test_a_request_that_opens_a_session_can_be_allowed(kind: PayloadKind) -> None:
+    """Every request to Deribit can be a logon, and Kraken gives tokens for WebSockets: a rule may say so."""
+    rule = Rule(
+        id="sessions",
+        verdict=Verdict.ALLOW,
+        keys=frozenset({"desk"}),
+        principals=ANY,
+        kinds=frozenset({kind}),
+        operations=frozenset({Operation.SESSION}),
+        venues=frozenset({policy_kinds.SECRETS[kind][0]}),
+    )
+    assert lint(Policy(version=1, rules=(rule,), limits=())) == ()
+
+
 def test_a_rule_for_hyperliquid_names_its_network() -> None:
     """Actions are at a venue and on a network: without chains the rule never matches, and the network can be named."""
     rule = Rule(
