@@ -46,6 +46,7 @@ def check(given: Payload, field: str, problem: str) -> None:
 
 NOTHING_KNOWN = PackedAny(type_url="/a.B")
 CRITICAL = body(send(), extension_options=[NOTHING_KNOWN])
+CRITICALS = body(send(), extension_options=[NOTHING_KNOWN, PackedAny(type_url="/a.B", value=b"\xff")])
 UNCRITICAL = body(send(), non_critical_extension_options=[NOTHING_KNOWN])
 TRANSACTION = tx.TxRaw(body_bytes=body(send()), auth_info_bytes=auth_info(), signatures=[b"\xff" * 64])
 MANY = [send()] * 64
@@ -59,6 +60,7 @@ DOCUMENTS: list[Row] = [
     ("no message", document(body()), "body.messages", "is empty"),
     ("unordered (SDK 0.53)", document(body(send()) + b"\x20\x01"), "body", "has field 4"),
     ("critical extension", document(CRITICAL), "body.extension_options", "not supported"),
+    ("critical extensions", document(CRITICALS), "body.extension_options", "not supported"),
     ("unknown extension", document(UNCRITICAL), "body.non_critical_extension_options", "may only have one"),
     ("memo with a line feed", document(body(send(), memo="a\nb")), "body.memo", "cannot be printed"),
     ("memo that turns around", document(body(send(), memo="a\u202eb")), "body.memo", "cannot be printed"),
