@@ -146,3 +146,36 @@ def test_our_input_has_nothing_that_it_does_not_need(key: bytes, value: bytes) -
     psbt = version_0([Coin(ME, pairs=[(key, value)]), Coin(STRANGER, salt=2, pairs=[(key, value)])], PAY)
     assert refusal(psbt)[0].startswith("inputs[0]")
     assert parse(holding("inputs[1]", key, value)).effects[0].amount == 60_000
+
+
+@pytest.mark.parametrize("kind", range(0x13, 0x1D))
+def test_taproot_is_refused_by_its_name(kind: int) -> None:
+    """Of all types of BIP-371 and BIP-373 it is said that a token cannot sign what they are for."""
+    entries = {0x13: (b"", 64), 0x14: (bytes(64), 64), 0x15: (bytes(33), 1), 0x16: (bytes(32), 1)}
+    data, size = entries.get(kind, (b"", 32))
+    psbt = version_0([Coin(ME, pairs=[(bytes((kind, *data)), bytes(size))])], PAY)
+    assert refusal(psbt) == ("inputs[0]", "has taproot fields: a token has no Schnorr signatures (BIP-340)")
+
+
+def test_what_comes_after_taproot_is_unknown() -> None:
+    """A type that is not of taproot any more is refused as what it is."""
+    assert "unknown type 0x1d" in refusal(version_0([Coin(ME, pairs=[(b"\x1d", b"")])], PAY))[1]
+
+
+def test_a_map_has_256_keys_at_most() -> None:
+    """As many are read, and one more is refused."""
+    for further, fits in ((255, True), (256, False)):
+        pairs = [(bytes((0x7F, number)), b"") for number in range(further)]
+        psbt = version_0([Coin(ME), Coin(STRANGER, salt=2, pairs=pairs)], PAY)
+        if fits:
+            assert parse(psbt).effects[0].amount == 60_000
+        else:
+            assert refusal(psbt) == ("", "a map has more than 256 keys")
+
+
+@pytest.mark.parametrize("count", [252, 253, 254])
+def test_sizes_of_one_and_of_three_bytes_are_read(count: int) -> None:
+    """From 253 on a size has three bytes, be it of outputs or of a script."""
+    psbt = version_0([Coin(ME)], [(10, ME)] * (count - 1) + [(20, bytes(count))])
+    (effect,) = parse(psbt).effects
+    assert (effect.amount, effect.fee_max) == (20, 100_000 - 10 * (count - 1) - 20)
