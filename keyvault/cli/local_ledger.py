@@ -10,9 +10,10 @@ from keyvault.client import Proposal
 from keyvault.client.results import Remark
 from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed
-from keyvault.core.familiar import listed_destinations, slot_remarks
+from keyvault.core.familiar import slot_remarks
 from keyvault.core.ids import KeyId
 from keyvault.core.intent import Effect
+from keyvault.core.policy_listed import listed_destinations
 from keyvault.core.state import State
 from keyvault.core.statements import Action
 from keyvault.ledger import archive

@@ -12,7 +12,7 @@ from keyvault.core.charges import Charge, charge_of, is_unread
 from keyvault.core.charter import AT_ONCE
 from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.errors import Malformed, NotFound, Overloaded, Reason, Refused
-from keyvault.core.escalation import Words, escalated
+from keyvault.core.escalation import Words, check_all_asked, escalated
 from keyvault.core.events import (
     BallotCast,
     ChangeRefused,
@@ -192,7 +192,9 @@ def _judge(
         _check_room(state, request.principal, now)
         _check_clock(state, now)
         return escalated(state, request, intent, key, permission, words, now)
-    _check_same_key(asked, key)
+    if asked is not None:
+        _check_same_key(asked, key)
+        check_all_asked(permission, asked)
     return Authorised(
         command=command,
         key=key,
@@ -228,8 +230,8 @@ def _check_clock(state: State, now: UnixMillis) -> None:
         )
 
 
-def _check_same_key(asked: Proposal | None, key: KeyVersion) -> None:
-    if asked is not None and asked.statement["key_version"] != str(key.version):
+def _check_same_key(asked: Proposal, key: KeyVersion) -> None:
+    if asked.statement["key_version"] != str(key.version):
         raise Refused(
             Reason.STATE_MISMATCH,
             f"members approved version {asked.statement['key_version']} of key {key.key}, now {key.version} signs",

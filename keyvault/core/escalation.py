@@ -160,7 +160,23 @@ def check_approved(state: State, event: SignatureIssued) -> Proposal:
     )
     if not same:
         raise Refused(Reason.STATEMENT_MISMATCH, "the signature is not the one that members approved")
+    check_all_asked(_permission(state, event), proposal)
     return proposal
+
+
+def check_all_asked(permission: Permission, proposal: Proposal) -> None:
+    """Raise Refused if a rule asks a quorum now that was not asked when the request was made.
+
+    Meanwhile another content may have been signed for its slot, a price grown old, a weekend begun.
+    """
+    asked = proposal.statement["quorum"].split(QUORUM_SEPARATOR)
+    for quorum in permission.quorums:
+        if quorum not in asked:
+            raise Refused(
+                Reason.STATE_MISMATCH,
+                f"{', '.join(permission.escalated_by)} ask {quorum} by now, and members were asked for "
+                f"{' and '.join(asked)} only: send it again under a new request id",
+            )
 
 
 def _permission(state: State, event: SignatureEscalated | SignatureIssued) -> Permission:

@@ -22,7 +22,7 @@ from typing import TypeAlias
 from keyvault.core import limits
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Effect, Operation
-from keyvault.core.policy_rules import LIST_MARK, Policy, Verdict, account_of
+from keyvault.core.policy_rules import account_of
 from keyvault.core.slots import Replaces, Slots
 
 _BOTH_CHARS, _SIDE_CHARS = 3, 6
@@ -176,28 +176,15 @@ class Listed:
     names: frozenset[str]
     shapes: frozenset[_Shape]
 
-
-def listed(policy: Policy) -> Listed:
-    """Return the destinations that the policy names."""
-    names = listed_destinations(policy)
-    return Listed(names=names, shapes=frozenset(shape for name in names for shape in _shapes(name)))
+    @classmethod
+    def of(cls, names: frozenset[str]) -> "Listed":
+        """Return these destinations with their shapes."""
+        return cls(names=names, shapes=frozenset(shape for name in names for shape in _shapes(name)))
 
 
 def chain_of(effect: Effect) -> int | str | None:
     """Return the chain of an effect: an EIP-155 chain id, or the name of another network."""
     return effect.chain_id if effect.network is None else effect.network
-
-
-def listed_destinations(policy: Policy) -> frozenset[str]:
-    """Return the destinations, in normal form, that the policy names as ones to be sent to."""
-    named = frozenset(
-        each
-        for rule in policy.rules
-        if rule.verdict is not Verdict.DENY and isinstance(rule.destinations, frozenset)
-        for each in rule.destinations
-    )
-    from_lists = frozenset(each for values in policy.lists.values() for each in values)
-    return frozenset(account_of(each) for each in named | from_lists if not each.startswith(LIST_MARK))
 
 
 @lru_cache(maxsize=1)

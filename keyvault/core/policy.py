@@ -20,14 +20,17 @@ The laws, in full:
    quorum. As an allow rule is read, it permits: with all its conditions given it needs no allow rule beside it; with
    one left out that applies, it only restricts. Whatever it permits it restricts, so never without its quorum.
 10. DENY > ESCALATE > ALLOW > nothing, which is DENY. All quorums of all escalate rules that match must be met, each on
-    its own. An escalate rule whose quorum cannot be read asks nobody, so it denies.
+    its own, and asked again when it is signed: a quorum that nobody was asked for by then refuses it for good. An
+    escalate rule whose quorum cannot be read asks nobody, so it denies.
 11. An asset that a rule does not name is the chain's own coin in an allow rule, and any asset in the others.
 12. A price, a market, the end of a signature that is not known satisfies no cap (law 6). Prices come from the table in
     the policy; when it is too old, no price is known.
 13. First seen and look-alike only restrict: an allow rule that asks for them never matches. Known are destinations
-    that were signed for, those of lists, and those that rules name which do not deny. Hours only permit. ``when`` is
+    that were signed for, those that a rule which permits names, itself or by a list. Hours only permit. ``when`` is
     one more condition (``policy_cel``).
-14. A shadow rule decides nothing: that it would have matched, as its verdict is read, is recorded.
+14. Amounts and dollars are those of the whole signature: of all its effects of the same operation (orders: and
+    side), amounts of the same asset in the same place. A batch of small payments is as large as their sum.
+15. A shadow rule decides nothing: that it would have matched, as its verdict is read, is recorded.
 
 It refuses to hold: order of rules, labels that the caller supplies.
 """
@@ -40,11 +43,12 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from keyvault.core import limits
 from keyvault.core.errors import Reason, Refused
-from keyvault.core.familiar import Familiar, Listed, listed
+from keyvault.core.familiar import Familiar, Listed
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Intent, PayloadKind
 from keyvault.core.policy_cel import named_places
 from keyvault.core.policy_facts import Aids, Facts, Moment, Place, Wanted, facts_of
+from keyvault.core.policy_listed import listed_destinations
 from keyvault.core.policy_match import (
     Matcher,
     allow_matcher,
@@ -293,7 +297,7 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
         escalate=_candidates(escalate) if escalate else None,
         shadow=_candidates(shadow) if shadow else None,
         prices=price_book(policy.prices),
-        listed=listed(policy),
+        listed=Listed.of(listed_destinations(policy)),
         wanted=_wanted(policy),
     )
 

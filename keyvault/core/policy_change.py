@@ -28,8 +28,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from keyvault.core.errors import Malformed
-from keyvault.core.familiar import listed_destinations
 from keyvault.core.ids import GroupName
+from keyvault.core.policy_listed import listed_destinations
 from keyvault.core.policy_match import allow_matcher, can_permit, deny_matcher
 from keyvault.core.policy_rules import ANY, LIST_MARK, Chain, Per, Policy, Rule, Verdict, verdict_of
 from keyvault.core.policy_within import Part, are_keys_within

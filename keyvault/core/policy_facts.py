@@ -3,7 +3,7 @@
 Facts that cost something (dollars, the history of a destination) are looked up only if a rule asks for them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -150,13 +150,13 @@ _ASKED = {operation: _mask_of(operation) for operation in Operation}
 def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -> list[Facts]:
     """Return what the rules are compared with, of each effect; the order is that of ``Place``."""
     now, familiar, known, wanted = moment.now, moment.familiar, moment.known, aids.wanted
-    completeness = intent.completeness
     minute = (now // _MINUTE_MS + _EPOCH_MINUTES) % _WEEK_MINUTES
-    if intent.kind is PayloadKind.RAW_DIGEST or completeness is Completeness.OPAQUE:
+    if intent.kind is PayloadKind.RAW_DIGEST or intent.completeness is Completeness.OPAQUE:
         return [_opaque(principal, effect, minute) for effect in intent.effects]
     replaces = familiar.slots.replaced(intent.slot, intent.effects, known) if wanted.slots else Replaces.NOTHING
+    amounts, dollars = _totals(intent.effects, aids)
     found: list[Facts] = []
-    for effect in intent.effects:
+    for number, effect in enumerate(intent.effects):
         operation = effect.operation
         if operation is Operation.OPAQUE:
             found.append(_opaque(principal, effect, minute))
@@ -186,14 +186,14 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
                 absent[_DESTINATION] if destination is None else destination,
                 absent[_SELECTOR] if effect.selector is None else effect.selector,
                 absent[_PRIMARY_TYPE] if effect.primary_type is None else effect.primary_type,
-                absent[_AMOUNT] if effect.amount is None else effect.amount,
+                absent[_AMOUNT] if effect.amount is None else amounts[number],
                 absent[_FEE] if effect.fee_max is None else effect.fee_max,
                 absent[_SYMBOL] if effect.symbol is None else effect.symbol,
                 _side(effect),
                 absent[_ASSET] if asset is None else normal_destination(asset),
                 absent[_CONTRACT] if contract is None else normal_destination(contract),
                 absent[_TYPE_HASH] if effect.type_hash is None else effect.type_hash,
-                _priced(aids.prices.usd_of, effect) if wanted.usd else _UNKNOWN,
+                dollars[number],
                 _priced(aids.prices.deviation_bps, effect) if wanted.deviation else _UNKNOWN,
                 _UNKNOWN if end is None else max(0, end - now),
                 age,
@@ -201,12 +201,39 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
                 minute,
                 "" if effect.source is None else normal_destination(effect.source),
                 effect.via or "",
-                completeness,
+                intent.completeness,
                 replaces,
                 account,
             )
         )
     return found
+
+
+def _totals(effects: Sequence[Effect], aids: Aids) -> tuple[Sequence[int], Sequence[int]]:
+    """Return for each effect what its whole signature moves: of the same asset in the same place, and in dollars.
+
+    Effects of one operation are added, so that many small ones do not pass where a large one would not; orders that buy
+    apart from orders that sell. What is unknown of an effect stays so for itself, and adds nothing to the others.
+    """
+    dollars = [_priced(aids.prices.usd_of, each) if aids.wanted.usd else _UNKNOWN for each in effects]
+    if len(effects) == 1:
+        return (effects[0].amount or 0,), dollars
+    of_asset: dict[tuple[object, ...], int] = {}
+    of_operation: dict[tuple[Operation, str | None], int] = {}
+    groups = [(each.operation, each.chain_id, each.network, each.venue, each.asset) for each in effects]
+    for group, effect, usd in zip(groups, effects, dollars, strict=True):
+        if effect.amount is not None:
+            of_asset[group] = of_asset.get(group, 0) + effect.amount
+        if usd > 0:
+            kind = effect.operation, effect.side
+            of_operation[kind] = of_operation.get(kind, 0) + usd
+    return (
+        [of_asset.get(group, 0) for group in groups],
+        [
+            usd if usd < 0 else of_operation.get((each.operation, each.side), 0)
+            for each, usd in zip(effects, dollars, strict=True)
+        ],
+    )
 
 
 _UNKNOWN: Final[int] = Missing.UNKNOWN
@@ -230,6 +257,8 @@ _NO_CONTRACT = ~(1 << Place.CONTRACT | 1 << Place.SELECTOR)
 """What is at a venue calls no contract."""
 _NO_CHAIN = _NO_CONTRACT & ~(1 << Place.CHAIN)
 _VALIDITY = 1 << Place.VALIDITY
+_FEE_ASKED = 1 << Place.FEE
+"""What pays a fee is asked for it whatever it does: a memo that comes first carries the fee of the whole message."""
 
 
 def _asked(operation: Operation, effect: Effect) -> int:
@@ -252,7 +281,7 @@ def _asked(operation: Operation, effect: Effect) -> int:
         asked |= _KNOWN_TYPED
         if operation is Operation.ALLOWANCE:
             asked |= _VALIDITY
-    return asked
+    return asked | _FEE_ASKED if effect.fee_max else asked
 
 
 _ORDERS = frozenset({Operation.ORDER, Operation.REDUCE})

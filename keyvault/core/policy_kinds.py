@@ -195,6 +195,7 @@ def known(kind: PayloadKind, operation: Operation) -> frozenset[str]:
         return fields - _not_at_venues(operation)
     if kind in CHAIN_KINDS:
         fields -= {"venues", "symbols", "primary_types", "type_hashes"}
+        fields |= {"fee_max"}  # it stands on the first effect, whatever that is
     return fields
 
 

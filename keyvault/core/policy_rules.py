@@ -221,7 +221,8 @@ that applies but was left out of the payload (typed data without a chain: good o
 
 Of a place, either ask: an effect at a venue has no chain unless it states one, and the other way round; but a WITHDRAW
 goes by a network even where it does not say which: then that is unknown. Assets, the
-selector of an ADMIN and an order's symbol ask only where the effect has one. An effect of typed data that is known
+selector of an ADMIN and an order's symbol ask only where the effect has one. A fee that is paid asks ``fee_max``
+whatever the operation is. An effect of typed data that is known
 asks ``contracts`` and ``type_hashes`` as well, and ALLOWANCE then ``validity_ms_max``.
 """
 

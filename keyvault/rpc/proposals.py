@@ -3,8 +3,9 @@
 from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.errors import Refused
-from keyvault.core.familiar import listed_destinations, slot_remarks
+from keyvault.core.familiar import slot_remarks
 from keyvault.core.ids import KeyId, UnixMillis
+from keyvault.core.policy_listed import listed_destinations
 from keyvault.core.proposals import Ballot, Outcome, Proposal, proposal_name
 from keyvault.core.state import State, split_key_name
 from keyvault.ledger import wire

@@ -398,6 +398,10 @@ Global___AmountCondition: _TypeAlias = AmountCondition  # noqa: Y015
 class Rule(_message.Message):
     """All conditions that are present must hold. An absent condition never holds in an allow rule for an
     effect that has the field, and always holds in a deny rule.
+
+    `amount`, `amount_above`, `usd` and `usd_above` are about the whole signature: of all its effects of the same operation
+    (orders: and side), amounts of the same asset in the same
+    place. `fee` is that of the whole payload and stands on its first effect.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -446,7 +450,7 @@ class Rule(_message.Message):
     look_alike: _builtins.bool
     """The destination resembles a known one and is another. Not in allow rules."""
     when: _builtins.str
-    """CEL over the facts of one effect; must hold as well."""
+    """CEL over the facts of one effect, `amount` and `usd` as above; must hold as well."""
     shadow: _builtins.bool
     """Decides nothing; that it matched is recorded."""
     @_builtins.property

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.core import limits
-from keyvault.core.familiar import Familiar, Listed, Mark, Remark, listed
+from keyvault.core.familiar import Familiar, Listed, Mark, Remark
 from keyvault.core.ids import KeyId, UnixMillis
-from keyvault.core.intent import Effect, Operation
+from keyvault.core.intent import Effect, Operation, PayloadKind
 from keyvault.core.policy import Policy, Rule, Verdict
+from keyvault.core.policy_listed import listed_destinations
 
 KEY, OTHER_KEY = KeyId("hot"), KeyId("cold")
 HOME = "0x" + "ab" * 20
@@ -145,12 +146,21 @@ def test_the_first_of_several_twins_counts() -> None:
 
 
 def test_what_a_policy_names_is_known() -> None:
-    """It is no look-alike, and what resembles it is; deny rules and marks of lists name nobody, the lists do."""
+    """It is no look-alike, and what resembles it is. Only rules that permit name somebody, themselves or by a list."""
     allow = Rule(id="a", verdict=Verdict.ALLOW, destinations=frozenset({HOME.upper().replace("0X", "0x"), "@more"}))
     deny = Rule(id="d", verdict=Verdict.DENY, destinations=frozenset({"bc1qthief"}))
-    found = listed(
-        Policy(version=1, rules=(allow, deny), limits=(), lists={"more": frozenset({"bc1qtreasury-00x", "short"})})
+    kinds = frozenset({PayloadKind.EVM_TRANSACTION})
+    allow = replace(allow, keys=frozenset({KEY}), kinds=kinds)
+    poison = frozenset({"@poison"})
+    others = (
+        replace(deny, destinations=poison),
+        replace(allow, id="s", shadow=True, destinations=poison),
+        Rule(id="e", verdict=Verdict.ESCALATE, quorum="1 of risk", destinations=poison),
+        replace(allow, id="x", verdict=Verdict.ESCALATE, quorum="nobody", destinations=poison),
     )
+    lists = {"more": frozenset({"bc1qtreasury-00x", "short"}), "poison": frozenset({LOOK_ALIKE}), "idle": poison}
+    policy = Policy(version=1, rules=(allow, deny, *others), limits=(), lists=lists)
+    found = Listed.of(listed_destinations(policy))
     assert found.names == {HOME, "bc1qtreasury-00x", "short"}
     assert not Familiar().is_look_alike(HOME, 0, found)
     assert Familiar().is_look_alike(LOOK_ALIKE, 0, found)

@@ -12,6 +12,7 @@ from keyvault.core.events import (
     ProposalMade,
     SignatureEscalated,
     SignatureIssued,
+    SignatureRefused,
 )
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation
@@ -22,15 +23,21 @@ from tests.core.attacking import ESCALATING, cast_of, refused_in_ledger, world_o
 from tests.core.governed import HOUR_MS, Governed, is_open
 from tests.worlds import (
     BOT,
+    NOW,
     OTHER_BOT,
     Person,
+    allow_digest,
     charter,
+    escalate_digest,
     key_parameters,
     people,
     policy,
     propose,
     spki,
 )
+
+MINUTE = (NOW // 60_000 + 3 * 24 * 60) % (7 * 24 * 60)
+"""The minute of the week at which the worlds begin."""
 
 # Signatures -----------------------------------------------------------------------------------------------------------
 
@@ -98,6 +105,32 @@ def test_only_what_was_approved_is_signed() -> None:
         world.refuses(forged, Reason.STATEMENT_MISMATCH)
     world.add(issued)
     world.refuses(issued, Reason.ALREADY_DECIDED)
+
+
+def test_who_is_asked_by_the_time_of_signing_is_asked_first() -> None:
+    """A rule that matches only by the time of signing asks a quorum that nobody asked: what was approved is refused."""
+    later = replace(escalate_digest("2 of admins", rule_id="later"), when=f"minute_of_week >= {MINUTE + 30}")
+    world = Governed(
+        *people("alice", "bob", "carol", "dave"),
+        rules=policy(allow_digest(), escalate_digest("1 of admins"), later),
+    )
+    world.key()
+    asked = world.escalated("r1")
+    assert asked.statement["quorum"] == "1 of admins"
+    world.cast(asked, "bob")
+    in_time = world.decide("r1")
+    assert isinstance(in_time, SignatureIssued)
+    world.at += HOUR_MS
+    refused = world.decide("r1")
+    assert isinstance(refused, SignatureRefused)
+    assert refused.reason is Reason.STATE_MISMATCH
+    assert "ask, later ask 2 of admins by now" in refused.explanation
+    assert "under a new request id" in refused.explanation
+    forged = replace(in_time, at=world.now)
+    assert "2 of admins by now" in world.refuses(forged, Reason.STATE_MISMATCH)
+    world.add(refused)
+    again = world.escalated("r2")
+    assert again.statement["quorum"] == "1 of admins; 2 of admins"
 
 
 def test_a_signature_by_another_version_than_the_approved_one_is_not_believed() -> None:

@@ -199,6 +199,24 @@ def test_an_amount_of_nobody_knows_what_counts_for_each_asset() -> None:
         assert "used 5 of 9" in str(refusal(charged(watching(limit), anywhere), transfer(5)))
 
 
+def test_what_is_of_no_known_asset_is_in_no_group_of_an_asset() -> None:
+    """A limit per asset counts where the asset is known: not what names none at a venue, nor what has no place."""
+    per_asset = Limit(id="l", keys=ANY, window_ms=HOUR, count_max=0, per=Per.ASSET)
+    check(watching(per_asset), charge_for(Effect(operation=Operation.WITHDRAW, venue="binance", quantity=5)))
+    check(watching(per_asset), charge_for(Effect(operation=Operation.MESSAGE, asset="ETH")))
+    refusal(watching(per_asset), transfer(5))
+
+
+def test_without_any_room_a_signature_counts_for_each_asset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only its key is known of is in the group of every asset, at every place."""
+    monkeypatch.setattr(limits, "WINDOW_CELLS_MAX", 0)
+    monkeypatch.setattr(limits, "WINDOW_CELLS_ANYWHERE_MAX", 0)
+    per_asset = Limit(id="l", keys=ANY, window_ms=HOUR, count_max=1, per=Per.ASSET)
+    windows = charged(watching(per_asset), transfer(5))
+    for asked in (transfer(5), transfer(5, chain_id=10)):
+        assert "used 1 of 1" in str(refusal(windows, asked))
+
+
 def test_plans_are_bounded_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many shapes there are, few are remembered, and a forgotten one counts as before."""
     monkeypatch.setattr(limits, "WINDOW_PLANS_MAX", 2)

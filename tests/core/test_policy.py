@@ -112,16 +112,16 @@ def test_an_intent_without_effects_is_refused() -> None:
 def test_every_effect_names_the_rule_that_allows_it() -> None:
     """Rules are given in the order of the effects, the same one twice if it allows two."""
     calls = dataclasses.replace(PAY, id="call", selectors=frozenset({"0xa9059cbb"}))
-    assert judge((calls, PAY), intent(TRANSFER, CALL, TRANSFER)) == ("pay", "call", "pay")
+    small = dataclasses.replace(TRANSFER, amount=50)
+    assert judge((calls, PAY), intent(small, CALL, small)) == ("pay", "call", "pay")
 
 
 def test_one_effect_that_nothing_allows_refuses_the_intent() -> None:
     """Each effect needs an allow rule; the refusal says which has none, and what came nearest."""
-    refused = refusal((PAY,), intent(TRANSFER, dataclasses.replace(TRANSFER, destination=AWAY, amount=101)))
+    refused = refusal((PAY,), intent(TRANSFER, dataclasses.replace(TRANSFER, destination=AWAY, amount=0)))
     assert refused.reason is Reason.NO_RULE_ALLOWS
     assert str(refused) == (
-        "no rule allows effect 2 of 2 (transfer); rule pay would allow it but for:"
-        f" destination {AWAY} is not listed, amount 101 > 100"
+        f"no rule allows effect 2 of 2 (transfer); rule pay would allow it but for: destination {AWAY} is not listed"
     )
 
 

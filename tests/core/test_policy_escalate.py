@@ -115,8 +115,9 @@ def test_an_escalate_rule_with_all_conditions_permits() -> None:
 def test_what_an_allow_rule_permits_is_named_by_it() -> None:
     """Where both permit an effect, the allow rule is named; what only the escalate rule permits names that."""
     pay = dataclasses.replace(PAY_LARGE, id="pay", verdict=Verdict.ALLOW, quorum="", amount_above=None, amount_max=100)
-    more = dataclasses.replace(TRANSFER, amount=101)
-    assert judge((PAY_LARGE, pay), TRANSFER, more).rules == ("pay", "pay-large")
+    more = dataclasses.replace(TRANSFER, amount=101, asset="0x" + "cc" * 20)
+    any_asset = dataclasses.replace(PAY_LARGE, assets=ANY)
+    assert judge((any_asset, pay), TRANSFER, more).rules == ("pay", "pay-large")
 
 
 @pytest.mark.parametrize(

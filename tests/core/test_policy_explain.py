@@ -85,8 +85,17 @@ def test_what_keeps_a_rule_from_matching_is_said() -> None:
 
 def test_each_effect_has_its_own_outcome() -> None:
     """Of two effects one may be permitted and the other not: the one without a rule is named."""
-    second = Effect(operation=Operation.TRANSFER, chain_id=1, destination="0x" + "cd" * 20, amount=9, fee_max=0)
-    told = explain(compile_policy(policy_of([allow("small", amount_max=5)])), KEY, MAKER, transfer(1, second))
+    second = Effect(
+        operation=Operation.TRANSFER,
+        chain_id=1,
+        destination="0x" + "cd" * 20,
+        asset="0x" + "cc" * 20,
+        amount=9,
+        fee_max=0,
+    )
+    told = explain(
+        compile_policy(policy_of([allow("small", assets=ANY, amount_max=5)])), KEY, MAKER, transfer(1, second)
+    )
     assert [(each.effect, each.permits) for each in told.outcomes] == [(0, True), (1, False)]
     assert (told.verdict, told.unpermitted) == (Verdict.DENY, (1,))
 

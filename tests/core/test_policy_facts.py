@@ -181,9 +181,12 @@ def test_lints_ask_what_the_judgement_asks(kind: PayloadKind) -> None:
             place = AT_VENUE | {"network": "hyperliquid:mainnet"}
         effect = Effect(operation=operation, **place)
         optional = {"selectors"} if operation is Operation.ADMIN and kind in CHAIN_KINDS else set()
+        paid = (
+            {"fee_max"} if kind in CHAIN_KINDS else set()
+        )  # whatever carries the fee of a transaction is asked for it
         if operation is Operation.OPAQUE:
             continue
-        assert asks(effect) | optional == set(asked(kind, operation)), operation
+        assert asks(effect) | optional == set(asked(kind, operation)) | paid, operation
 
 
 def test_what_is_asked_can_be_said() -> None:

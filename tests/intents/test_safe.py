@@ -227,6 +227,15 @@ def test_what_is_no_known_multisend_is_a_delegatecall() -> None:
     assert signed(operation=1, to=MULTISEND_1_1_1, data=data, chain_id=None)[0][0].operation is MOVE
 
 
+def test_multisend_1_1_1_is_known_on_its_chains_only() -> None:
+    """It was deployed by an account, so it is trusted only where safe-deployments has it."""
+    data = batch((0, TOKEN, 0, TRANSFER))
+    chains = {1, 4, 5, 42, 88, 100, 246, 369, 73_799}
+    for chain in {0, *(near for each in chains for near in (each - 1, each, each + 1)), 10, 137, 73_798}:
+        read = signed(operation=1, to=MULTISEND_1_1_1, data=data, chain_id=chain)[0][0].operation
+        assert read is (MOVE if chain in chains else Operation.DELEGATE), chain
+
+
 def test_a_batch_that_is_called_is_not_run_by_the_safe() -> None:
     """Operation 0 to MultiSend, or a transaction to it, is an unknown call: the Safe is not its sender."""
     data = batch((0, TOKEN, 0, TRANSFER))

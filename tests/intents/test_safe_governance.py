@@ -129,8 +129,10 @@ def test_batches_are_bounded() -> None:
 def test_depth_counts_safes_and_batches() -> None:
     """Safes within Safes and batches within batches are bounded by the same depth."""
     data = TRANSFER
-    for _ in range(limits.CALL_DEPTH_MAX + 1):
+    for _ in range(limits.CALL_DEPTH_MAX):
         data = execution(SAFE, data)
+    assert called(SAFE, data)[0][0].amount == 5_000_000
+    data = execution(SAFE, data)
     with pytest.raises(Malformed, match="nested deeper than 8"):
         called(SAFE, data)
     inner = batch((0, TOKEN, 0, TRANSFER))
