@@ -114,8 +114,14 @@ def _order(fields: Fields, category: str | None) -> Effect:
         quote_quantity=quantity if quoted else None,
         price=_price(fields),
         time_in_force=fields.word("timeInForce", _TIMES),
-        via=joined(category, trigger(fields, "triggerPrice", ("triggerDirection", "triggerBy"))),
+        via=joined(category, _trigger(fields)),
     )
+
+
+def _trigger(fields: Fields) -> str | None:
+    """Return what an order waits for; a filter other than Order is of such orders, too."""
+    waits = (fields.text("orderFilter") or "Order") != "Order"
+    return trigger(fields, "triggerPrice", ("triggerDirection", "triggerBy"), waits=waits)
 
 
 def _reduces(fields: Fields, category: str | None, side: str | None) -> bool:

@@ -124,6 +124,8 @@ def test_method_and_path_change_nothing() -> None:
         ({"triggerPrice": "1", "category": ...}, {"via": "trigger 1"}),
         ({"triggerPrice": 1, "triggerDirection": 2}, {"via": "linear > trigger 1 triggerDirection 2"}),
         ({"triggerBy": "LastPrice"}, {"via": "linear > trigger triggerBy LastPrice"}),
+        ({"category": "spot", "orderFilter": "tpslOrder"}, {"via": "spot > trigger"}),
+        ({"category": "spot", "orderFilter": "Order"}, {"via": "spot"}),
     ],
 )
 def test_facts_of_orders(changes: dict[str, Any], facts: dict[str, Any]) -> None:

@@ -131,7 +131,7 @@ def test_depth_counts_safes_and_batches() -> None:
     data = TRANSFER
     for _ in range(limits.CALL_DEPTH_MAX):
         data = execution(SAFE, data)
-    assert called(SAFE, data)[0][0].amount == 5_000_000
+    assert called(SAFE, data)[0][-1].amount == 5_000_000
     data = execution(SAFE, data)
     with pytest.raises(Malformed, match="nested deeper than 8"):
         called(SAFE, data)
