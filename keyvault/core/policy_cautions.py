@@ -7,6 +7,7 @@ Cautions stop nobody: a firm may want what they speak of. Findings (``policy_lin
 3. Power to anybody: ownership, keys or code that whoever is named gets.
 4. Never counted: each payload is capped, and no limit counts what a key moves by it over time.
 5. One person's word for what nobody can read.
+6. Names of assets that leave out what Kraken calls them, in what denies or asks.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from keyvault.core.intent import Operation
 from keyvault.core.policy_findings import listed
 from keyvault.core.policy_match import scope
 from keyvault.core.policy_rules import ANY, PLAIN_OPERATIONS, Policy, Rule, Verdict
+from keyvault.core.policy_spelling import without_kraken_s_name
 from keyvault.core.quorum import parse_quorum, persons_min
 from keyvault.core.tallies import About, abouts
 
@@ -49,6 +51,8 @@ def _asked_about(rule: Rule, counted: tuple[About, ...]) -> Iterator[str]:
     operations = rule.operations or PLAIN_OPERATIONS
     if rule.verdict is Verdict.ESCALATE and Operation.OPAQUE in operations and _is_one_word(rule.quorum):
         yield "one member alone approves what nobody can read"
+    if rule.verdict is not Verdict.ALLOW:
+        yield from (f"{name} is {theirs} at Kraken: list both" for name, theirs in without_kraken_s_name(rule))
     if rule.verdict is not Verdict.ALLOW:
         return
     paying, powers = operations & _PAYS, operations & _POWERS

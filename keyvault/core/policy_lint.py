@@ -15,6 +15,7 @@ from keyvault.core.policy_findings import Finding, Lint, Problems, chain_problem
 from keyvault.core.policy_lint_rules import lint_rule
 from keyvault.core.policy_reach import unreachable
 from keyvault.core.policy_rules import LIST_MARK, Limit, Per, Policy, Rule
+from keyvault.core.policy_spelling import misspelt_in_limit, misspelt_in_prices
 from keyvault.core.policy_values import AMOUNT_MAX, USD_MAX, check_destination, check_venue
 from keyvault.core.prices import unit_problem
 from keyvault.core.windows import window_text
@@ -69,6 +70,7 @@ def _lint_policy(policy: Policy) -> Iterator[Finding]:
         if problem:
             name = f"{market.venue}/{market.symbol}"
             yield Finding(section="policy", field="prices", name=name, lint=Lint.WITHOUT_UNIT, problem=problem)
+    yield from misspelt_in_prices(policy.prices)
     yield from _patterns(policy)
     yield from _duplicate_ids(policy)
     yield from _named(policy)
@@ -165,6 +167,7 @@ def _lint_limit(limit: Limit) -> Problems:
     if not limits.WINDOW_MS_MIN <= limit.window_ms <= limits.WINDOW_MS_MAX:
         shortest, longest = window_text(limits.WINDOW_MS_MIN), window_text(limits.WINDOW_MS_MAX)
         yield Lint.WINDOW, "window_ms", f"a window lasts from {shortest} to {longest}"
+    yield from misspelt_in_limit(limit)
     yield from _lint_measures(limit)
 
 

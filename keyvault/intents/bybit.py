@@ -61,7 +61,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         expires_at=UnixMillis(signer.stamp.at + limits.EXCHANGE_WINDOW_MS),
         slot=None if slot is None else f"{bybit_orders.VENUE}:{key}:{slot}",
         stamped=True,
-        decoder_version=2,
+        decoder_version=3,
     )
 
 

@@ -50,7 +50,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         completeness=completeness(effects),
         binds=_BINDS,
         stamped=True,
-        decoder_version=2,
+        decoder_version=3,
     )
 
 

@@ -10,6 +10,8 @@ borrow: that is SETUP beside the ORDER. A ``cl_ord_id`` is unique among open ord
 Not known here, hence OPAQUE: conditional close (``close[ordertype]``), batches (AddOrderBatch, CancelOrderBatch: their
 orders have no plain form), settle-position, earn, sub-accounts. GetWebSocketsToken opens a SESSION.
 
+Pairs and assets have several names at Kraken; facts have their altname (``keyvault.core.venue_names``).
+
 Source: docs.kraken.com/api/docs/rest-api, sections Account Data, Trading, Funding.
 """
 
@@ -54,7 +56,7 @@ def _order(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.REDUCE if _reduces(fields) else Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("pair"),
+        symbol=fields.symbol("pair", VENUE),
         side=fields.word("type", _SIDE),
         quantity=None if quoted else volume,
         quote_quantity=volume if quoted else None,
@@ -87,14 +89,14 @@ def _price(fields: Fields, kind: str) -> int | None:
 def _edit(fields: Fields) -> tuple[Effect, ...]:
     """Return what an order becomes: the bytes do not say its side or type."""
     quantity = fields.decimal("volume") if "oflags" not in fields else None
-    return (Effect(operation=Operation.ORDER, venue=VENUE, symbol=fields.text("pair"), quantity=quantity),)
+    return (Effect(operation=Operation.ORDER, venue=VENUE, symbol=fields.symbol("pair", VENUE), quantity=quantity),)
 
 
 def _amendment(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("pair"),
+        symbol=fields.symbol("pair", VENUE),
         quantity=fields.decimal("order_qty"),
         price=fields.decimal("limit_price"),
         time_in_force="POST_ONLY" if fields.flag("post_only") else None,
