@@ -23,7 +23,7 @@ _CONTEXT_LINES = 20
 
 def caution_lines(policy: Policy) -> list[str]:
     """Return what a careful reader would ask about the policy, a line each."""
-    return [f"caution: rule {each.rule}: {each.problem}" for each in cautions(policy)]
+    return [f"caution: {each.section} {each.name}: {each.problem}" for each in cautions(policy)]
 
 
 def policy_changes(old: Policy, new: Policy) -> str:

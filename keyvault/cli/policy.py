@@ -57,7 +57,7 @@ for _other in (test, examples, explain, diff, replay, shadow, quota):
 def check(file: Path) -> None:
     """Check a policy FILE offline; every problem is listed as file:line:column.
 
-    Cautions name rules that let much through; a policy that has them can be published.
+    Cautions name rules and limits that let much through; a policy that has them can be published.
 
     \b
     Example:
@@ -65,7 +65,7 @@ def check(file: Path) -> None:
     """  # noqa: D301  as above
     policy = read_policy(file)
     digest = hexed(policy_sha256(encode_policy(policy)))
-    asked: list[JsonValue] = [{"rule": each.rule, "problem": each.problem} for each in cautions(policy)]
+    asked: list[JsonValue] = [{each.section: each.name, "problem": each.problem} for each in cautions(policy)]
     emit(
         {"file": str(file), "version": policy.version, "sha256": digest, **_counts(policy), "cautions": asked},
         lambda: "\n".join((f"{file}: no problems; {_size(policy)}.", *caution_lines(policy))),

@@ -11,8 +11,8 @@ Folded are spellings that say the same bytes, and of which that is documented:
 5. cashaddr without its prefix, which "may be omitted", in lower case; capitals are allowed, not both
    (bitcoincashorg/spec/cashaddr.md; eCash uses it with a prefix of its own).
 6. TON: raw (``0:`` and 64 digits), and in 36 bytes of base64, with a CRC-16, that say besides how to bounce and whether
-   for test networks (``EQ...``, ``UQ...``, ``kQ...``, ``0Q...``). All are ``EQ...``, in the alphabet for URLs: look-alikes
-   are looked for in what people see (TEP-2, docs.ton.org/foundations/addresses/formats).
+   for test networks (``EQ...``, ``UQ...``, ``kQ...``, ``0Q...``). All are ``EQ...``, in the alphabet for URLs:
+   look-alikes are looked for in what people see (TEP-2, docs.ton.org/foundations/addresses/formats).
 
 Not folded, so that a list of them restricts less than it seems to: XRP's ``r...`` and ``X...`` (which has the tag in
 it), Bitcoin Cash's ``1...`` beside cashaddr and its token-aware addresses, Tron's hexadecimal, XDC's ``xdc``, names
