@@ -35,7 +35,9 @@ _LONG_DIGITS: Final = 64
 _HEX = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
 _CAPITALS = re.compile(r"(?:[A-Z]{2,20}1[AC-HJ-NP-Z02-9]{6,100}|[QP][AC-HJ-NP-Z02-9]{41})", re.ASCII)
 """bech32, and cashaddr without its prefix."""
-_CASH = re.compile(r"(?:bitcoincash|bchtest|bchreg|ecash|ectest):[qp][0-9a-z]{41,}", re.ASCII | re.IGNORECASE)
+CASH_PREFIXES: Final = ("bitcoincash", "bchtest", "bchreg", "ecash", "ectest")
+"""Before the colon of a cashaddr."""
+_CASH = re.compile(rf"(?:{'|'.join(CASH_PREFIXES)}):[qp][0-9a-z]{{41,}}", re.ASCII | re.IGNORECASE)
 _TON_RAW = re.compile(r"(?:0|-1):[0-9A-Fa-f]{64}", re.ASCII)
 _TON_CHARS: Final = 48
 _BOUNCES: Final = b"\x11"
