@@ -17,7 +17,8 @@ from keyvault.cli.policy_quota import quota
 from keyvault.cli.policy_replay import replay, shadow
 from keyvault.cli.policy_source import read_policy
 from keyvault.cli.policy_test import command as test
-from keyvault.cli.replay_report import read_report
+from keyvault.cli.replay_checked import check_replay
+from keyvault.cli.replay_report import read_report, read_text
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import ChosenMember, Target, approval_options, member_options, target_options
 from keyvault.cli.told import emit_proposal
@@ -26,7 +27,6 @@ from keyvault.core.charter import Duty, Rulers
 from keyvault.core.policy import Policy
 from keyvault.core.policy_cautions import cautions
 from keyvault.core.policy_change import is_tightening
-from keyvault.core.statements import NO_REPLAY
 from keyvault.ledger.codec_policy import encode_policy, policy_sha256
 
 _UNREPLAYED = (
@@ -91,6 +91,7 @@ def show(target: Target) -> None:
 @click.argument("file", type=_FILE)
 @click.option("--next-version", is_flag=True, help="Propose it as the next version, whatever the file says.")
 @click.option("--replay", "report", type=_FILE, help="Report of `keyvault policy replay --out`: its hash goes along.")
+@click.option("--short-replay", is_flag=True, help="Take a report that is empty, or ends long before the ledger does.")
 @click.option("--without-replay", is_flag=True, help="Propose what loosens without one: members are told so.")
 @member_options
 @approval_options
@@ -100,6 +101,7 @@ def apply(  # one for each option
     file: Path,
     next_version: bool,
     report: Path | None,
+    short_replay: bool,
     without_replay: bool,
     target: Target,
     member: ChosenMember,
@@ -115,7 +117,7 @@ def apply(  # one for each option
       keyvault policy apply desk.yaml --deployment ./desk --member alice
     """  # noqa: D301  as above
     wanted = read_policy(file)
-    replay_sha256 = NO_REPLAY if report is None else read_report(report, wanted)
+    replayed = None if report is None else read_report(report, wanted)
     key, others = signer(member), tuple(map(signer, approvers))
 
     async def propose(client: AsyncClient) -> tuple[Policy, Proposal]:
@@ -124,13 +126,17 @@ def apply(  # one for each option
         tightens = is_tightening(current, policy)
         if not (tightens or report or without_replay) and current.rules:
             raise UsageProblem(_UNREPLAYED.format(file=file))
+        if report is not None and replayed is not None:
+            await check_replay(client, report, replayed, target.enclave, short=short_replay)
+            say(f"Its replay decided {read_text(replayed.read)}, again.")
         rulers = Rulers((await client.get_charter()).charter)
         say(f"Policy version {policy.version} of enclave {target.enclave}: {_size(policy)}.")
         say(policy_changes(current, policy))
         for line in caution_lines(policy):
             say(line)
         say(_needs(rulers, tightens=tightens))
-        return policy, await client.publish_policy(policy, signer=key, approvers=others, replay_sha256=replay_sha256)
+        read = None if replayed is None else replayed.read
+        return policy, await client.publish_policy(policy, signer=key, approvers=others, replay=read)
 
     policy, proposal = call(target, propose)
     emit_proposal(proposal, version=policy.version, sha256=hexed(policy_sha256(encode_policy(policy))))
