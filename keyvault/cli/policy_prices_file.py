@@ -1,5 +1,6 @@
 """The price table of a policy file."""
 
+import re
 from collections.abc import Sequence
 
 import yaml
@@ -15,6 +16,11 @@ _FIELDS = ("as_of", "max_age", "assets", "markets")
 _ASSET_FIELDS = ("name", "usd", "decimals", "at")
 _MARKET_FIELDS = ("venue", "symbol", "base", "quote", "unit")
 _DECIMALS_MAX = 36
+_TINY = re.compile(r"\$?[0-9]+\.[0-9]{7,}", re.ASCII)
+_MULTIPLE = (
+    "round it, or price a thousand or a million of them; on a chain with 3 or 6 more in decimals, at a venue where it"
+    " trades such a multiple itself (name: 1000PEPE)"
+)
 
 
 def read_prices(node: yaml.Node | None, problems: Problems) -> Prices:
@@ -87,6 +93,8 @@ def _check_count(what: str, items: Sequence[tuple[yaml.Node, object]], most: int
 
 
 def _price(text: str) -> int:
+    if _TINY.fullmatch(text):
+        raise Malformed("usd", f"{text[:80]} has more than 6 decimals: {_MULTIPLE}")
     usd = parse_dollars(text)
     if usd == 0:
         raise Malformed("usd", "is 0: leave an asset out whose price is not known")

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 
+from keyvault.cli.yaml_nodes import meant
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.policy_facts import DAYS
@@ -50,7 +51,7 @@ def parse_amount(text: str) -> int:
         raise Malformed("amount", f"{text[:80]} has no unit: write {text[:80]} ether, or a whole number of wei")
     decimals = _DECIMALS.get(unit or "wei")
     if decimals is None:
-        raise Malformed("amount", f"unknown unit {unit[:80]!r}: there is {', '.join(_DECIMALS)}")
+        raise Malformed("amount", f"unknown unit {unit[:80]!r}{meant(unit.lower(), tuple(_DECIMALS))}")
     if len(fraction) > decimals:
         raise Malformed(
             "amount", f"{text[:80]} is not a whole number of wei: {unit} has {decimals} digits after the point"
