@@ -12,6 +12,7 @@ from keyvault.cli.output import JsonValue, emit, hexed, json_option, say
 from keyvault.cli.policy_diff import diff
 from keyvault.cli.policy_examples import command as examples
 from keyvault.cli.policy_explain import explain
+from keyvault.cli.policy_fields import fields
 from keyvault.cli.policy_file import format_policy
 from keyvault.cli.policy_quota import quota
 from keyvault.cli.policy_replay import replay, shadow
@@ -38,16 +39,17 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def command() -> None:
-    """Check, show and change the policy.
+    """Check, show and change the policy. What a file can say: `keyvault policy fields`; four to start from: `examples`.
 
     \b
     Example:
+      keyvault policy fields
       keyvault policy check desk.yaml
       keyvault policy apply desk.yaml --deployment ./desk --member alice
     """  # noqa: D301  \b tells click to keep the lines
 
 
-for _other in (test, examples, explain, diff, replay, shadow, quota):
+for _other in (test, examples, fields, explain, diff, replay, shadow, quota):
     command.add_command(_other)
 
 

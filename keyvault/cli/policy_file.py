@@ -43,8 +43,8 @@ from keyvault.intents.address import parse_address
 T = TypeVar("T", bound=Hashable)
 
 _BOUNDS = Bounds(what="policy", bytes_max=limits.POLICY_FILE_BYTES_MAX, depth_max=limits.POLICY_FILE_DEPTH_MAX)
-_POLICY_FIELDS = ("version", "lists", "tags", "prices", "rules", "limits")
-_RULE_FIELDS = (
+POLICY_FIELDS = ("version", "lists", "tags", "prices", "rules", "limits")
+RULE_FIELDS = (
     "id",
     "verdict",
     "quorum",
@@ -76,7 +76,7 @@ _RULE_FIELDS = (
     "hours",
     "when",
 )
-_LIMIT_FIELDS = (
+LIMIT_FIELDS = (
     "id",
     "keys",
     "per",
@@ -132,7 +132,7 @@ def parse_policy(text: str, *, name: str) -> Policy:
 
 def _policy(node: yaml.Node, problems: Problems) -> Policy:
     """Return what could be read; problems tell the rest. Rules with a problem are left out, so lint sees whole ones."""
-    top = table("a policy", node, _POLICY_FIELDS, problems)
+    top = table("a policy", node, POLICY_FIELDS, problems)
     version = top.read("version", _number(1, 2**32 - 1), needed="version: 1, or one more than the present policy has")
     lists = _named(top, "lists", _destination)
     rules = _items(top, "rules", _rule)
@@ -196,7 +196,7 @@ def _items(top: Table, field: str, read: Callable[[yaml.Node, Problems], tuple[T
 
 
 def _rule(node: yaml.Node, problems: Problems) -> tuple[Rule, Table]:
-    fields = table("a rule", node, _RULE_FIELDS, problems)
+    fields = table("a rule", node, RULE_FIELDS, problems)
     rule = Rule(
         id=fields.read("id", ids.parse_key_id, needed="id: name-of-the-rule") or "",
         verdict=fields.read("verdict", _word("verdict", Verdict), needed="verdict: allow, deny or escalate")
@@ -233,7 +233,7 @@ def _rule(node: yaml.Node, problems: Problems) -> tuple[Rule, Table]:
 
 
 def _limit(node: yaml.Node, problems: Problems) -> tuple[Limit, Table]:
-    fields = table("a limit", node, _LIMIT_FIELDS, problems)
+    fields = table("a limit", node, LIMIT_FIELDS, problems)
     keys = _condition(fields, "keys", ids.parse_key_id)
     if keys is None:
         problems.add(fields.start, "keys is missing: add keys: [name], or keys: any")

@@ -12,9 +12,9 @@ from keyvault.core.errors import Malformed
 from keyvault.core.policy_rules import Asset, Chain, Market, Prices, normal_destination
 from keyvault.core.policy_values import check_chain, check_name, check_venue
 
-_FIELDS = ("as_of", "max_age", "assets", "markets")
-_ASSET_FIELDS = ("name", "usd", "decimals", "at")
-_MARKET_FIELDS = ("venue", "symbol", "base", "quote", "unit")
+PRICES_FIELDS = ("as_of", "max_age", "assets", "markets")
+ASSET_FIELDS = ("name", "usd", "decimals", "at")
+MARKET_FIELDS = ("venue", "symbol", "base", "quote", "unit")
 _DECIMALS_MAX = 36
 _TINY = re.compile(r"\$?[0-9]+\.[0-9]{7,}", re.ASCII)
 _MULTIPLE = (
@@ -27,7 +27,7 @@ def read_prices(node: yaml.Node | None, problems: Problems) -> Prices:
     """Return the table; an empty one if there is none, or after noting what is wrong."""
     if node is None:
         return Prices()
-    fields = table("prices", node, _FIELDS, problems)
+    fields = table("prices", node, PRICES_FIELDS, problems)
     priced = [
         (each, _asset(each, problems)) for each in fields.items("assets", needed="assets, each with name and usd")
     ]
@@ -43,7 +43,7 @@ def read_prices(node: yaml.Node | None, problems: Problems) -> Prices:
 
 
 def _asset(node: yaml.Node, problems: Problems) -> Asset:
-    fields = table("an asset", node, _ASSET_FIELDS, problems)
+    fields = table("an asset", node, ASSET_FIELDS, problems)
     places = fields.words("at", _place, needed="at: [1/0x..., binance/USDC]")
     return Asset(
         name=fields.read("name", check_name, needed="name: USDC") or "",
@@ -54,7 +54,7 @@ def _asset(node: yaml.Node, problems: Problems) -> Asset:
 
 
 def _market(node: yaml.Node, problems: Problems) -> Market:
-    fields = table("a market", node, _MARKET_FIELDS, problems)
+    fields = table("a market", node, MARKET_FIELDS, problems)
     unit, unit_asset = fields.read("unit", parse_unit) or (0, "")
     return Market(
         unit=unit,
