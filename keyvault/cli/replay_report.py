@@ -18,7 +18,7 @@ from keyvault.core import limits
 from keyvault.core.ids import UnixMillis
 from keyvault.core.policy import Policy
 from keyvault.core.policy_replay import Change, Redecided
-from keyvault.core.statements import ReplayRead
+from keyvault.core.replay_read import ReplayRead
 from keyvault.ledger.codec_policy import encode_policy
 
 REPORT_TYPE = "keyvault/replay/v1"

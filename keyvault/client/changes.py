@@ -20,7 +20,8 @@ from keyvault.core.keys import KeyAlgorithm, KeyState
 from keyvault.core.policy import Policy
 from keyvault.core.policy_change import is_tightening
 from keyvault.core.proposals import Outcome
-from keyvault.core.statements import DUTIES, NO_REPLAY, Action, FreezeScope, ReplayRead
+from keyvault.core.replay_read import ReplayRead
+from keyvault.core.statements import DUTIES, NO_REPLAY, Action, FreezeScope
 from keyvault.core.wrap import wrap_secret
 from keyvault.ledger.codec_charter import encode_charter
 from keyvault.ledger.codec_policy import encode_policy

@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from keyvault.core import limits
@@ -29,6 +28,8 @@ from keyvault.core.ids import (
 )
 from keyvault.core.intent import Completeness, Effect, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, KeyVersion
+from keyvault.core.replay_read import NO_REPLAY as NO_REPLAY
+from keyvault.core.replay_read import READ_PATTERNS, replayed, says_what_it_read
 
 STATEMENT_TYPE = "keyvault/statement/v2"
 ROTATION_SERVICE = "service:rotation"
@@ -83,37 +84,10 @@ class FreezeScope(StrEnum):
     VENUE = "venue"
 
 
-NO_REPLAY = "none"
-"""In place of the hash of a replay report, where a policy was not held against the ledger's history first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayRead:
-    """A replay report: its SHA-256 in hex, how many requests it is about, and what was read; times are Unix ms."""
-
-    sha256: str
-    requests: int
-    entries: int
-    since: int
-    until: int
-
-    def parameters(self) -> dict[str, str]:
-        """Return the parameters of a statement that say it."""
-        return {
-            "replay_sha256": self.sha256,
-            "replay_requests": str(self.requests),
-            "replay_entries": str(self.entries),
-            "replay_since_ms": str(self.since),
-            "replay_until_ms": str(self.until),
-        }
-
-
 _KEY = r"[a-z][a-z0-9-]{0,62}"
 _NUMBER = r"[1-9][0-9]{0,8}"
 _DAYS = r"0|[1-9][0-9]{0,3}"
 _HASH = r"[0-9a-f]{64}"
-_COUNT = r"0|[1-9][0-9]{0,14}"
-_TIME = r"0|[1-9][0-9]{0,12}"
 _INITIAL = r"ACTIVE|PRE_ACTIVE"
 _ROTATION = r"warn|propose"
 
@@ -159,19 +133,9 @@ _FORMS: Mapping[Action, Mapping[str, str]] = {
 }
 """The parameters of each action, all of them needed, and the form of each."""
 
-_OF_A_REPLAY: Mapping[str, str] = {
-    "replay_entries": _COUNT,
-    "replay_requests": _COUNT,
-    "replay_since_ms": _TIME,
-    "replay_until_ms": _TIME,
-}
-"""What a replay read, and how many requests it decided: all four beside its hash, or (in statements of the first build)
-none. It is the asker's word, as the hash is."""
-
 _PATTERNS = {
     action: {name: re.compile(form, re.ASCII) for name, form in forms.items()} for action, forms in _FORMS.items()
 }
-_REPLAY_PATTERNS = {name: re.compile(form, re.ASCII) for name, form in _OF_A_REPLAY.items()}
 
 _SUBJECTS: Mapping[Action, frozenset[str]] = {
     Action.KEY_ROTATE: frozenset({"key", "version"}),
@@ -253,8 +217,8 @@ class Statement:
 def check_parameters(action: Action, parameters: Mapping[str, str]) -> None:
     """Raise Malformed unless these are exactly the parameters of the action, each in its form."""
     patterns = _PATTERNS[action]
-    if parameters.get("replay_sha256", NO_REPLAY) != NO_REPLAY and not _REPLAY_PATTERNS.keys().isdisjoint(parameters):
-        patterns = patterns | _REPLAY_PATTERNS
+    if says_what_it_read(parameters):
+        patterns = patterns | READ_PATTERNS
     if parameters.keys() != patterns.keys():
         raise Malformed("statement.parameters", f"{action} has exactly the parameters {', '.join(sorted(patterns))}")
     for name, pattern in patterns.items():
@@ -269,28 +233,12 @@ def check_parameters(action: Action, parameters: Mapping[str, str]) -> None:
 def _spoken(parameters: Mapping[str, str]) -> dict[str, str]:
     """Return what sounds odd as a bare value, in words."""
     days, wrapped = parameters.get("cryptoperiod_days", "0"), parameters.get("wrapped_sha256", "")
-    replay = parameters.get("replay_sha256", NO_REPLAY)
     asked = " (the enclave proposes that itself)" if parameters.get("rotation") == "propose" else ""
     return {
         "rotated": "never due for rotation" if days == "0" else f"due for rotation after {days} days{asked}",
         "secret": f" (wrapped secret {wrapped})" if wrapped else "",
-        "replayed": "no replay of the ledger under it was made"
-        if replay == NO_REPLAY
-        else f"replay report {replay}{_replay_read(parameters)}",
+        "replayed": replayed(parameters),
     }
-
-
-def _replay_read(parameters: Mapping[str, str]) -> str:
-    """Return how much a replay read, so that nobody takes an empty one for a thorough one."""
-    if "replay_requests" not in parameters:
-        return ""
-    since, until = (_second(int(parameters[name])) for name in ("replay_since_ms", "replay_until_ms"))
-    requests, entries = parameters["replay_requests"], parameters["replay_entries"]
-    return f" says of {requests} requests from {since} to {until}, in the first {entries} entries"
-
-
-def _second(unix_ms: int) -> str:
-    return datetime.fromtimestamp(unix_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def check_freeze(scope: FreezeScope, name: str) -> None:

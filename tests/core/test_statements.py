@@ -14,11 +14,11 @@ from keyvault.core.charter import Duty
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
+from keyvault.core.replay_read import ReplayRead
 from keyvault.core.statements import (
     DUTIES,
     ROTATION_SERVICE,
     Action,
-    ReplayRead,
     Statement,
     check_parameters,
     decode_statement,
