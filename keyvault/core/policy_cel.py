@@ -32,6 +32,7 @@ from keyvault.core.policy_cel_words import told
 from keyvault.core.policy_facts import Facts, Missing, Place
 from keyvault.core.policy_kinds import VENUES
 from keyvault.core.slots import Replaces
+from keyvault.core.venue_names import KRAKEN, asset_at, is_kraken_s_alone, symbol_at
 
 _BOOL, _INT, _STRING = cel.Type.BOOL, cel.Type.INT, cel.Type.STRING
 VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
@@ -231,6 +232,8 @@ def _check_text(token: _Token, subject: str, function: str) -> None:
         return
     if subject in _SPELT and text.startswith(_HEX) and text != text.lower():
         raise Malformed("when", f"{where} is never a {subject}: write {text.lower()[:80]}")
+    if subject in _NAMED and not function and is_kraken_s_alone(text):
+        raise Malformed("when", f"{where} is never a {subject}: write {_NAMED[subject](KRAKEN, text)[:80]}")
     known = _CLOSED.get(subject)
     if known is not None and not function and text not in known:
         raise Malformed("when", f"{where} is never a {subject}: there is {', '.join(sorted(known))}")
@@ -239,6 +242,8 @@ def _check_text(token: _Token, subject: str, function: str) -> None:
 _HEX: Final = ("0x", "0X")
 _SPELT: Final = frozenset({"destination", "asset", "contract", "source", "selector", "type_hash"})
 """Facts in which hexadecimal digits are in lower case."""
+_NAMED: Final = {"asset": asset_at, "symbol": symbol_at}
+"""Facts that are a venue's one name for a thing."""
 _CLOSED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "operation": frozenset(Operation),

@@ -160,6 +160,8 @@ def test_a_predicate_reads_whose_asset_it_is_and_what_it_stands_in(
         ("venue in ['binance', 'OKX']", "'OKX' is never a venue"),
         ("replaces == 'another'", "'another' is never a replaces"),
         ("completeness == 'OPAQUE'", "'OPAQUE' is never a completeness: there is FULL, PARTIAL"),
+        ("asset == 'XXBT'", "'XXBT' is never a asset: write XBT"),
+        ("symbol in ['XBTUSD', 'XXBTZUSD']", "'XXBTZUSD' is never a symbol: write XBTUSD"),
         ("side == 'buy'", "'buy' is never a side: there is BUY, SELL"),
         ("amount > 5 && operation == 'swap'", "'swap' is never a operation"),
         (f"destination == '0x{'AB' * 20}'", f"is never a destination: write 0x{'ab' * 20}"),
