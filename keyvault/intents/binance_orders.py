@@ -105,7 +105,7 @@ def _stated(operations: tuple[Operation, ...], fields: Fields, found: tuple[Effe
     """Return whether the effects say everything: spot's single orders with type and size, cancels, and reads."""
     if operations == (Operation.REQUEST,):
         return True
-    if not SPOT.issuperset(fields.names()) or "_" in (fields.text("symbol") or "_"):
+    if not SPOT.issuperset(fields.names()) or "_" in (fields.symbol("symbol", VENUE) or "_"):
         return False
     if operations == (Operation.CANCEL,):
         return True
@@ -120,7 +120,7 @@ def _effects(operation: Operation, fields: Fields) -> tuple[Effect, ...]:
         case Operation.WITHDRAW:
             return (_withdrawal(fields),)
         case _:
-            return (Effect(operation=operation, venue=VENUE, symbol=fields.text("symbol")),)
+            return (Effect(operation=operation, venue=VENUE, symbol=fields.symbol("symbol", VENUE)),)
 
 
 def _batch(fields: Fields) -> tuple[Effect, ...]:
@@ -160,7 +160,7 @@ def _orders(fields: Fields, *, reduces: bool) -> tuple[Effect, ...]:
     operation = Operation.REDUCE if reduces or _closes(fields) else Operation.ORDER
     found = [_order(name, fields, operation) for name in sides]
     if not REPLACES.isdisjoint(fields.names()):
-        found.append(Effect(operation=Operation.CANCEL, venue=VENUE, symbol=fields.text("symbol")))
+        found.append(Effect(operation=Operation.CANCEL, venue=VENUE, symbol=fields.symbol("symbol", VENUE)))
     return tuple(found)
 
 
@@ -169,7 +169,7 @@ def _order(side: str, fields: Fields, operation: Operation) -> Effect:
     return Effect(
         operation=operation,
         venue=VENUE,
-        symbol=fields.text("symbol"),
+        symbol=fields.symbol("symbol", VENUE),
         side=fields.word(side, _SIDE),
         quantity=fields.decimal("newQty") if quantity is None else quantity,
         price=_price(fields),
@@ -213,12 +213,12 @@ def _time_in_force(fields: Fields) -> str | None:
 
 def _withdrawal(fields: Fields) -> Effect:
     """Return what leaves; ``symbol`` repeats the asset, or is the pair of an isolated margin account."""
-    asset = fields.text("coin") or fields.text("asset")
+    asset = fields.asset("coin", VENUE) or fields.asset("asset", VENUE)
     amount = fields.decimal("amount")
     return Effect(
         operation=Operation.WITHDRAW,
         venue=VENUE,
-        symbol=fields.text("symbol") or asset,
+        symbol=fields.symbol("symbol", VENUE) or asset,
         asset=asset,
         amount=amount,
         decimals=None if amount is None else 18,

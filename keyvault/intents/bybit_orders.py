@@ -95,12 +95,12 @@ def _effect(operation: Operation, fields: Fields, category: str | None) -> Effec
         case Operation.WITHDRAW:
             return _withdrawal(fields)
         case _:
-            return Effect(operation=operation, venue=VENUE, symbol=fields.text("symbol"))
+            return Effect(operation=operation, venue=VENUE, symbol=fields.symbol("symbol", VENUE))
 
 
 def _order(fields: Fields, category: str | None) -> Effect:
     side = fields.word("side", _SIDE)
-    symbol = fields.text("symbol")
+    symbol = fields.symbol("symbol", VENUE)
     if category is not None and not _SPREAD.isdisjoint(symbol or ""):
         raise fields.refuse("category", "stands beside the symbol of a spread: leave it out")
     quantity = fields.decimal("qty") or None  # 0 stands for the whole position
@@ -155,7 +155,7 @@ def _price(fields: Fields) -> int | None:
 
 def _withdrawal(fields: Fields) -> Effect:
     """Return what leaves the account, or moves to another one of it."""
-    coin = fields.text("coin")
+    coin = fields.asset("coin", VENUE)
     amount = fields.decimal("amount")
     return Effect(
         operation=Operation.WITHDRAW,

@@ -49,7 +49,7 @@ def _order(side: str) -> Read:
     """Return the reader of ``private/buy`` or ``private/sell``."""
 
     def read(fields: Fields) -> tuple[Effect, ...]:
-        symbol = fields.text("instrument_name")
+        symbol = fields.symbol("instrument_name", VENUE)
         effect = Effect(
             operation=Operation.REDUCE if fields.flag("reduce_only") and "-" in (symbol or "") else Operation.ORDER,
             venue=VENUE,
@@ -81,7 +81,7 @@ def _edit(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("instrument_name"),
+        symbol=fields.symbol("instrument_name", VENUE),
         quantity=fields.decimal("amount"),
         price=_price(fields),
         time_in_force=_time_in_force(fields),

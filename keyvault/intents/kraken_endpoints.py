@@ -11,6 +11,8 @@ stop's trigger, as it is written, and ``starttm``. Other orders on margin borrow
 Not known here, hence OPAQUE: conditional close (``close[ordertype]``), batches (AddOrderBatch, CancelOrderBatch: their
 orders have no plain form), settle-position, earn, sub-accounts. GetWebSocketsToken opens a SESSION.
 
+Pairs and assets have several names at Kraken; facts have their altname (``keyvault.core.venue_names``).
+
 Source: docs.kraken.com/api/docs/rest-api, sections Account Data, Trading, Funding.
 """
 
@@ -60,7 +62,7 @@ def _order(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.REDUCE if _reduces(fields) else Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("pair"),
+        symbol=fields.symbol("pair", VENUE),
         side=fields.word("type", _SIDE),
         quantity=None if quoted else volume,
         quote_quantity=volume if quoted else None,
@@ -100,14 +102,14 @@ def _price(fields: Fields, kind: str) -> int | None:
 def _edit(fields: Fields) -> tuple[Effect, ...]:
     """Return what an order becomes: the bytes do not say its side or type."""
     quantity = fields.decimal("volume") if "oflags" not in fields else None
-    return (Effect(operation=Operation.ORDER, venue=VENUE, symbol=fields.text("pair"), quantity=quantity),)
+    return (Effect(operation=Operation.ORDER, venue=VENUE, symbol=fields.symbol("pair", VENUE), quantity=quantity),)
 
 
 def _amendment(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("pair"),
+        symbol=fields.symbol("pair", VENUE),
         quantity=fields.decimal("order_qty"),
         price=fields.decimal("limit_price"),
         time_in_force="POST_ONLY" if fields.flag("post_only") else None,

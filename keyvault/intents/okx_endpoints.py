@@ -61,11 +61,11 @@ _FUTURE_DASHES = 2
 def _order(fields: Fields) -> tuple[Effect, ...]:
     kind, mode = fields.text("ordType"), fields.word("tdMode", _MODES)
     quantity, quote_quantity = _size(fields)
-    words = (mode, fields.text("ccy"))
+    words = (mode, fields.asset("ccy", VENUE))
     effect = Effect(
         operation=Operation.REDUCE if _reduces(fields) else Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("instId"),
+        symbol=fields.symbol("instId", VENUE),
         side=fields.word("side", _SIDE),
         quantity=quantity,
         quote_quantity=quote_quantity,
@@ -116,7 +116,7 @@ def _amendment(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("instId"),
+        symbol=fields.symbol("instId", VENUE),
         quantity=fields.decimal("newSz"),
         price=fields.decimal("newPx"),
     )

@@ -20,6 +20,7 @@ from tests.core.rule_strategies import KEYS
 
 OTHER = KEYS[1]
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+ETH = 10**18
 COUNT = Limit(id="few", keys=ANY, window_ms=MINUTE, count_max=3)
 AMOUNT = Limit(id="day", keys=frozenset({KEY}), window_ms=DAY, amount_max=100, chain_id=1)
 CANCEL = charge_for(Effect(operation=Operation.CANCEL, venue="binance"))
@@ -143,8 +144,8 @@ def test_groups_are_named_in_words() -> None:
     transfers = Effect(operation=Operation.TRANSFER, network="solana", destination="Bob", asset=token, amount=5)
     nobody = dataclasses.replace(transfers, destination=None)
     base = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4, network="solana", asset=token)
-    venue = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4, venue="binance", asset="ETH", per=Per.VENUE)
-    withdrawal = Effect(operation=Operation.WITHDRAW, venue="binance", asset="ETH", destination="Bob", quantity=5)
+    venue = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4 * ETH, venue="binance", asset="ETH", per=Per.VENUE)
+    withdrawal = Effect(operation=Operation.WITHDRAW, venue="binance", asset="ETH", destination="Bob", quantity=5 * ETH)
     coin = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4, network="bitcoin", per=Per.ALL)
     satoshi = Effect(operation=Operation.TRANSFER, network="bitcoin", destination="Bob", amount=5)
     told = [
@@ -164,7 +165,7 @@ def test_groups_are_named_in_words() -> None:
             transfers,
             f"asset {token} at solana used 0 of 4 of {token} on solana",
         ),
-        (venue, withdrawal, "venue binance used 0 of 4 of ETH at binance"),
+        (venue, withdrawal, "venue binance used 0 of 4 ETH at binance"),
         (coin, satoshi, "all together used 0 of 4 smallest units on bitcoin"),
     ]
     for limit, effect, text in told:

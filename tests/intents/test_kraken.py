@@ -233,3 +233,26 @@ def test_unfit_signature_is_broken() -> None:
         assemble(call("Balance"), bytes(32))
     assert assemble(call("Balance"), bytes(64)).headers[1] == ("API-Sign", b64(bytes(64)))
     assert assemble(call("Balance"), bytes(64)).body == f"nonce={NONCE}"
+
+
+@pytest.mark.parametrize("pair", ["XXBTZUSD", "xbtusd", "XBT%2FUSD", "BTC%2FUSD", "BTCUSD"])
+def test_each_name_of_a_pair_is_one_symbol(pair: str) -> None:
+    """Kraken takes several names for one market: the effect has its altname, and the bytes are signed as they are."""
+    body = ORDER.replace("XBTUSD", pair)
+    intent = parse(call("AddOrder", body))
+    assert intent.effects == (order(),)
+    assert intent.signing_input.endswith(hashlib.sha256(f"{NONCE}nonce={NONCE}&{body}".encode()).digest())
+
+
+@pytest.mark.parametrize("asset", ["XXBT", "xbt", "BTC", "XBT"])
+def test_each_name_of_an_asset_is_one_asset(asset: str) -> None:
+    """So no other name of an asset passes a rule, or is counted apart."""
+    (effect,) = parse(call("Withdraw", f"asset={asset}&key=cold&amount=1")).effects
+    assert (effect.asset, effect.symbol) == ("XBT", "XBT")
+
+
+def test_a_name_that_is_not_ascii_is_refused() -> None:
+    """Capitals of other scripts are a venue's own idea."""
+    field, reason = refusal(call("Withdraw", "asset=%C5%BFC&key=cold&amount=1"))
+    assert field == "asset"
+    assert "in capitals" in reason
