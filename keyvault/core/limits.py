@@ -471,6 +471,11 @@ OUTCOMES_TOLD_MAX = 2_048
 """Outcomes of rules in one answer, some 200 bytes each: it must fit the 4 MiB that clients take, with room."""
 REPLAY_CHANGES_MAX = 1_000
 """Decisions that change, told one by one in a replay's report; all are counted."""
+REPLAY_BEHIND_ENTRIES = 16
+"""Entries that a replay's report may lack of the ledger when it is proposed, and a tenth of the ledger more: it is made
+from a copy, and bots go on."""
+REPLAY_TAIL_ENTRIES = 1_000
+"""Newest entries in which a request is looked for when a report says of none."""
 REPLAY_REPORT_BYTES_MAX = 8 * 1024 * 1024
 """A replay's report: its changes with 1.5 kB each, and sums for each key and rule."""
 OUTCOMES_AT_ONCE = 128

@@ -14,6 +14,7 @@ from keyvault.core.charter import Duty
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
+from keyvault.core.replay_read import ReplayRead
 from keyvault.core.statements import (
     DUTIES,
     ROTATION_SERVICE,
@@ -367,4 +368,31 @@ def test_a_policy_without_a_replay_says_so() -> None:
     assert (
         "no replay of the ledger under it was made" in statement(Action.POLICY_PUBLISH, replay_sha256="none").summary()
     )
-    assert f"replay report {'0c' * 32}" in statement(Action.POLICY_PUBLISH).summary()
+    assert f"replay report {'0c' * 32}." in statement(Action.POLICY_PUBLISH).summary()
+
+
+def test_a_replay_says_how_much_it_read() -> None:
+    """Period, entries and number of requests are words that members sign: an empty report looks like one."""
+    read = ReplayRead(sha256="0c" * 32, requests=0, entries=1, since=1_790_000_000_000, until=1_790_000_000_999)
+    words = statement(Action.POLICY_PUBLISH, **read.parameters()).summary()
+    said = "says of 0 requests from 2026-09-21T14:13:20Z to 2026-09-21T14:13:20Z, in the first 1 entries."
+    assert words.endswith(f"replay report {'0c' * 32} {said}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"replay_sha256": "none"},
+        {"replay_requests": "many"},
+        {"replay_since_ms": "-1"},
+        {"replay_until_ms": "9" * 14},
+    ],
+)
+def test_a_replay_s_words_are_checked(change: dict[str, str]) -> None:
+    """Numbers are numbers, and without a report there is nothing that it read."""
+    read = ReplayRead(sha256="0c" * 32, requests=5, entries=1, since=1, until=2).parameters()
+    with pytest.raises(Malformed):
+        statement(Action.POLICY_PUBLISH, **(read | change)).summary()
+    del read["replay_entries"]
+    with pytest.raises(Malformed, match="has exactly the parameters"):
+        statement(Action.POLICY_PUBLISH, **read).summary()
