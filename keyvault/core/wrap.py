@@ -38,8 +38,8 @@ def wrap_secret(import_public_key_der: bytes, secret: bytes, algorithm: KeyAlgor
     import_key = _import_key(import_public_key_der)
     padded = hmac_key(secret, algorithm)
     # The library's random generator, as in the padding below: what one key wraps is one secret, whatever the caller.
-    transport_key = AESGCM.generate_key(_AES_BITS)
-    return import_key.encrypt(transport_key, _oaep()) + aes_key_wrap_with_padding(transport_key, padded)
+    aes_key = AESGCM.generate_key(_AES_BITS)
+    return import_key.encrypt(aes_key, _oaep()) + aes_key_wrap_with_padding(aes_key, padded)
 
 
 def split_blob(wrapped: bytes, modulus_bytes: int, algorithm: KeyAlgorithm) -> tuple[bytes, bytes]:
@@ -48,7 +48,7 @@ def split_blob(wrapped: bytes, modulus_bytes: int, algorithm: KeyAlgorithm) -> t
     So a secret that was hashed or padded for the shorter HMAC is not taken for one of the longer, whose HMACs it would
     not give.
     """
-    for_transport_key, for_secret = wrapped[:modulus_bytes], wrapped[modulus_bytes:]
+    for_aes_key, for_secret = wrapped[:modulus_bytes], wrapped[modulus_bytes:]
     shortest, longest = (size + _KWP_BLOCK_BYTES for size in secret_bounds(algorithm))
     if not shortest <= len(for_secret) <= longest or len(for_secret) % _KWP_BLOCK_BYTES:
         raise Malformed(
@@ -56,7 +56,7 @@ def split_blob(wrapped: bytes, modulus_bytes: int, algorithm: KeyAlgorithm) -> t
             f"has {len(wrapped)} bytes; expected: {modulus_bytes} of RSA-OAEP for this import key, then {shortest} to "
             f"{longest} of AES-KWP (a multiple of {_KWP_BLOCK_BYTES}), as an {algorithm} secret has",
         )
-    return for_transport_key, for_secret
+    return for_aes_key, for_secret
 
 
 def hmac_key(secret: bytes, algorithm: KeyAlgorithm) -> bytes:

@@ -28,7 +28,7 @@ EC_PARAMETERS: Mapping[KeyAlgorithm, bytes] = MappingProxyType(
 EDWARDS25519_BY_NAME = b"\x13\x0cedwards25519"
 """The same curve as a PrintableString (PKCS#11 3.0, section 2.3.5): SoftHSM reads private halves back like this."""
 RSA_IMPORT_KEY_BITS = 3072
-TRANSPORT_KEY_OBJECT_ID = b"keyvault-transport-key"
+IMPORT_AES_KEY_OBJECT_ID = b"keyvault-import-aes-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +87,9 @@ def hmac_secret(object_id: bytes, *, stored: bool) -> Template:
     return _secret(object_id, stored=stored, sign=True, unwrap=False)
 
 
-def transport_key() -> Template:
+def import_aes_key() -> Template:
     """Return the template of the AES key that opens one imported secret: unwraps, nothing else, and is not stored."""
-    return _secret(TRANSPORT_KEY_OBJECT_ID, stored=False, sign=False, unwrap=True)
+    return _secret(IMPORT_AES_KEY_OBJECT_ID, stored=False, sign=False, unwrap=True)
 
 
 GENERATED_SECRECY: Template = MappingProxyType(

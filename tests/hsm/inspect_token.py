@@ -43,8 +43,8 @@ def main() -> None:
         case ["import", *blobs]:
             found = imported(token, [bytes.fromhex(blob) for blob in blobs])
         case ["leaky-import", blob]:
-            careful = templates.transport_key()
-            templates.transport_key = lambda: {**careful, "EXTRACTABLE": True}
+            careful = templates.import_aes_key()
+            templates.import_aes_key = lambda: {**careful, "EXTRACTABLE": True}
             found = imported(token, [bytes.fromhex(blob)])
         case ["plant", object_id, secret]:
             found = planted(token, object_id.encode(), bytes.fromhex(secret))
