@@ -96,8 +96,10 @@ def leaky(token: Token) -> dict[str, dict[str, str]]:
     """Return the code of the refusal, and how many objects are left under the key's id."""
     honest = templates.signing_pair
 
-    def dishonest(object_id: bytes, algorithm: KeyAlgorithm, *, stored: bool) -> templates.PairTemplates:
-        pair = honest(object_id, algorithm, stored=stored)
+    def dishonest(
+        object_id: bytes, algorithm: KeyAlgorithm, *, stored: bool, way: templates.WayOut = templates.STAYS
+    ) -> templates.PairTemplates:
+        pair = honest(object_id, algorithm, stored=stored, way=way)
         return templates.PairTemplates(public=pair.public, private={**pair.private, "EXTRACTABLE": True})
 
     templates.signing_pair = dishonest

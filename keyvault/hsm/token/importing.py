@@ -50,7 +50,7 @@ def open_blob(
     for_aes_key, for_secret = _parts(import_key, algorithm, wrapped)
     aes_key = _opened(import_key, _FIRST, templates.import_aes_key(), for_aes_key)
     try:
-        check_secrecy(aes_key, templates.IMPORTED_SECRECY)
+        check_secrecy(aes_key, templates.imported_secrecy())
         return _opened(aes_key, _Step(KeyType.GENERIC_SECRET, kwp, None), template, for_secret)
     finally:
         _destroy(aes_key)
