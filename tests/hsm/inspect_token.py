@@ -28,7 +28,7 @@ from keyvault.hsm.token.keys import attributes
 
 FLAGS = (
     *("PRIVATE", "SENSITIVE", "EXTRACTABLE", "ALWAYS_SENSITIVE", "NEVER_EXTRACTABLE", "TOKEN"),
-    *("SIGN", "VERIFY", "ENCRYPT", "DECRYPT", "WRAP", "UNWRAP", "DERIVE"),
+    *("SIGN", "VERIFY", "ENCRYPT", "DECRYPT", "WRAP", "UNWRAP", "DERIVE", "WRAP_WITH_TRUSTED"),
 )
 
 
@@ -70,7 +70,7 @@ def secrets(token: Token) -> dict[str, dict[str, str]]:
     for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY):
         for key in list(session.get_objects({Attribute.CLASS: kind, Attribute.TOKEN: True})):
             assert isinstance(key, pkcs11.Key)
-            found[key[Attribute.ID].decode("ascii", "backslashreplace")] = about(key, wrapping)
+            found[key[Attribute.LABEL]] = about(key, wrapping)
     return found
 
 
@@ -81,6 +81,7 @@ def about(key: pkcs11.Key, wrapping: pkcs11.SecretKey) -> dict[str, str]:
     assert isinstance(wrapping, WrapMixin)
     return {
         **said,
+        "id": key[Attribute.ID].decode("ascii", "backslashreplace"),
         "read": attempt(partial(key.__getitem__, secret)),
         "wrap": attempt(partial(wrapping.wrap_key, key, mechanism=Mechanism.AES_KEY_WRAP_PAD)),
         "reveal": attempt(partial(reveal, key)),
