@@ -9,12 +9,13 @@ import pytest
 
 from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm, KeyTransport
 from keyvault.core.limits import WRAPPED_KEY_BYTES_MAX, WRAPPED_KEY_BYTES_MIN
-from keyvault.core.wrap import wrap_secret
+from keyvault.core.wrap import HASHES, wrap_secret
 from keyvault.hsm.base import (
     IMPORT_KEY_OBJECT_ID,
     LOG_KEY_OBJECT_ID,
     TRANSPORT_KEY_OBJECT_ID,
     WRAPPING_KEY_OBJECT_ID,
+    SignItem,
     TokenFault,
 )
 from tests.hsm.moving import (
@@ -61,6 +62,19 @@ async def test_a_key_made_in_one_token_signs_in_the_others(joined: Worlds, algor
     assert not signatures & proofs
     if algorithm is SHA256:
         assert signatures == {hmac.digest(SECRET + b"key", DIGEST, hashlib.sha256)}
+
+
+@pytest.mark.parametrize("size", [1, 31, 33, 63, 64, 65, 127, 128, 129])
+@pytest.mark.parametrize("algorithm", HMACS)
+async def test_secrets_of_any_length_are_moved(joined: Worlds, algorithm: KeyAlgorithm, size: int) -> None:
+    """Whatever a token does to a secret's length, the HMACs stay those of the secret."""
+    secret = bytes(range(1, size + 1))
+    item = SignItem(object_id=b"k", algorithm=algorithm, public_key=b"", input=DIGEST)
+    async with all_running(joined[0], joined[1]) as (token, other):
+        await token.unwrap(b"k", algorithm, wrap_secret(joined[0].created.import_public_key, secret, algorithm))
+        blob = await token.wrap(b"k", algorithm)
+        await other.unwrap_copy(b"k", algorithm, blob, await token.key_check(b"k", algorithm))
+        assert await signature(other, item) == hmac.digest(secret, DIGEST, HASHES[algorithm])
 
 
 async def test_losing_a_token_loses_nothing(joined: Worlds, apart: Worlds) -> None:
