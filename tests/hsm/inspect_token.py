@@ -4,6 +4,7 @@
 ``import BLOB ...``: import each blob (hex), and say what came of it and which secret keys this process has then.
 ``leaky-import BLOB``: the same, when the AES key of an import can be got out of the token.
 ``remove ID``: destroy what has this id, as somebody else's program would.
+``plant-wrapping-key``: make a wrapping key that can decrypt, too.
 ``plant ID SECRET``: store a secret (hex) that can be got out of the token, as a careless program would.
 """
 
@@ -48,6 +49,15 @@ def main() -> None:
             found = imported(token, [bytes.fromhex(blob)])
         case ["plant", object_id, secret]:
             found = planted(token, object_id.encode(), bytes.fromhex(secret))
+        case ["plant-wrapping-key"]:
+            token.open_session().generate_key(
+                KeyType.AES,
+                256,
+                store=True,
+                mechanism=Mechanism.AES_KEY_GEN,
+                template=attributes({**templates.wrapping_key(), "TOKEN": True, "DECRYPT": True}),
+            )
+            found = {}
         case ["remove", object_id]:
             found = removed(token, object_id.encode())
         case _:

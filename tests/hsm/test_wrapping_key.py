@@ -25,7 +25,7 @@ from tests.hsm.world import SHA256, World, running
 Worlds = tuple[World, ...]
 SHA1 = hashes.SHA1()  # noqa: S303  what SoftHSM has; see keyvault.core.wrap
 OAEP = padding.OAEP(padding.MGF1(SHA1), SHA1, None)
-KNOWN = bytes(range(32))
+KNOWN = hashlib.sha256(b"not secret at all").digest()
 """A wrapping key that these tests know, so that they can open what a token wraps."""
 
 
