@@ -5,6 +5,7 @@
 ``leaky-import BLOB``: the same, when the AES key of an import can be got out of the token.
 ``remove ID``: destroy what has this id, as somebody else's program would.
 ``plant-wrapping-key``: make a wrapping key that can decrypt, too.
+``seed``: make an Ed25519 key from a seed, and a copy of it, tell its blob, and stay until stdin ends. Nothing signs.
 ``plant ID SECRET``: store a secret (hex) that can be got out of the token, as a careless program would.
 """
 
@@ -19,12 +20,12 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.types import WrapMixin
 
-from keyvault.core.keys import KeyAlgorithm
-from keyvault.hsm import templates
+from keyvault.core.keys import KeyAlgorithm, KeyTransport
+from keyvault.hsm import templates, worker
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import TokenError
 from keyvault.hsm.pin import read_pin
-from keyvault.hsm.token import Session, Token
+from keyvault.hsm.token import Session, Token, Transport, seeds
 from keyvault.hsm.token.keys import attributes
 
 FLAGS = (
@@ -49,6 +50,11 @@ def main() -> None:
             found = imported(token, [bytes.fromhex(blob)])
         case ["plant", object_id, secret]:
             found = planted(token, object_id.encode(), bytes.fromhex(secret))
+        case ["seed"]:
+            sys.stdout.write(json.dumps(seeded(token)) + "\n")
+            sys.stdout.flush()
+            sys.stdin.read()
+            os._exit(0)
         case ["plant-wrapping-key"]:
             token.open_session().generate_key(
                 KeyType.AES,
@@ -141,6 +147,21 @@ def imported(token: Token, blobs: list[bytes]) -> dict[str, dict[str, str]]:
         keys = list(other.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}))
         found[str(number)] = {"code": code, "keys": " ".join(sorted(key[Attribute.ID].decode() for key in keys))}
     return found
+
+
+def seeded(token: Token) -> dict[str, str]:
+    """Return blob and public key of a key that was made from a seed and copied from its blob."""
+    token.key_transport = KeyTransport.KWP
+    session = Session(token)
+    worker.self_test(token, session)
+    # SoftHSM itself leaves the seed in its freed memory when it signs with Ed25519.
+    vars(seeds)["check_proven"] = lambda *_arguments: None
+    name, algorithm = b"seeded", KeyAlgorithm.ED25519
+    public_key = session.generate(name, algorithm, plaintext_transport=True)
+    blob = Transport(session).wrap(name, algorithm)
+    session.destroy(name, algorithm)
+    Transport(session).unwrap_copy(name, algorithm, blob, public_key, plaintext_transport=True)
+    return {"blob": blob.hex(), "public_key": public_key.hex()}
 
 
 def planted(token: Token, object_id: bytes, secret: bytes) -> dict[str, dict[str, str]]:

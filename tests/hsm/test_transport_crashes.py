@@ -1,18 +1,22 @@
 """A worker that is killed in the middle of moving keys: whatever it left, doing it again succeeds."""
 
-from collections.abc import Awaitable, Callable
+import struct
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.hsm.base import TokenFault
 from keyvault.hsm.supervisor import TokenSupervisor
-from tests.hsm.moving import Moved, all_running, kwp, moved, objects, refused, signature
+from tests.hsm.moving import Moved, all_running, join, kwp, moved, objects, refused, signature
 from tests.hsm.world import SHA256, World, running
 
 Worlds = tuple[World, ...]
 P256, ED25519 = KeyAlgorithm.P256, KeyAlgorithm.ED25519
 PROCESSED = ("before", "after")
+CKA_CLASS, CKO_PRIVATE_KEY = 0x0, 3
+NUMBERS = frozenset({0x11, 0x120, 0x122, 0x123, 0x124, 0x125, 0x126, 0x127, 0x128, 0x180})
+"""CKA_VALUE, CKA_MODULUS to CKA_COEFFICIENT, CKA_EC_PARAMS."""
 
 
 async def interrupted(world: World, fault: str, action: Callable[[TokenSupervisor], Awaitable[object]]) -> object:
@@ -27,6 +31,60 @@ async def interrupted(world: World, fault: str, action: Callable[[TokenSuperviso
         result = await action(token)
         assert token.worker_starts == 2
         return result
+
+
+def attributes_of(content: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Give type, kind and value of each attribute in an object file of SoftHSM (ObjectFile.cpp), after its counter."""
+    place = 8
+    while place < len(content):
+        number, kind = struct.unpack_from(">QQ", content, place)
+        place += 16
+        size = {1: 1, 2: 8}.get(kind) or 8 + int.from_bytes(content[place : place + 8], "big") * (8 if kind == 5 else 1)
+        yield number, kind, content[place : place + size]
+        place += size
+
+
+def leave_unfinished(world: World, new: set[str]) -> None:
+    """Make the private key among these object files what a crash leaves between SoftHSM's two steps: a name."""
+    for path in (world.folder / "tokens").rglob("*.object"):
+        content = path.read_bytes()
+        found = list(attributes_of(content))
+        if path.name not in new or (CKA_CLASS, 2, CKO_PRIVATE_KEY.to_bytes(8, "big")) not in found:
+            continue
+        emptied = [(number, kind, bytes(8) if number in NUMBERS else value) for number, kind, value in found]
+        path.write_bytes(content[:8] + b"".join(struct.pack(">QQ", *one[:2]) + one[2] for one in emptied))
+
+
+@pytest.mark.parametrize("algorithm", [P256, ED25519])
+async def test_a_pair_that_a_crash_left_unfinished_is_made_anew(joined: Worlds, algorithm: KeyAlgorithm) -> None:
+    """A private key that has a name but no numbers is no key: with any strategy it is made again, and signs."""
+    first = joined[0]
+    for name, config in ((b"moves", kwp(first.config)), (b"stays", first.config)):
+        before = objects(first)
+        async with running(config) as token:
+            lost = await token.generate(name, algorithm)
+        made = objects(first) - before
+        leave_unfinished(first, made)
+        async with running(config) as token:
+            public_key = await token.generate(name, algorithm)
+            assert public_key != lost
+            assert await token.generate(name, algorithm) == public_key
+            await token.prove(name, algorithm, public_key, bytes(32))
+        assert len(objects(first) - before) == len(made) == 2
+
+
+async def test_a_transport_key_that_a_crash_left_unfinished_is_made_anew(apart: Worlds) -> None:
+    """As a signing key; and what is wrapped for it opens."""
+    first, second, _ = apart
+    before = objects(second)
+    async with all_running(second) as (other,):
+        lost = await other.transport_public_key()
+    leave_unfinished(second, objects(second) - before)
+    async with all_running(first, second) as (token, other):
+        assert await other.transport_public_key() != lost
+        await token.create_wrapping_key()
+        await join(token, other)
+    assert len(objects(second) - before) == 3
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from keyvault.hsm.token.handles import Handles, destroyed_after, wrapped_by
 from keyvault.hsm.token.keys import attributes, check_algorithm, check_secrecy, not_transportable, public_key
 from keyvault.hsm.token.library import Token
 from keyvault.hsm.token.proving import check_proven
-from keyvault.hsm.token.storing import clear_leftovers, is_sealed_seed, store_public
+from keyvault.hsm.token.storing import clear_leftovers, finished_private, is_sealed_seed, store_public
 
 _ED25519 = KeyAlgorithm.ED25519
 SEED_BYTES = 32
@@ -69,7 +69,7 @@ def sealed(handles: Handles, object_id: bytes) -> pkcs11.Object:
 
 def generate(handles: Handles, object_id: bytes) -> bytes:
     """Return the public key of the key with this id, made now from a new seed if it was not there."""
-    if handles.find(ObjectClass.PRIVATE_KEY, object_id) is not None:
+    if finished_private(handles, object_id) is not None:
         return _present(handles, object_id)
     clear_leftovers(handles, object_id, _ED25519)
     way = wrapped_by(handles.wrapping_key())

@@ -16,7 +16,7 @@ from keyvault.hsm import templates
 from keyvault.hsm.base import KEPT_OBJECT_IDS
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.token import seeds
-from keyvault.hsm.token.handles import PRIVATE_CLASSES, Handles
+from keyvault.hsm.token.handles import PRIVATE_CLASSES, Handles, destroyed_after
 from keyvault.hsm.token.importing import (
     KWP_MECHANISMS,
     open_blob,
@@ -35,7 +35,7 @@ from keyvault.hsm.token.keys import (
     usable,
 )
 from keyvault.hsm.token.library import Token
-from keyvault.hsm.token.storing import is_sealed_seed, new_pair
+from keyvault.hsm.token.storing import finished_private, is_sealed_seed, new_pair, store_copy
 
 DIGEST_BYTES = 32
 _ECDSA = frozenset({KeyAlgorithm.SECP256K1, KeyAlgorithm.P256})
@@ -154,7 +154,7 @@ class Session(Handles):
         return key
 
     def _generate_once(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
-        private = self.find(ObjectClass.PRIVATE_KEY, object_id)
+        private = finished_private(self, object_id)
         public = self.find(ObjectClass.PUBLIC_KEY, object_id)
         if private is None:
             if public is not None:  # a crash between the two halves; without its private half it is worth nothing
@@ -177,7 +177,8 @@ class Session(Handles):
         import_key = self.found(ObjectClass.PRIVATE_KEY, import_object_id)
         present = self.find(ObjectClass.SECRET_KEY, object_id)
         way = self.way_out(algorithm)
-        template = templates.hmac_secret(object_id, stored=present is None, way=way)
+        copied = bool(self.token.wraps)  # then the token can copy an object, and leaves none unfinished
+        template = templates.hmac_secret(object_id, stored=present is None and not copied, way=way)
         secret = open_blob(import_key, mechanism, template, algorithm, wrapped)
         try:
             check_secrecy(secret, templates.imported_secrecy(way))
@@ -186,6 +187,9 @@ class Session(Handles):
             secret.destroy()
             raise
         if present is None:
+            if copied:
+                with destroyed_after(secret):
+                    store_copy(secret, templates.imported_secrecy(way))
             return
         secret.destroy()
         if not hmac.compare_digest(proof, proof_of_secret(present, algorithm, _COMPARISON)):

@@ -2,7 +2,8 @@
 
 A copy is made as an object of the session, tried, and then copied into the token (C_CopyObject): what is stored was
 proven before. SoftHSM 2.6.1 writes an object that it generates or unwraps in two steps, the name before the value; one
-that it copies or creates it writes with its value at once, so no crash leaves a name without a key.
+that it copies or creates it writes with its value at once, so no crash leaves a name without a key. It copies nothing
+that is not MODIFIABLE, as pairs are that are generated here: of those, unfinished ones are recognised.
 
 The half that signs is stored last: an id without it has only leftovers, which may be thrown away.
 """
@@ -24,6 +25,10 @@ KEY_TYPES = {
     KeyAlgorithm.HMAC_SHA256: KeyType.GENERIC_SECRET,
     KeyAlgorithm.HMAC_SHA512: KeyType.GENERIC_SECRET,
 }
+
+
+_NUMBERS = {KeyType.RSA: Attribute.MODULUS}
+"""What a key of another type than EC has instead of CKA_EC_PARAMS."""
 
 
 def new_pair(
@@ -54,6 +59,18 @@ def is_sealed_seed(one: pkcs11.Object, algorithm: KeyAlgorithm) -> bool:
         and one.key_type is KeyType.GENERIC_SECRET
         and not one[Attribute.SIGN]
     )
+
+
+def finished_private(handles: Handles, object_id: bytes) -> pkcs11.Object | None:
+    """Return the private key with this CKA_ID, if there is one. Raises TokenError, PKCS11Error.
+
+    One without the numbers that every private key tells is a name that a crash left without a key: it is destroyed.
+    """
+    private = handles.find(ObjectClass.PRIVATE_KEY, object_id)
+    if not isinstance(private, pkcs11.PrivateKey) or private[_NUMBERS.get(private.key_type, Attribute.EC_PARAMS)]:
+        return private
+    private.destroy()
+    return None
 
 
 def clear_leftovers(handles: Handles, object_id: bytes, algorithm: KeyAlgorithm) -> None:

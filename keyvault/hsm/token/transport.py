@@ -58,6 +58,7 @@ from keyvault.hsm.token.proving import check_proven
 from keyvault.hsm.token.storing import (
     KEY_TYPES,
     clear_leftovers,
+    finished_private,
     holds_another,
     new_pair,
     store_copy,
@@ -156,7 +157,7 @@ class Transport:
     # Wrapping key -------------------------------------------------------------------------------------------
 
     def _transport_key(self) -> bytes:
-        private = self._handles.find(ObjectClass.PRIVATE_KEY, TRANSPORT_KEY_OBJECT_ID)
+        private = finished_private(self._handles, TRANSPORT_KEY_OBJECT_ID)
         if private is None:
             clear_leftovers(self._handles, TRANSPORT_KEY_OBJECT_ID, KeyAlgorithm.P256)
             unwrapping_pair(self._handles.session, TRANSPORT_KEY_OBJECT_ID)
