@@ -5,7 +5,7 @@
 ``leaky-import BLOB``: the same, when the AES key of an import can be got out of the token.
 ``remove ID``: destroy what has this id, as somebody else's program would.
 ``plant-wrapping-key``: make a wrapping key that can decrypt, too.
-``seed``: make an Ed25519 key from a seed, and a copy of it, tell its blob, and stay until stdin ends. Nothing signs.
+``move ALGORITHM BLOB``: make a key and a copy of it, tell its blob and identity, and stay until stdin ends.
 ``plant ID SECRET``: store a secret (hex) that can be got out of the token, as a careless program would.
 """
 
@@ -21,7 +21,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.types import WrapMixin
 
 from keyvault.core.keys import KeyAlgorithm, KeyTransport
-from keyvault.hsm import templates, worker
+from keyvault.hsm import proofs, templates, worker
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import TokenError
 from keyvault.hsm.pin import read_pin
@@ -50,8 +50,8 @@ def main() -> None:
             found = imported(token, [bytes.fromhex(blob)])
         case ["plant", object_id, secret]:
             found = planted(token, object_id.encode(), bytes.fromhex(secret))
-        case ["seed"]:
-            sys.stdout.write(json.dumps(seeded(token)) + "\n")
+        case ["move", algorithm, secret]:
+            sys.stdout.write(json.dumps(moving(token, KeyAlgorithm(algorithm), bytes.fromhex(secret))) + "\n")
             sys.stdout.flush()
             sys.stdin.read()
             os._exit(0)
@@ -149,19 +149,23 @@ def imported(token: Token, blobs: list[bytes]) -> dict[str, dict[str, str]]:
     return found
 
 
-def seeded(token: Token) -> dict[str, str]:
-    """Return blob and public key of a key that was made from a seed and copied from its blob."""
+def moving(token: Token, algorithm: KeyAlgorithm, secret: bytes) -> dict[str, str]:
+    """Make a key (HMAC: from a blob for the import key), wrap it, destroy it, and make it again by its blob."""
     token.key_transport = KeyTransport.KWP
-    session = Session(token)
+    session, name = Session(token), b"moving"
     worker.self_test(token, session)
-    # SoftHSM itself leaves the seed in its freed memory when it signs with Ed25519.
-    vars(seeds)["check_proven"] = lambda *_arguments: None
-    name, algorithm = b"seeded", KeyAlgorithm.ED25519
-    public_key = session.generate(name, algorithm, plaintext_transport=True)
+    if algorithm is KeyAlgorithm.ED25519:
+        # SoftHSM itself leaves the seed in its freed memory when it signs with Ed25519.
+        vars(seeds)["check_proven"] = lambda *_arguments: None
+    if secret:
+        session.unwrap(name, IMPORT_KEY_OBJECT_ID, algorithm, secret)
+        identity = proofs.cut(session.sign(name, algorithm, proofs.key_check(name, algorithm).input))
+    else:
+        identity = session.generate(name, algorithm, plaintext_transport=True)
     blob = Transport(session).wrap(name, algorithm)
     session.destroy(name, algorithm)
-    Transport(session).unwrap_copy(name, algorithm, blob, public_key, plaintext_transport=True)
-    return {"blob": blob.hex(), "public_key": public_key.hex()}
+    Transport(session).unwrap_copy(name, algorithm, blob, identity, plaintext_transport=True)
+    return {"blob": blob.hex(), "identity": identity.hex()}
 
 
 def planted(token: Token, object_id: bytes, secret: bytes) -> dict[str, dict[str, str]]:
