@@ -117,7 +117,7 @@ class TokenSupervisor:
 
     async def transport_public_key(self) -> bytes:
         """See ``keyvault.hsm.base.Token``."""
-        return await self._change(jobs.transport_key())
+        return await self._told(jobs.transport_key(), 1, TRANSPORT_KEY_DER_BYTES_MAX)
 
     async def create_wrapping_key(self) -> None:
         """See ``keyvault.hsm.base.Token``."""
@@ -125,12 +125,13 @@ class TokenSupervisor:
 
     async def wrapping_key_check(self) -> bytes:
         """See ``keyvault.hsm.base.Token``."""
-        return await self._change(jobs.check_wrapping_key())
+        return await self._told(jobs.check_wrapping_key(), WRAPPING_KEY_CHECK_BYTES, WRAPPING_KEY_CHECK_BYTES)
 
     async def export_wrapping_key(self, to_public_key_der: bytes) -> bytes:
         """See ``keyvault.hsm.base.Token``."""
         _check_size("TRANSPORT_KEY_SIZE", "a public key", to_public_key_der, 1, TRANSPORT_KEY_DER_BYTES_MAX)
-        return await self._change(jobs.export_wrapping_key(to_public_key_der))
+        job = jobs.export_wrapping_key(to_public_key_der)
+        return await self._told(job, WRAPPED_WRAPPING_KEY_BYTES_MIN, WRAPPED_WRAPPING_KEY_BYTES_MAX)
 
     async def import_wrapping_key(self, blob: bytes, check: bytes) -> None:
         """See ``keyvault.hsm.base.Token``."""
@@ -142,7 +143,7 @@ class TokenSupervisor:
     async def wrap(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
         """See ``keyvault.hsm.base.Token``."""
         self._check_supported(algorithm)
-        return await self._change(jobs.wrap(object_id, algorithm))
+        return await self._told(jobs.wrap(object_id, algorithm), WRAPPED_KEY_BYTES_MIN, WRAPPED_KEY_BYTES_MAX)
 
     async def unwrap_copy(
         self,
@@ -204,6 +205,12 @@ class TokenSupervisor:
         async with self._making:
             lane = await self._maker()
             return await lane.change(job)
+
+    async def _told(self, job: jobs.ObjectJob, least: int, most: int) -> bytes:
+        """Return what the worker answers, if it has the size of what was asked for. Raises TokenFault."""
+        answer = await self._change(job)
+        _check_size("BAD_ANSWER", "what was asked for", answer, least, most)
+        return answer
 
     def _interrupt(self) -> None:
         for slot in self._slots:

@@ -300,7 +300,7 @@ async def test_without_a_wrapping_key_nothing_is_made_to_leave(apart: Worlds) ->
 
 @pytest.mark.parametrize("object_id", [IMPORT_KEY_OBJECT_ID, TRANSPORT_KEY_OBJECT_ID, WRAPPING_KEY_OBJECT_ID])
 async def test_the_keys_that_open_are_not_moved_as_keys(joined: Worlds, object_id: bytes) -> None:
-    """Import key, transport key and wrapping key are not wrapped, not replaced by a copy, and not destroyed."""
+    """Import key, transport key and wrapping key are not wrapped, not replaced, and not destroyed."""
     async with all_running(joined[1]) as (token,):
         key = await moved(token, joined[1], SHA256)
         before = objects(joined[1])
@@ -308,6 +308,9 @@ async def test_the_keys_that_open_are_not_moved_as_keys(joined: Worlds, object_i
             assert await code_of(token.wrap(object_id, algorithm)) == "OBJECT_KEPT"
             assert await code_of(token.destroy(object_id, algorithm)) == "OBJECT_KEPT"
         assert await refused(token, key, object_id=object_id) == "OBJECT_KEPT"
+        assert await code_of(token.generate(object_id, KeyAlgorithm.P256)) == "OBJECT_KEPT"
+        wrapped = wrap_secret(joined[1].created.import_public_key, SECRET, SHA256)
+        assert await code_of(token.unwrap(object_id, SHA256, wrapped)) == "OBJECT_KEPT"
         assert objects(joined[1]) == before
 
 

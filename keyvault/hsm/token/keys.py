@@ -12,6 +12,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
 from keyvault.core.limits import TOKEN_OBJECT_ID_BYTES_MAX
 from keyvault.hsm import templates
+from keyvault.hsm.base import ROOT_OBJECT_IDS
 from keyvault.hsm.failures import Remedy, TokenError, code_of, remedy_for
 
 T = TypeVar("T")
@@ -134,6 +135,10 @@ def public_key(public: pkcs11.Object, algorithm: KeyAlgorithm) -> bytes:
 
 
 def check_object_id(object_id: bytes) -> None:
-    """Raise TokenError unless the id has a length that tokens take."""
+    """Raise TokenError unless the id has a length that tokens take, and is none of what opens other objects."""
     if not 1 <= len(object_id) <= TOKEN_OBJECT_ID_BYTES_MAX:
         raise TokenError("OBJECT_ID_SIZE", f"an id has 1 to {TOKEN_OBJECT_ID_BYTES_MAX} bytes", Remedy.KEEP)
+    if object_id in ROOT_OBJECT_IDS:
+        raise TokenError(
+            "OBJECT_KEPT", f"{object_id.decode()} is not made, moved or destroyed as keys are", Remedy.KEEP
+        )

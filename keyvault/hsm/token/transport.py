@@ -41,7 +41,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm, KeyTransport
 from keyvault.core.wrap import parse_transport_key
 from keyvault.hsm import templates
-from keyvault.hsm.base import ROOT_OBJECT_IDS, TRANSPORT_KEY_OBJECT_ID, WRAPPING_KEY_OBJECT_ID
+from keyvault.hsm.base import TRANSPORT_KEY_OBJECT_ID, WRAPPING_KEY_OBJECT_ID
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.token import seeds
 from keyvault.hsm.token.handles import PRIVATE_CLASSES, Handles, destroyed_after, wrapped_by
@@ -326,8 +326,6 @@ class Transport:
     def _check_movable(self, object_id: bytes) -> None:
         self._check_on()
         check_object_id(object_id)
-        if object_id in ROOT_OBJECT_IDS:
-            raise TokenError("OBJECT_KEPT", f"{object_id.decode()} is not moved as keys are", Remedy.KEEP)
 
     def _trial(self, object_id: bytes, algorithm: KeyAlgorithm, secret: bytes, identity: bytes) -> bool:
         way = templates.WayOut(wrapped=True)
