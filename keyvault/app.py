@@ -300,6 +300,7 @@ def token_config(config: Config) -> TokenConfig:
         workers=config.token.workers,
         lanes_per_worker=config.token.lanes_per_worker,
         deadline_ms=config.token.deadline_ms,
+        key_transport=config.token.key_transport,
     )
 
 

@@ -20,6 +20,7 @@ from keyvault.config_reader import Reader, Section
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, Principal, parse_enclave_name, parse_principal
+from keyvault.core.keys import KeyTransport
 from keyvault.secretfile import check_secret_file
 
 _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -105,6 +106,7 @@ class TokenConfig:
     workers: int
     lanes_per_worker: int
     deadline_ms: int
+    key_transport: KeyTransport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +214,7 @@ def _token(section: "Section") -> TokenConfig:
             low=limits.TOKEN_DEADLINE_MS_MIN,
             high=limits.TOKEN_DEADLINE_MS_MAX,
         ),
+        key_transport=KeyTransport(section.choice("key_transport", KeyTransport.NONE, tuple(KeyTransport))),
     )
     section.end()
     return token

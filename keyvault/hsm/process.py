@@ -43,10 +43,14 @@ class TokenClosed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a token showed it can do, in a self-test whose signatures this process verified."""
+    """What a token showed it can do, in a self-test whose signatures this process verified.
+
+    ``transports``: whose keys it can wrap for other tokens; none unless the enclave's strategy is AES-KWP.
+    """
 
     algorithms: frozenset[KeyAlgorithm]
     imports_secrets: bool
+    transports: frozenset[KeyAlgorithm]
     token_label: str
     token_serial: str
     library: str
@@ -267,6 +271,7 @@ def _capabilities(told: worker_pb2.Capabilities) -> Capabilities:
     return Capabilities(
         algorithms=frozenset(_proven(told.trials)),
         imports_secrets=told.imports_secrets,
+        transports=frozenset(map(wire.algorithm_from_wire, told.transports)),
         token_label=told.token_label,
         token_serial=told.token_serial,
         library=told.library,

@@ -30,6 +30,13 @@ class WorkerRequest(_message.Message):
     GENERATE_FIELD_NUMBER: _builtins.int
     UNWRAP_FIELD_NUMBER: _builtins.int
     DESTROY_FIELD_NUMBER: _builtins.int
+    TRANSPORT_KEY_FIELD_NUMBER: _builtins.int
+    CREATE_WRAPPING_KEY_FIELD_NUMBER: _builtins.int
+    CHECK_WRAPPING_KEY_FIELD_NUMBER: _builtins.int
+    EXPORT_WRAPPING_KEY_FIELD_NUMBER: _builtins.int
+    IMPORT_WRAPPING_KEY_FIELD_NUMBER: _builtins.int
+    WRAP_FIELD_NUMBER: _builtins.int
+    UNWRAP_COPY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sign(self) -> Global___SignBatch: ...
     @_builtins.property
@@ -38,6 +45,20 @@ class WorkerRequest(_message.Message):
     def unwrap(self) -> Global___UnwrapObject: ...
     @_builtins.property
     def destroy(self) -> Global___DestroyObject: ...
+    @_builtins.property
+    def transport_key(self) -> Global___TransportKey: ...
+    @_builtins.property
+    def create_wrapping_key(self) -> Global___CreateWrappingKey: ...
+    @_builtins.property
+    def check_wrapping_key(self) -> Global___CheckWrappingKey: ...
+    @_builtins.property
+    def export_wrapping_key(self) -> Global___ExportWrappingKey: ...
+    @_builtins.property
+    def import_wrapping_key(self) -> Global___ImportWrappingKey: ...
+    @_builtins.property
+    def wrap(self) -> Global___WrapObject: ...
+    @_builtins.property
+    def unwrap_copy(self) -> Global___UnwrapCopy: ...
     def __init__(
         self,
         *,
@@ -45,12 +66,19 @@ class WorkerRequest(_message.Message):
         generate: Global___GenerateObject | None = ...,
         unwrap: Global___UnwrapObject | None = ...,
         destroy: Global___DestroyObject | None = ...,
+        transport_key: Global___TransportKey | None = ...,
+        create_wrapping_key: Global___CreateWrappingKey | None = ...,
+        check_wrapping_key: Global___CheckWrappingKey | None = ...,
+        export_wrapping_key: Global___ExportWrappingKey | None = ...,
+        import_wrapping_key: Global___ImportWrappingKey | None = ...,
+        wrap: Global___WrapObject | None = ...,
+        unwrap_copy: Global___UnwrapCopy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["destroy", b"destroy", "generate", b"generate", "request", b"request", "sign", b"sign", "unwrap", b"unwrap"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destroy", b"destroy", "generate", b"generate", "request", b"request", "sign", b"sign", "unwrap", b"unwrap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap", "destroy"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap", "destroy", "transport_key", "create_wrapping_key", "check_wrapping_key", "export_wrapping_key", "import_wrapping_key", "wrap", "unwrap_copy"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -65,6 +93,7 @@ class WorkerResponse(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     DESTROYED_FIELD_NUMBER: _builtins.int
+    TRANSPORTED_FIELD_NUMBER: _builtins.int
     RETIRING_FIELD_NUMBER: _builtins.int
     retiring: _builtins.bool
     """The worker ends after this answer: the device, the library or the login is in doubt."""
@@ -80,6 +109,8 @@ class WorkerResponse(_message.Message):
 
     @_builtins.property
     def destroyed(self) -> Global___ObjectDestroyed: ...
+    @_builtins.property
+    def transported(self) -> Global___Transported: ...
     def __init__(
         self,
         *,
@@ -88,13 +119,14 @@ class WorkerResponse(_message.Message):
         capabilities: Global___Capabilities | None = ...,
         error: Global___WorkerError | None = ...,
         destroyed: Global___ObjectDestroyed | None = ...,
+        transported: Global___Transported | None = ...,
         retiring: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed", "transported", b"transported"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "retiring", b"retiring", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "retiring", b"retiring", "signed", b"signed", "transported", b"transported"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["signed", "made", "capabilities", "error", "destroyed"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["signed", "made", "capabilities", "error", "destroyed", "transported"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 
@@ -223,17 +255,21 @@ class GenerateObject(_message.Message):
 
     OBJECT_ID_FIELD_NUMBER: _builtins.int
     ALGORITHM_FIELD_NUMBER: _builtins.int
+    PLAINTEXT_TRANSPORT_FIELD_NUMBER: _builtins.int
     object_id: _builtins.bytes
     algorithm: _types_pb2.KeyAlgorithm.ValueType
+    plaintext_transport: _builtins.bool
+    """Ed25519 on a token that cannot wrap it: the seed may pass through the worker's memory, now and when it is copied."""
     def __init__(
         self,
         *,
         object_id: _builtins.bytes = ...,
         algorithm: _types_pb2.KeyAlgorithm.ValueType = ...,
+        plaintext_transport: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "object_id", b"object_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "object_id", b"object_id", "plaintext_transport", b"plaintext_transport"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -330,6 +366,174 @@ class ObjectDestroyed(_message.Message):
 Global___ObjectDestroyed: _TypeAlias = ObjectDestroyed  # noqa: Y015
 
 @_typing.final
+class TransportKey(_message.Message):
+    """The RSA key for which another token wraps its wrapping key; made when first asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransportKey: _TypeAlias = TransportKey  # noqa: Y015
+
+@_typing.final
+class CreateWrappingKey(_message.Message):
+    """Makes the AES key under which keys are wrapped, or finds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateWrappingKey: _TypeAlias = CreateWrappingKey  # noqa: Y015
+
+@_typing.final
+class CheckWrappingKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckWrappingKey: _TypeAlias = CheckWrappingKey  # noqa: Y015
+
+@_typing.final
+class ExportWrappingKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_FIELD_NUMBER: _builtins.int
+    to: _builtins.bytes
+    """The other token's transport key: SubjectPublicKeyInfo (DER)."""
+    def __init__(
+        self,
+        *,
+        to: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportWrappingKey: _TypeAlias = ExportWrappingKey  # noqa: Y015
+
+@_typing.final
+class ImportWrappingKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRAPPED_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
+    wrapped: _builtins.bytes
+    check: _builtins.bytes
+    """What the other token said of its key; another key is not kept."""
+    def __init__(
+        self,
+        *,
+        wrapped: _builtins.bytes = ...,
+        check: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "wrapped", b"wrapped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportWrappingKey: _TypeAlias = ImportWrappingKey  # noqa: Y015
+
+@_typing.final
+class WrapObject(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.bytes
+    algorithm: _types_pb2.KeyAlgorithm.ValueType
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.bytes = ...,
+        algorithm: _types_pb2.KeyAlgorithm.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "object_id", b"object_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WrapObject: _TypeAlias = WrapObject  # noqa: Y015
+
+@_typing.final
+class UnwrapCopy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    WRAPPED_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    PLAINTEXT_TRANSPORT_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.bytes
+    algorithm: _types_pb2.KeyAlgorithm.ValueType
+    wrapped: _builtins.bytes
+    identity: _builtins.bytes
+    """What the key must prove to be: its public key, or the key check of an HMAC secret."""
+    plaintext_transport: _builtins.bool
+    """As in GenerateObject."""
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.bytes = ...,
+        algorithm: _types_pb2.KeyAlgorithm.ValueType = ...,
+        wrapped: _builtins.bytes = ...,
+        identity: _builtins.bytes = ...,
+        plaintext_transport: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "identity", b"identity", "object_id", b"object_id", "plaintext_transport", b"plaintext_transport", "wrapped", b"wrapped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnwrapCopy: _TypeAlias = UnwrapCopy  # noqa: Y015
+
+@_typing.final
+class Transported(_message.Message):
+    """The transport key (DER), the wrapping key's check, a blob, or nothing, as was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    value: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Transported: _TypeAlias = Transported  # noqa: Y015
+
+@_typing.final
 class Capabilities(_message.Message):
     """What this worker did in its self-test; the server verifies the signatures itself."""
 
@@ -366,6 +570,7 @@ class Capabilities(_message.Message):
     TOKEN_SERIAL_FIELD_NUMBER: _builtins.int
     LIBRARY_FIELD_NUMBER: _builtins.int
     IMPORTS_SECRETS_FIELD_NUMBER: _builtins.int
+    TRANSPORTS_FIELD_NUMBER: _builtins.int
     token_label: _builtins.str
     token_serial: _builtins.str
     library: _builtins.str
@@ -373,6 +578,10 @@ class Capabilities(_message.Message):
     """A known secret was imported as clients do it, and gave the HMAC that it must give."""
     @_builtins.property
     def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capabilities.Trial]: ...
+    @_builtins.property
+    def transports(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.KeyAlgorithm.ValueType]:
+        """Keys of these algorithms were wrapped, unwrapped, and signed as before; none where keys are not to be wrapped."""
+
     def __init__(
         self,
         *,
@@ -381,10 +590,11 @@ class Capabilities(_message.Message):
         token_serial: _builtins.str = ...,
         library: _builtins.str = ...,
         imports_secrets: _builtins.bool = ...,
+        transports: _abc.Iterable[_types_pb2.KeyAlgorithm.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["imports_secrets", b"imports_secrets", "library", b"library", "token_label", b"token_label", "token_serial", b"token_serial", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["imports_secrets", b"imports_secrets", "library", b"library", "token_label", b"token_label", "token_serial", b"token_serial", "transports", b"transports", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
