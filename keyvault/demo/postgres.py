@@ -24,6 +24,8 @@ from keyvault.core.errors import KeyvaultError
 START_S = 60
 """initdb, or a server's start, on a busy machine."""
 DATABASE = "keyvault"
+_MEMORY = Path("/dev/shm")  # noqa: S108  a new folder of mode 0711 is made in it
+_ROOM_BYTES = 3 * 10**9
 SERVER_ROLE = "keyvault_hot"
 """The login role of keyvault servers."""
 AUDITOR_ROLE = "keyvault_audit"
@@ -92,36 +94,64 @@ class Cluster:
         """The server that takes writes."""
         return self._primary
 
-    def conninfo(self, role: str = SERVER_ROLE, ports: Sequence[int] = ()) -> str:
+    def conninfo(self, role: str = SERVER_ROLE, ports: Sequence[int] = (), *, database: str = DATABASE) -> str:
         """Return a connection string to all servers, or through these ports."""
         ports = ports or [server.port for server in self.servers]
         hosts, numbers = ",".join("localhost" for _ in ports), ",".join(map(str, ports))
         key = self.folder / "tls" / "node-client.key"
         return (
-            f"host={hosts} port={numbers} dbname={DATABASE} user={role} sslmode=verify-full "
+            f"host={hosts} port={numbers} dbname={database} user={role} sslmode=verify-full "
             f"sslrootcert={self._authority / 'ca.crt'} sslcert={key.with_suffix('.crt')} sslkey={key}"
         )
 
-    def admin_conninfo(self) -> str:
+    def admin_conninfo(self, *, database: str = DATABASE) -> str:
         """Return a connection string of somebody who may migrate."""
-        return self.conninfo("postgres")
+        return self.conninfo("postgres", database=database)
+
+    def create_database(self, name: str) -> None:
+        """Make another database, for a ledger that has nothing to do with the others."""
+        self.primary.execute(f"CREATE DATABASE {name}")
 
     def create_roles(self) -> None:
-        """Make the login roles of a server and of an auditor, once the schema is there."""
-        self.primary.execute(
-            f"CREATE ROLE {SERVER_ROLE} LOGIN; GRANT keyvault_server TO {SERVER_ROLE};"
-            f"CREATE ROLE {AUDITOR_ROLE} LOGIN; GRANT keyvault_auditor TO {AUDITOR_ROLE};"
-        )
+        """Make the login roles of a server and of an auditor, once the schema is there; roles are all databases'."""
+        if not self.primary.execute("SELECT true FROM pg_roles WHERE rolname = %s", SERVER_ROLE):
+            self.primary.execute(
+                f"CREATE ROLE {SERVER_ROLE} LOGIN; GRANT keyvault_server TO {SERVER_ROLE};"
+                f"CREATE ROLE {AUDITOR_ROLE} LOGIN; GRANT keyvault_auditor TO {AUDITOR_ROLE};"
+            )
 
     def promote(self, standby: "Server") -> None:
         """Make a standby the primary; the others follow it, any one of them is enough for a commit."""
+        names = ", ".join(f'"{each.name}"' for each in self.servers if each is not standby)
+        standby.configure(synchronous_standby_names=f"ANY 1 ({names})")  # in force from its first commit on
         standby.promote()
         self._primary = standby
-        others = [each for each in self.servers if each is not standby and each.running]
-        for each in others:
-            each.follow_from_now(standby)
-        names = ", ".join(f'"{each.name}"' for each in self.servers if each is not standby)
-        standby.configure(synchronous_standby_names=f"ANY 1 ({names})")
+        for each in self.servers:
+            if each is not standby and each.running:
+                each.follow_from_now(standby)
+
+    def fail_over(self) -> "Server":
+        """Promote the standby that has most; the primary must be dead. Return the new primary.
+
+        As Patroni and CloudNativePG do it: of standbys of which any one is enough, only some have the last commit.
+        """
+        standbys = [each for each in self.servers if each is not self._primary and each.running]
+        chosen = max(standbys, key=Server.received)
+        self.promote(chosen)
+        return chosen
+
+    def rejoin(self, *servers: "Server") -> None:
+        """Make these servers standbys of the primary, each from a new base backup; return when all stream."""
+        for each in servers:
+            each.kill()
+            shutil.rmtree(each.folder)
+            each.follow(self._primary)
+            each.start()
+        for each in servers:
+            self._primary.wait_for(
+                "SELECT count(*) > 0 FROM pg_stat_replication WHERE application_name = %s AND state = 'streaming'",
+                each.name,
+            )
 
     def close(self) -> None:
         """Stop every server at once, for good."""
@@ -205,10 +235,12 @@ class Server:
         """SIGKILL the postmaster and everything it started."""
         if self._process is None:
             return
-        for pid in [self._process.pid, *_descendants(self._process.pid)]:
+        pids = [self._process.pid, *_descendants(self._process.pid)]
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
+        _wait(lambda: not any(map(_lives, pids)), lambda: f"{self.name} does not die")  # they hold its shared memory
         with suppress(FileNotFoundError):
             (self.folder / "postmaster.pid").unlink()
         self._process = None
@@ -232,6 +264,11 @@ class Server:
         for pid in [self.pid, *_descendants(self.pid)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def received(self) -> int:
+        """Return how much of the primary's log this standby has, in bytes."""
+        rows = self.execute("SELECT coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn")
+        return int(str(rows[0][0]))
 
     def promote(self) -> None:
         """Make it a primary, and return when it takes writes."""
@@ -311,6 +348,7 @@ class Server:
             "wal_keep_size": "256MB",
             "shared_buffers": "32MB",
             "max_connections": "60",
+            "min_wal_size": "32MB",
         }
         with (self.folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
@@ -320,10 +358,20 @@ class Server:
             _give(path)
 
 
+def memory() -> Path | None:
+    """Return a folder in memory with room for several clusters, where servers start in a fifth of the time; or None.
+
+    A server that starts syncs all of its files first. For what is no measurement.
+    """
+    if not (_MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)):
+        return None
+    return _MEMORY if shutil.disk_usage(_MEMORY).free > _ROOM_BYTES else None
+
+
 @contextmanager
-def cluster(*, standbys: int) -> Iterator[Cluster]:
-    """Give a running cluster in a temporary folder; nothing of it is left."""
-    folder = Path(tempfile.mkdtemp(prefix="keyvault-pg-"))
+def cluster(*, standbys: int, parent: Path | None = None) -> Iterator[Cluster]:
+    """Give a running cluster in a new folder, of ``parent`` if given; nothing of it is left."""
+    folder = Path(tempfile.mkdtemp(prefix="keyvault-pg-", dir=parent))
     folder.chmod(0o711)  # the user postgres must reach its own folders in it
     made: Cluster | None = None
     try:
@@ -372,6 +420,14 @@ def _free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
+
+
+def _lives(pid: int) -> bool:
+    """Whether it is a process, and not only what is left of one until its parent asks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _descendants(pid: int) -> list[int]:
