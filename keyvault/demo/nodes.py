@@ -8,7 +8,6 @@ import asyncio
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from keyvault.core.events import Event
 from keyvault.core.ids import EnclaveName
 from keyvault.demo.history import HistoryBroken
 from keyvault.demo.postgres import DATABASE, Cluster
+from keyvault.demo.postgres_programs import free_port
 from keyvault.demo.scratch import command
 from keyvault.ledger import codec
 from keyvault.ledger.archive import audit
@@ -166,7 +166,7 @@ class Nodes:
         self.database = database
         self.nodes: list[Node] = []
         for number in range(count):
-            node = Node(folder / f"node-{number + 1}", _free_port())
+            node = Node(folder / f"node-{number + 1}", free_port())
             copy_deployment(prepared, node.folder)
             self._configure(
                 node, count, postgres.conninfo(database=database) if conninfo_of is None else conninfo_of(number)
@@ -284,9 +284,3 @@ def copy_deployment(original: Path, folder: Path) -> None:
     shutil.copytree(original, folder, ignore=shutil.ignore_patterns("*.lock.*", "port", "server.log"))
     settings = folder / "token" / "softhsm2.conf"
     settings.write_text(settings.read_text().replace(str(original), str(folder)))  # SoftHSM wants a full path
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])

@@ -5,27 +5,31 @@ the user ``postgres``, because PostgreSQL refuses to run as root. Nothing is tun
 """
 
 import os
-import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 
 from keyvault.cli.pki import create_authority, issue
-from keyvault.core.errors import KeyvaultError
+from keyvault.demo.postgres_programs import (
+    START_S,
+    NoPostgres,
+    as_postgres,
+    descendants,
+    free_port,
+    give,
+    lives,
+    programs,
+    run,
+    wait,
+)
 
-START_S = 60
-"""initdb, or a server's start, on a busy machine."""
 DATABASE = "keyvault"
-_MEMORY = Path("/dev/shm")  # noqa: S108  a new folder of mode 0711 is made in it
-_ROOM_BYTES = 3 * 10**9
 SERVER_ROLE = "keyvault_hot"
 """The login role of keyvault servers."""
 AUDITOR_ROLE = "keyvault_audit"
@@ -42,25 +46,6 @@ tls /.* postgres
 tls /.* keyvault_hot
 tls /.* keyvault_audit
 """
-
-
-class NoPostgres(KeyvaultError):
-    """PostgreSQL's server programs are not here, or do not start; the text says what to do."""
-
-
-def programs() -> Path:
-    """Return the folder of the newest PostgreSQL server's programs, 15 or newer. Raises NoPostgres."""
-    found = [
-        path.parent
-        for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")
-        if path.parent.parent.name.isdigit() and int(path.parent.parent.name) >= 15  # noqa: PLR2004  the first with MERGE
-    ]
-    if found:
-        return max(found, key=lambda each: int(each.parent.name))
-    on_path = shutil.which("initdb")
-    if on_path:
-        return Path(on_path).resolve().parent
-    raise NoPostgres("PostgreSQL's server is not installed; run: sudo apt-get install -y postgresql")
 
 
 class Cluster:
@@ -165,7 +150,7 @@ class Server:
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.folder = folder
         self.name = folder.name.replace("-", "_")
-        self.port = _free_port()
+        self.port = free_port()
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -184,13 +169,13 @@ class Server:
     def create(self) -> None:
         """Make a new database cluster."""
         self._make_folder()
-        _run("initdb", "-D", str(self.folder), "-U", "postgres", "-A", "peer", "-E", "UTF8", "--locale=C", "--no-sync")
+        run("initdb", "-D", str(self.folder), "-U", "postgres", "-A", "peer", "-E", "UTF8", "--locale=C", "--no-sync")
         self._write_settings()
 
     def follow(self, primary: "Server") -> None:
         """Make this a standby of the primary, from a base backup."""
         self._make_folder()
-        _run(
+        run(
             "pg_basebackup",
             "-D",
             str(self.folder),
@@ -210,9 +195,9 @@ class Server:
         with (self.folder / "postgresql.auto.conf").open("a") as file:
             file.write(f"primary_conninfo = '{self._source(primary)}'\nrecovery_target_timeline = 'latest'\n")
         (self.folder / "standby.signal").touch()
-        _give(self.folder / "standby.signal")
+        give(self.folder / "standby.signal")
         if self.running:
-            _run("pg_ctl", "reload", "-D", str(self.folder))
+            run("pg_ctl", "reload", "-D", str(self.folder))
 
     def _source(self, primary: "Server") -> str:
         sockets = self._cluster.folder / "sockets"
@@ -223,24 +208,24 @@ class Server:
         log = (self.folder.parent / f"{self.name}.log").open("ab")
         with log:
             self._process = subprocess.Popen(  # noqa: S603  PostgreSQL's own program
-                _as_postgres([str(programs() / "postgres"), "-D", str(self.folder)]),
+                as_postgres([str(programs() / "postgres"), "-D", str(self.folder)]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
             )
-        _wait(self._answers, lambda: f"{self.name} does not start:\n{self.last_words()}")
+        wait(self._answers, lambda: f"{self.name} does not start:\n{self.last_words()}")
 
     def kill(self) -> None:
         """SIGKILL the postmaster and everything it started."""
         if self._process is None:
             return
-        pids = [self._process.pid, *_descendants(self._process.pid)]
+        pids = [self._process.pid, *descendants(self._process.pid)]
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
-        _wait(lambda: not any(map(_lives, pids)), lambda: f"{self.name} does not die")  # they hold its shared memory
+        wait(lambda: not any(map(lives, pids)), lambda: f"{self.name} does not die")  # they hold its shared memory
         with suppress(FileNotFoundError):
             (self.folder / "postmaster.pid").unlink()
         self._process = None
@@ -261,7 +246,7 @@ class Server:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid in [self.pid, *_descendants(self.pid)]:
+        for pid in [self.pid, *descendants(self.pid)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -272,7 +257,7 @@ class Server:
 
     def promote(self) -> None:
         """Make it a primary, and return when it takes writes."""
-        _run("pg_ctl", "promote", "-w", "-D", str(self.folder))
+        run("pg_ctl", "promote", "-w", "-D", str(self.folder))
 
     def configure(self, **settings: str) -> None:
         """Change settings and return when sessions have them."""
@@ -297,7 +282,7 @@ class Server:
 
     def wait_for(self, statement: str, *values: object) -> None:
         """Return when the query says true."""
-        _wait(lambda: bool(self.execute(statement, *values)[0][0]), lambda: f"{self.name}: never true: {statement}")
+        wait(lambda: bool(self.execute(statement, *values)[0][0]), lambda: f"{self.name}: never true: {statement}")
 
     def last_words(self) -> str:
         """Return the end of its log."""
@@ -321,8 +306,8 @@ class Server:
         self.folder.mkdir(mode=0o700)
         sockets = self._cluster.folder / "sockets"
         sockets.mkdir(exist_ok=True)
-        _give(self.folder)
-        _give(sockets)
+        give(self.folder)
+        give(sockets)
 
     def _write_settings(self) -> None:
         tls = self._cluster.folder / "tls"
@@ -355,17 +340,7 @@ class Server:
         (self.folder / "pg_hba.conf").write_text(_HBA)
         (self.folder / "pg_ident.conf").write_text(_IDENT)
         for path in self.folder.iterdir():
-            _give(path)
-
-
-def memory() -> Path | None:
-    """Return a folder in memory with room for several clusters, where servers start in a fifth of the time; or None.
-
-    A server that starts syncs all of its files first. For what is no measurement.
-    """
-    if not (_MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)):
-        return None
-    return _MEMORY if shutil.disk_usage(_MEMORY).free > _ROOM_BYTES else None
+            give(path)
 
 
 @contextmanager
@@ -381,59 +356,3 @@ def cluster(*, standbys: int, parent: Path | None = None) -> Iterator[Cluster]:
         if made is not None:
             made.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _run(program: str, *arguments: str) -> None:
-    done = subprocess.run(  # noqa: S603  PostgreSQL's own program
-        _as_postgres([str(programs() / program), *arguments]),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=START_S,
-        check=False,
-        cwd="/",
-    )
-    if done.returncode:
-        raise NoPostgres(f"{program} failed: {(done.stderr or done.stdout).decode(errors='replace')[-1_000:]}")
-
-
-def _as_postgres(command: list[str]) -> list[str]:
-    if os.geteuid() != 0:
-        return command
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
-
-
-def _give(path: Path) -> None:
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("postgres")
-        os.chown(path, user.pw_uid, user.pw_gid)
-
-
-def _wait(holds: Callable[[], bool], failure: Callable[[], str]) -> None:
-    ends = time.monotonic() + START_S
-    while not holds():
-        if time.monotonic() > ends:
-            raise NoPostgres(failure())
-        time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-def _lives(pid: int) -> bool:
-    """Whether it is a process, and not only what is left of one until its parent asks."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += [int(child), *_descendants(int(child))]
-    return found

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keyvault.demo.postgres import Cluster, cluster, memory
+from keyvault.demo.postgres import Cluster, cluster
+from keyvault.demo.postgres_programs import memory
 from tests.e2e import desk
 from tests.ha.world import Shared
 

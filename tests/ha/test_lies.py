@@ -14,7 +14,7 @@ from keyvault.demo.postgres import Cluster
 from keyvault.ledger.merkle import Tree, leaf_hash
 from tests.ha.world import is_refused
 
-QUARANTINE = "quarantine: this node reads and exports, and will not lead"
+QUARANTINE = "in quarantine"
 
 
 @asynccontextmanager

@@ -18,7 +18,8 @@ from keyvault.client import KeyvaultRpcError
 from keyvault.demo.bot import signed_more, signing, until
 from keyvault.demo.history import Load, check_history
 from keyvault.demo.nodes import Node, Nodes
-from keyvault.demo.postgres import Cluster, Server, cluster, memory
+from keyvault.demo.postgres import Cluster, Server, cluster
+from keyvault.demo.postgres_programs import memory
 from tests.ha.proxy import Proxy
 
 ENDED = "the term ended, following"

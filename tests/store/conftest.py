@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keyvault.demo.postgres import Cluster, cluster, memory
+from keyvault.demo.postgres import Cluster, cluster
+from keyvault.demo.postgres_programs import memory
 from keyvault.store.postgres.migrate import migrate
 from tests.store.worlds import (
     SharedWorld,

@@ -10,7 +10,8 @@ import pytest
 
 from keyvault.core.errors import Conflict, Corrupt, Malformed, NotFound, OutcomeUnknown, Unavailable
 from keyvault.core.ids import EnclaveName
-from keyvault.demo.postgres import AUDITOR_ROLE, DATABASE, SERVER_ROLE, Cluster, cluster, memory
+from keyvault.demo.postgres import AUDITOR_ROLE, DATABASE, SERVER_ROLE, Cluster, cluster
+from keyvault.demo.postgres_programs import memory
 from keyvault.store.anchor import Anchor
 from keyvault.store.base import Head
 from keyvault.store.postgres.connection import check_conninfo
