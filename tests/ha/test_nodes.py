@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,21 +10,27 @@ import pytest
 
 from keyvault.client import AsyncClient, payloads
 from keyvault.core.intent import Payload
+from keyvault.demo.nodes import Node, Nodes
+from keyvault.demo.postgres import Cluster
 from keyvault.rpc.auth import PRINCIPAL_KEY
 from keyvault.v1 import keys_pb2
-from tests.deployment import Deployment, run_keyvault
+from tests.deployment import run_keyvault
 from tests.e2e import desk
-from tests.ha.nodes import Nodes, nodes
 
 
 @pytest.fixture(scope="module")
-def here(prepared: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+def here(prepared: Path, tmp_path_factory: pytest.TempPathFactory, spare: Cluster) -> Iterator[Nodes]:
     """Three nodes that all tests of this module share; they may move the lead, and stop none."""
-    with nodes(tmp_path_factory.mktemp("nodes"), prepared) as made:
+    spare.create_database("nodes")
+    made = Nodes(tmp_path_factory.mktemp("nodes"), prepared, spare, database="nodes")
+    try:
+        made.start()
         yield made
+    finally:
+        made.close()
 
 
-async def _follower(here: Nodes) -> Deployment:
+async def _follower(here: Nodes) -> Node:
     leader = await here.until_leading()
     return next(node for node in here.nodes if node is not leader)
 
@@ -90,7 +97,7 @@ async def test_a_follower_answers_reads_from_its_copy(here: Nodes) -> None:
 async def test_the_lead_moves_when_an_operator_says_so(here: Nodes) -> None:
     """step-down moves the lead to another node; drain keeps one away until it is let back."""
     leader = await here.until_leading()
-    assert _cluster(here, "step-down", here.nodes)["stepped_down"] == f"127.0.0.1:{leader.port}"
+    assert _cluster(here, "step-down", here.nodes)["stepped_down"] == leader.address
     other = await here.until_leading(lambda node: node is not leader)
     drained = _cluster(here, "drain", [other])
     assert (drained["drained"], drained["leads"], drained["obstacle"]) == (True, False, "it is drained")
@@ -106,9 +113,9 @@ async def _sign(bot: AsyncClient, request_id: str) -> None:
     await bot.sign_digest("signer", b"e" * 32, request_id=request_id)
 
 
-def _cluster(here: Nodes, verb: str, asked: list[Deployment], *options: str) -> dict[str, Any]:
-    target = ",".join(f"127.0.0.1:{node.port}" for node in asked)
-    desk_of_alice = ("--deployment", str(here.nodes[0].dir), "--as", "admin/alice")
+def _cluster(here: Nodes, verb: str, asked: list[Node], *options: str) -> dict[str, Any]:
+    target = ",".join(node.address for node in asked)
+    desk_of_alice = ("--deployment", str(here.nodes[0].folder), "--as", "admin/alice")
     done = run_keyvault("cluster", verb, *options, *desk_of_alice, "--target", target, "--json")
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
