@@ -39,7 +39,12 @@ KEY = "signer"
 POLICY = """
 version: 2
 rules:
-  - {id: digests, verdict: allow, keys: [signer], kinds: [raw-digest], operations: [opaque]}
+  - id: digests
+    verdict: allow
+    keys: [signer]
+    principals: ["spiffe://keyvault.local/bot/demo"]
+    kinds: [raw-digest]
+    operations: [opaque]
 """
 ENDED = "the term ended, following"
 QUIET_S = 2.0
@@ -193,8 +198,8 @@ async def told(folder: Path, record: Record) -> None:
             nodes = await asyncio.to_thread(lambda: Nodes(folder, made.folder, postgres, enclave=ENCLAVE))
             opened.callback(nodes.close)
             nodes.start()
-            await _all_there(nodes)
-            record.check("three nodes serve, one of them leads", held=len(nodes.nodes) == len(postgres.servers))
+            leader = await _all_there(nodes)
+            record.check(f"three nodes serve, {leader.name} leads", held=all(node.running for node in nodes.nodes))
             story = Story(record, nodes, postgres)
             await story.tell()
             with record.step("An auditor, offline"):

@@ -20,6 +20,7 @@ from keyvault.demo.postgres_programs import (
     START_S,
     NoPostgres,
     as_postgres,
+    check_reachable,
     descendants,
     free_port,
     give,
@@ -350,6 +351,7 @@ def cluster(*, standbys: int, parent: Path | None = None) -> Iterator[Cluster]:
     folder.chmod(0o711)  # the user postgres must reach its own folders in it
     made: Cluster | None = None
     try:
+        check_reachable(folder)
         made = Cluster(folder, standbys=standbys)
         yield made
     finally:

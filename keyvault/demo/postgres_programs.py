@@ -68,6 +68,13 @@ def as_postgres(command: list[str]) -> list[str]:
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
 
 
+def check_reachable(folder: Path) -> None:
+    """Raise NoPostgres if the user who runs the servers cannot get to this folder."""
+    closed = [each for each in folder.resolve().parents if not each.stat().st_mode & 0o001]
+    if os.geteuid() == 0 and closed:
+        raise NoPostgres(f"the user postgres cannot enter {closed[0]}: set TMPDIR to a folder that everybody may enter")
+
+
 def give(path: Path) -> None:
     """Make it the property of the user who runs the servers."""
     if os.geteuid() == 0:
