@@ -315,6 +315,8 @@ AGENT_ANSWER_MS = 5_000
 AGENT_SIGN_MS = 60_000
 """An SSH agent signs: a person may have to confirm first."""
 
+POSITION_WAIT_MS = 1_500
+"""A node that follows waits so long for entries that a caller has seen elsewhere: three beats of an idle leader."""
 NODES_MAX = 16
 """Nodes of one enclave that know of each other: three places and room for moves."""
 CHALLENGE_INTERVAL_MS = 60_000

@@ -12,6 +12,7 @@ import pytest
 
 from keyvault.client import AsyncClient, payloads
 from keyvault.core.intent import Payload
+from keyvault.core.positions import MIN_POSITION_KEY
 from keyvault.demo.nodes import Node, Nodes
 from keyvault.demo.postgres import Cluster
 from keyvault.ledger.cosignature import cosigned_at, parse_cosigner
@@ -119,6 +120,33 @@ async def _cosigner(admin: AsyncClient) -> str:
             if vkey:
                 return vkey
             await asyncio.sleep(0.05)
+
+
+async def test_what_a_client_has_seen_is_there_to_read(here: Nodes) -> None:
+    """After a signature its entry is read at once, from whichever node: one that is behind waits until it has it."""
+    leader, follower = await here.until_leading(), await _follower(here)
+    async with here.client("admin-alice", leader, follower) as admin, here.client("bot-demo", leader) as bot:
+        for number in range(5):
+            signed = await bot.sign_digest("signer", bytes([number]) * 32, request_id=f"seen-{number}")
+            admin.transport.saw(signed.ledger_index + 1)
+            admin.transport.ask_first(follower.address)
+            assert (await admin.get_enclave()).ledger_size > signed.ledger_index
+
+
+async def test_a_position_that_is_not_reached_is_unavailable(here: Nodes) -> None:
+    """A node that does not have so many entries says so after a while; what is no number is refused at once."""
+    follower = await _follower(here)
+    async with here.client("admin-alice", follower) as admin:
+        stub = admin.transport.endpoints[0].keys
+        for position, code in (("999999999", grpc.StatusCode.UNAVAILABLE), ("-1", grpc.StatusCode.INVALID_ARGUMENT)):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.GetEnclave(
+                    keys_pb2.GetEnclaveRequest(name="enclaves/hot"),
+                    metadata=((MIN_POSITION_KEY, position),),
+                    wait_for_ready=True,
+                    timeout=30,
+                )
+            assert refused.value.code() is code
 
 
 async def test_the_lead_moves_when_an_operator_says_so(here: Nodes) -> None:
