@@ -22,6 +22,7 @@ class NodeStanding:
     obstacle: str
     drained: bool
     quarantined: bool
+    cosigner_vkey: str
 
 
 class Cluster(Governance):
@@ -54,4 +55,5 @@ def _standing(message: cluster_pb2.Node) -> NodeStanding:
         obstacle=message.obstacle,
         drained=message.drained,
         quarantined=message.quarantined,
+        cosigner_vkey=message.cosigner_vkey,
     )

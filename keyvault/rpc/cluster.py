@@ -72,4 +72,5 @@ def _to_proto(standing: Standing) -> cluster_pb2.Node:
         obstacle=standing.obstacle,
         drained=standing.drained,
         quarantined=standing.quarantined,
+        cosigner_vkey=standing.cosigner_vkey,
     )

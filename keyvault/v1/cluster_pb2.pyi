@@ -93,6 +93,7 @@ class Node(_message.Message):
     OBSTACLE_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    COSIGNER_VKEY_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """host:port of this node, as its configuration says; empty on a server that is alone."""
     leads: _builtins.bool
@@ -111,6 +112,8 @@ class Node(_message.Message):
     drained: _builtins.bool
     quarantined: _builtins.bool
     """The store lacks what this node saw acknowledged: it reads and exports, and never leads."""
+    cosigner_vkey: _builtins.str
+    """Key of this node's cosignatures (C2SP tlog-cosignature, type 0x04); empty until it cosigned a checkpoint."""
     def __init__(
         self,
         *,
@@ -124,10 +127,11 @@ class Node(_message.Message):
         obstacle: _builtins.str = ...,
         drained: _builtins.bool = ...,
         quarantined: _builtins.bool = ...,
+        cosigner_vkey: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint_size", b"checkpoint_size", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint_size", b"checkpoint_size", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

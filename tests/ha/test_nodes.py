@@ -1,6 +1,8 @@
 """Nodes that follow: what they pass on, what they answer themselves, and how an operator moves the lead."""
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from keyvault.client import AsyncClient, payloads
 from keyvault.core.intent import Payload
 from keyvault.demo.nodes import Node, Nodes
 from keyvault.demo.postgres import Cluster
+from keyvault.ledger.cosignature import cosigned_at, parse_cosigner
+from keyvault.ledger.errors import Unproven
 from keyvault.rpc.auth import PRINCIPAL_KEY
 from keyvault.v1 import keys_pb2
 from tests.deployment import run_keyvault
@@ -79,6 +83,8 @@ async def test_nobody_but_a_node_says_for_whom_it_calls(here: Nodes, name: str) 
                 await stub.GetEnclave(
                     keys_pb2.GetEnclaveRequest(name="enclaves/hot"),
                     metadata=((PRINCIPAL_KEY, "spiffe://keyvault.local/admin/alice"),),
+                    wait_for_ready=True,  # it may have only just been started
+                    timeout=30,
                 )
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
@@ -92,6 +98,27 @@ async def test_a_follower_answers_reads_from_its_copy(here: Nodes) -> None:
         proof = await admin.inclusion_proof(1)
         assert proof.index == 1
         assert (await admin.get_enclave()).ledger_size > 1
+
+
+async def test_a_follower_cosigns_what_it_compared(here: Nodes) -> None:
+    """A follower's checkpoint has its cosignature beside the log's, under the key that it names; no leader's has."""
+    follower = await _follower(here)
+    async with here.client("admin-alice", follower) as admin:
+        vkey = await _cosigner(admin)
+        note = (await admin.checkpoint()).note
+        assert abs(cosigned_at(note, parse_cosigner(vkey)) - time.time()) < 3_600
+    async with here.client("admin-alice", await here.until_leading()) as admin:
+        with pytest.raises(Unproven):
+            cosigned_at((await admin.checkpoint()).note, parse_cosigner(vkey))
+
+
+async def _cosigner(admin: AsyncClient) -> str:
+    async with asyncio.timeout(30):
+        while True:
+            vkey = (await admin.get_node()).cosigner_vkey
+            if vkey:
+                return vkey
+            await asyncio.sleep(0.05)
 
 
 async def test_the_lead_moves_when_an_operator_says_so(here: Nodes) -> None:
