@@ -50,7 +50,6 @@ READ_MS = 5_000
 """Longest read; the server ends it."""
 
 _FENCED, _NOT_SYNCHRONOUS, _NO_LEDGER, _CHANGED = "KV001", "KV002", "KV003", "KV004"
-_STILL_WAITS = b"SELECT current_setting('synchronous_standby_names') <> ''"
 _TRIGGERS = {"entries_are_never_changed", "checkpoints_are_never_changed"}
 _UNIQUE = {"entry_pkey", "entry_request", "checkpoint_pkey", "head_pkey", "head_number_key", "migration_pkey"}
 
@@ -216,10 +215,23 @@ class PostgresStore:
                 [entry.body for entry in entries],
                 [entry.request_key for entry in entries],
                 self._synchronous,
-                waits=self._synchronous,
             )
         except psycopg.errors.UniqueViolation as error:
             raise self._duplicate(entries, error) from None
+        if self._synchronous:
+            self._check_waited()
+
+    def _check_waited(self) -> None:
+        """Raise OutcomeUnknown unless the commit that returned was one that waits for standbys.
+
+        The postmaster tells sessions of new settings before the checkpointer, which ends the waits; and a session reads
+        them before its next statement. So a wait that was ended this way is seen here. It is a round trip of its own on
+        purpose: in a pipeline the append would be open until the client says Sync, and a process that is stopped right
+        then would hold the head's row for ever.
+        """
+        if not self._write("SELECT current_setting('synchronous_standby_names') <> ''")[0][0]:
+            self._in_doubt = "synchronous_standby_names was emptied while a commit waited for a standby"
+            raise OutcomeUnknown(f"writing to the ledger ended early: {self._in_doubt}")
 
     def beat(self, epoch: int, settled: int) -> None:
         """See ``SharedStore``."""
@@ -304,8 +316,8 @@ class PostgresStore:
         with self._reading:
             release()
 
-    def _write(self, statement: str, *values: object, waits: bool = False) -> list[tuple[Any, ...]]:
-        """Run the one statement that is a whole transaction. ``waits``: its commit must have waited for standbys.
+    def _write(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run the one statement that is a whole transaction.
 
         A server that says no has written nothing; in every other case but success nobody knows.
         """
@@ -313,7 +325,7 @@ class PostgresStore:
             raise OutcomeUnknown(f"an earlier write is in doubt, open the ledger again: {self._in_doubt}")
         self._in_doubt = "a write was under way"  # until it is known
         try:
-            rows, waited = self._waiting(statement, values) if waits else (self._run(statement, values), True)
+            rows = self._writer.execute(statement.encode(), values, prepare=True).fetchall()
         except psycopg.Error as error:
             said_no = error if isinstance(error, psycopg.errors.UniqueViolation) else _ours(error)
             if said_no is None or self._noticed:
@@ -321,27 +333,11 @@ class PostgresStore:
                 raise OutcomeUnknown(f"writing to the ledger failed: {self._in_doubt}") from error
             self._in_doubt = ""
             raise said_no from None
-        if self._noticed or not waited:
-            self._in_doubt = self._noticed or "synchronous_standby_names was emptied while a commit waited"
-            raise OutcomeUnknown(f"writing to the ledger ended early: {self._in_doubt}")
+        if self._noticed:
+            self._in_doubt = self._noticed
+            raise OutcomeUnknown(f"writing to the ledger ended with a notice: {self._noticed}")
         self._in_doubt = ""
         return rows
-
-    def _run(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        return self._writer.execute(statement.encode(), values, prepare=True).fetchall()
-
-    def _waiting(self, statement: str, values: Sequence[object]) -> tuple[list[tuple[Any, ...]], bool]:
-        """Run it; return its rows, and whether its commit waited for as long as it had to.
-
-        The second statement is on its way with the first, and a transaction of its own. The postmaster tells sessions
-        of new settings before the checkpointer, which ends the waits, and a session reads them before each statement:
-        so a wait that ended because nobody is to be waited for any more is seen here.
-        """
-        with self._writer.pipeline() as pipeline:
-            written = self._writer.execute(statement.encode(), values, prepare=True)
-            pipeline.sync()
-            asked = self._writer.execute(_STILL_WAITS, prepare=True)
-        return written.fetchall(), bool(asked.fetchall()[0][0])
 
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         # "canceling wait for synchronous replication", with SQLSTATE 01000, is how a commit on one server only is
