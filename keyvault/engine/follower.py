@@ -18,8 +18,7 @@ from keyvault.engine.node import Node
 from keyvault.engine.replica import Replica
 from keyvault.engine.seat import Seat
 from keyvault.hsm.base import Token
-from keyvault.store.base import Lease
-from keyvault.store.base import Head, SharedStore
+from keyvault.store.base import Head, Lease, SharedStore
 
 _SILENT_S = 3 * limits.LEASE_BEAT_MS / 1000
 
