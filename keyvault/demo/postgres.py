@@ -335,6 +335,7 @@ class Server:
             "shared_buffers": "32MB",
             "max_connections": "60",
             "min_wal_size": "32MB",
+            "dynamic_shared_memory_type": "mmap",  # in its folder: a killed server leaves what is elsewhere
         }
         with (self.folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())

@@ -18,7 +18,9 @@ from keyvault.engine.node import Node
 from keyvault.engine.replica import Replica
 from keyvault.engine.seat import Seat
 from keyvault.hsm.base import Token
-from keyvault.store.base import Head, SharedStore
+from keyvault.store.base import Head, Lease, SharedStore
+
+_SILENT_S = 3 * limits.LEASE_BEAT_MS / 1000
 
 
 class Follower:
@@ -35,8 +37,22 @@ class Follower:
         self._replica = replica
         self._node = node
         self._cosigning = cosigning
+        self._mark: tuple[int, int, str] | None = None
+        self._marked_at = since_boot()
         self._challenges = Challenges()
         self._challenged_at = since_boot()
+
+    def saw(self, lease: Lease) -> str:
+        """Take a look's lease in; return where the leader is called, empty if it has been silent or its session ended.
+
+        Whoever passes calls on to a leader that is silent would only wait with them.
+        """
+        self.settled = lease.settled
+        mark = (lease.epoch, lease.beat, lease.holder)
+        if mark != self._mark:
+            self._mark, self._marked_at = mark, since_boot()
+        silent = since_boot() - self._marked_at > _SILENT_S
+        return "" if silent or lease.session_gone else lease.address
 
     async def follow(self, seat: Seat, token: Token) -> str:
         """Take what is settled; return what this node lacks to lead, in words. Raises RolledBack, Corrupt."""

@@ -186,9 +186,9 @@ class Terms:
             if isinstance(error, Corrupt):
                 self._stop(error)
             return
-        self._follower.settled = lease.settled
+        leader = self._follower.saw(lease)
         if self._enclave is None:
-            self._node.follow("" if lease.session_gone else lease.address)
+            self._node.follow(leader)
         self._say(Saw(lease=lease, through=seat.number, now=since_boot()))
         await self._follow(seat)
 

@@ -33,3 +33,5 @@ async def test_a_leader_that_hangs_writes_nothing_when_it_wakes(shared: Shared) 
         trial.leader.resume()
         await trial.until_term_ended(before)
         await trial.signed_more()
+        for node in trial.here.nodes:  # to follow is no fault of the token
+            assert "the token has had no worker" not in node.log.read_text()

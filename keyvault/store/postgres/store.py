@@ -225,7 +225,9 @@ class PostgresStore:
         """Raise OutcomeUnknown unless the commit that returned was one that waits for standbys.
 
         The postmaster tells sessions of new settings before the checkpointer, which ends the waits; and a session reads
-        them before its next statement. So a wait that was ended this way is seen here.
+        them before its next statement. So a wait that was ended this way is seen here. It is a round trip of its own on
+        purpose: in a pipeline the append would be open until the client says Sync, and a process that is stopped right
+        then would hold the head's row for ever.
         """
         if not self._write("SELECT current_setting('synchronous_standby_names') <> ''")[0][0]:
             self._in_doubt = "synchronous_standby_names was emptied while a commit waited for a standby"
