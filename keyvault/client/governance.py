@@ -32,6 +32,7 @@ from keyvault.core.events import Genesis
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import DUTIES, Action, FreezeScope, Statement
 from keyvault.ledger import wire
+from keyvault.ledger.checkpoint import is_same_log
 from keyvault.ledger.codec import decode
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
@@ -54,7 +55,7 @@ class Governance(Caller):
             raise SignatureMismatch(f"asked for {self._parent}, the server describes {message.name[:200]!r}")
         if self._enclave_id not in (None, message.enclave_id):
             raise SignatureMismatch(f"the enclave's id is {message.enclave_id.hex()}, another one is expected")
-        if self._log_vkey not in (None, message.log_vkey):
+        if not _is_expected(self._log_vkey, message.log_vkey):
             raise OtherLog(f"the server's log key is {message.log_vkey[:200]!r}, expected is {self._log_vkey!r}")
         self._enclave_id, self._log_vkey = message.enclave_id, message.log_vkey
         return EnclaveInfo(
@@ -305,6 +306,16 @@ class Governance(Caller):
             return KeyName.of_resource(self.enclave, message.name)
         except Malformed as error:
             raise UnusableAnswer(f"a key that was not asked for is listed: {error}") from None
+
+
+def _is_expected(pinned: str | None, named: str) -> bool:
+    """Return whether a server's log key is the pinned one; each incarnation of a ledger has it under its own name."""
+    if pinned in (None, named):
+        return True
+    try:
+        return is_same_log(parse_vkey(pinned or ""), parse_vkey(named))
+    except Malformed:
+        return False
 
 
 def _to_proto(signature: EnvelopeSignature) -> types_pb2.MemberSignature:

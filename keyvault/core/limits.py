@@ -84,6 +84,8 @@ VETOES_REMEMBERED = 16_384
 """Subjects that were vetoed, so that a second attempt says so; the oldest is forgotten first."""
 DESTINATIONS_REMEMBERED = 65_536
 """Destinations that are known as seen; further ones look new for ever, which warns too often, never too rarely."""
+INCARNATIONS_MAX = 64
+"""New beginnings of one ledger, each by a quorum; whoever needs more has another problem."""
 KEYS_MAX = 1_000
 """Key versions of one enclave in its token: SoftHSM opens two files per object in the token on every search."""
 GRPC_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
