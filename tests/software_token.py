@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.core.keys import KeyAlgorithm, Signature
-from keyvault.hsm.base import KEPT_OBJECT_IDS, LOG_KEY_OBJECT_ID, SignItem, TokenFault
+from keyvault.core.marks import Mark
+from keyvault.hsm.base import ANCHOR_BEHIND, KEPT_OBJECT_IDS, LOG_KEY_OBJECT_ID, SignItem, TokenFault
 
 
 class SoftwareLane:
@@ -54,6 +55,7 @@ class SoftwareToken:
         self._keys: dict[bytes, coincurve.PrivateKey] = {}
         self.signed: list[bytes] = []
         self.destroyed: list[bytes] = []
+        self.anchor: Mark | None = None
         self.away = False
         """Told to make and destroy nothing, as a token whose workers are being replaced."""
 
@@ -96,6 +98,22 @@ class SoftwareToken:
     def _check_here(self) -> None:
         if self.away:
             raise TokenFault("TEST", "told to be away")
+
+    @property
+    def keeps_anchor(self) -> bool:
+        """See Token."""
+        return True
+
+    async def read_anchor(self) -> Mark | None:
+        """See Token."""
+        return self.anchor
+
+    async def write_anchor(self, mark: Mark) -> None:
+        """See Token."""
+        self._check_here()
+        if self.anchor is not None and not self.anchor.grows_to(mark):
+            raise TokenFault(ANCHOR_BEHIND, f"the token's anchor saw {self.anchor}, which {mark} does not follow")
+        self.anchor = mark
 
     async def close(self) -> None:
         """See Token."""

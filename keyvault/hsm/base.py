@@ -11,6 +11,7 @@ from typing import Protocol
 
 from keyvault.core.errors import Unavailable
 from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.marks import Mark
 
 LOG_KEY_OBJECT_ID = b"keyvault-log-key"
 """CKA_ID of the Ed25519 key that signs checkpoints."""
@@ -18,6 +19,10 @@ IMPORT_KEY_OBJECT_ID = b"keyvault-import-key"
 """CKA_ID of the RSA key for which imported secrets are wrapped."""
 KEPT_OBJECT_IDS = frozenset({LOG_KEY_OBJECT_ID, IMPORT_KEY_OBJECT_ID})
 """Objects that are never destroyed: without them the enclave has no checkpoints or no imports."""
+
+
+ANCHOR_BEHIND = "ANCHOR_BEHIND"
+"""Code of the fault when the token remembers more of the ledger than it is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,19 @@ class Token(Protocol):
         After it no lane signs under this id (OBJECT_NOT_FOUND), and a fresh search finds nothing with it. After a
         fault everything, a part or nothing may be gone: do it again. Raises TokenFault; for an object of another
         algorithm, and for the log key and the import key, nothing is destroyed.
+        """
+
+    @property
+    def keeps_anchor(self) -> bool:
+        """Whether the token can remember anything of the ledger."""
+
+    async def read_anchor(self) -> Mark | None:
+        """Return what the token remembers of the ledger; None if it remembers nothing, or cannot. Raises TokenFault."""
+
+    async def write_anchor(self, mark: Mark) -> None:
+        """Let the token remember this of the ledger; nothing is done if it cannot remember.
+
+        Raises TokenFault, with the code ANCHOR_BEHIND if it remembers what this cannot come after (``Mark.grows_to``).
         """
 
     async def close(self) -> None:

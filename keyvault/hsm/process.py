@@ -47,6 +47,7 @@ class Capabilities:
 
     algorithms: frozenset[KeyAlgorithm]
     imports_secrets: bool
+    keeps_anchor: bool
     token_label: str
     token_serial: str
     library: str
@@ -267,6 +268,7 @@ def _capabilities(told: worker_pb2.Capabilities) -> Capabilities:
     return Capabilities(
         algorithms=frozenset(_proven(told.trials)),
         imports_secrets=told.imports_secrets,
+        keeps_anchor=told.keeps_anchor,
         token_label=told.token_label,
         token_serial=told.token_serial,
         library=told.library,

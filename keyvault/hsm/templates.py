@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm
+from keyvault.hsm.anchor import APPLICATION
 
 AttributeValue = bool | int | bytes | str
 Template = Mapping[str, AttributeValue]
@@ -90,6 +91,17 @@ def hmac_secret(object_id: bytes, *, stored: bool) -> Template:
 def transport_key() -> Template:
     """Return the template of the AES key that opens one imported secret: unwraps, nothing else, and is not stored."""
     return _secret(TRANSPORT_KEY_OBJECT_ID, stored=False, sign=False, unwrap=True)
+
+
+def anchor(label: str, *, stored: bool) -> Template:
+    """Return the template of a data object: only who is logged in sees it, and nobody changes it."""
+    return {
+        "LABEL": label,
+        "APPLICATION": APPLICATION,
+        "TOKEN": stored,
+        "PRIVATE": True,
+        "MODIFIABLE": False,
+    }
 
 
 GENERATED_SECRECY: Template = MappingProxyType(

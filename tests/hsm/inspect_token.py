@@ -3,6 +3,7 @@
 ``leaky``: try to generate a key whose template was changed to be extractable, and say what came of it.
 ``import BLOB ...``: import each blob (hex), and say what came of it and which secret keys this process has then.
 ``leaky-import BLOB``: the same, when the AES key of an import can be got out of the token.
+``anchors``: the anchor objects; ``forget-anchor``: destroy them.
 ``remove ID``: destroy what has this id, as somebody else's program would.
 ``plant ID SECRET``: store a secret (hex) that can be got out of the token, as a careless program would.
 """
@@ -20,6 +21,7 @@ from pkcs11.types import WrapMixin
 
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.hsm import templates
+from keyvault.hsm.anchor import LABEL
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import TokenError
 from keyvault.hsm.pin import read_pin
@@ -48,6 +50,10 @@ def main() -> None:
             found = imported(token, [bytes.fromhex(blob)])
         case ["plant", object_id, secret]:
             found = planted(token, object_id.encode(), bytes.fromhex(secret))
+        case ["anchors"]:
+            found = {str(number): anchor for number, anchor in enumerate(anchors(token))}
+        case ["forget-anchor"]:
+            found = {str(number): anchor for number, anchor in enumerate(anchors(token, forget=True))}
         case ["remove", object_id]:
             found = removed(token, object_id.encode())
         case _:
@@ -55,6 +61,21 @@ def main() -> None:
     sys.stdout.write(json.dumps(found))
     sys.stdout.flush()
     os._exit(0)
+
+
+def anchors(token: Token, *, forget: bool = False) -> list[dict[str, str]]:
+    """Return the anchor objects; with ``forget``, destroy them, as somebody with the PIN can."""
+    found = list(token.open_session().get_objects({Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: LABEL}))
+    told = [
+        {
+            "value": each[Attribute.VALUE].decode(),
+            **{name: str(each[Attribute[name]]) for name in ("PRIVATE", "MODIFIABLE", "TOKEN")},
+        }
+        for each in found
+    ]
+    for each in found if forget else []:
+        each.destroy()
+    return told
 
 
 def secrets(token: Token) -> dict[str, dict[str, str]]:

@@ -12,10 +12,12 @@ from pkcs11.util.rsa import encode_rsa_public_key
 
 from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
 from keyvault.core.limits import KEYS_MAX
+from keyvault.core.marks import Mark
 from keyvault.core.wrap import HASHES
 from keyvault.hsm import templates
 from keyvault.hsm.base import KEPT_OBJECT_IDS
 from keyvault.hsm.failures import Remedy, TokenError
+from keyvault.hsm.token.anchors import find_anchor, replace_anchor, try_anchor
 from keyvault.hsm.token.importing import (
     KWP_MECHANISMS,
     open_blob,
@@ -101,6 +103,28 @@ class Session:
         with self._token.making():
             # Destroying what the first attempt destroyed is nothing; so, other than making, it may be done twice.
             self._twice(lambda: self._destroy_once(object_id, algorithm))
+
+    def read_anchor(self) -> Mark | None:
+        """Return what the token remembers of the ledger, None if it remembers nothing."""
+
+        def read() -> Mark | None:
+            with self._token.finding():
+                found = find_anchor(self._session)
+                if found is None and not self._token.logged_in(self._session):
+                    raise TokenError("USER_NOT_LOGGED_IN", "the token ended the login", Remedy.RETIRE)
+                return found
+
+        return self._twice(read)
+
+    def write_anchor(self, mark: Mark) -> None:
+        """Let the token remember this, which must come after what it remembers."""
+        with self._token.making():
+            # As for making a key: if the first attempt failed half way, the next write finds what it left.
+            self._once(lambda: replace_anchor(self._session, mark, self._token.destroying))
+
+    def trial_anchor(self) -> bool:
+        """Return whether the token keeps data objects."""
+        return self._once(lambda: try_anchor(self._session))
 
     def trial_pair(self, object_id: bytes, algorithm: KeyAlgorithm, message: bytes) -> tuple[bytes, bytes]:
         """Return public key and signature of a key pair made for this session only and destroyed at once."""
