@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "approve": "Read a proposal in plain words; approve, reject, veto or revoke.",
     "freeze": "Stop a key, a principal, a venue or the whole enclave, at once.",
     "thaw": "Lift a freeze.",
+    "quarantine": "See why a restored ledger signs nothing, and let it go on.",
     "audit": "Verify, read, export and prove the ledger.",
     "database": "Prepare the PostgreSQL database that several nodes share.",
     "bench": "Measure this machine.",

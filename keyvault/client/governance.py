@@ -29,6 +29,8 @@ from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.charter import Duty
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Genesis
+from keyvault.core.ids import Epoch
+from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import DUTIES, Action, FreezeScope, Statement
 from keyvault.ledger import wire
@@ -67,6 +69,8 @@ class Governance(Caller):
             ledger_size=message.ledger_size,
             epoch=message.epoch,
             charter_version=message.charter_version,
+            incarnation=message.incarnation or 1,
+            quarantine=_quarantine(message.quarantine) if message.HasField("quarantine") else None,
         )
 
     async def proven_enclave(self) -> EnclaveInfo:
@@ -316,6 +320,16 @@ def _is_expected(pinned: str | None, named: str) -> bool:
         return is_same_log(parse_vkey(pinned or ""), parse_vkey(named))
     except Malformed:
         return False
+
+
+def _quarantine(message: keys_pb2.Quarantine) -> Quarantine:
+    lost = Mark(
+        incarnation=message.lost_incarnation,
+        epoch=Epoch(message.lost_epoch),
+        size=message.lost_position,
+        root=message.lost_root,
+    )
+    return Quarantine(position=message.position, lost=lost, found=message.found)
 
 
 def _to_proto(signature: EnvelopeSignature) -> types_pb2.MemberSignature:

@@ -153,6 +153,7 @@ class Client:
     freeze = _sync(AsyncClient.freeze)
     thaw = _sync(AsyncClient.thaw)
     record_ceremony_step = _sync(AsyncClient.record_ceremony_step)
+    leave_quarantine = _sync(AsyncClient.leave_quarantine)
     checkpoint = _sync(AsyncClient.checkpoint)
     inclusion_proof = _sync(AsyncClient.inclusion_proof)
     consistency_proof = _sync(AsyncClient.consistency_proof)

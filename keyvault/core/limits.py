@@ -254,6 +254,8 @@ TOKEN_CLOSE_MS = 1_000
 """From the end of a worker's sockets until it is killed: lets an object that is being written be finished."""
 DRAIN_MS_MAX = 10_000
 """From SIGTERM until calls in flight are cut."""
+ANCHOR_INTERVAL_MS = 10_000
+"""Between two writes of the token's anchor: so much of a lost ledger may go unnoticed by the token alone."""
 CHECKPOINT_INTERVAL_MS = 1_000
 """A checkpoint at most this long after an event, one token signature each."""
 TOKEN_DEADLINE_MS_MIN = 100

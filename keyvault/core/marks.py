@@ -71,6 +71,6 @@ class Quarantine:
 
     def __str__(self) -> str:
         return (
-            f"quarantine, nothing is signed: {self.found}. Serve the newest ledger; if it is gone, members give up what"
-            " is lost: keyvault quarantine leave"
+            "the enclave is in quarantine, nothing is signed: serve the newest ledger; if it is gone, members give up"
+            f" what is lost (keyvault quarantine leave). {self.found}"
         )

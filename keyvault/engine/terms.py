@@ -122,6 +122,8 @@ class Terms:
 
     async def run(self) -> None:
         """Follow and lead until ``drain``. What ends the node resolves ``node.stopped``, and ends this, too."""
+        if self._replica.quarantine is not None:
+            self._quarantined(RolledBack(self._replica.quarantine.found))
         while not self._node.stopped.done():
             event = await self._next_event()
             for effect in self._leadership.step(event):
@@ -217,6 +219,7 @@ class Terms:
 
     def _quarantined(self, error: RolledBack) -> None:
         self._quarantine = str(error)
+        self._node.quarantine = self._replica.quarantined(str(error))
         self._reporter.quarantined(self._quarantine)
         self._tell_eligible(is_eligible=False)
 
@@ -254,6 +257,7 @@ class Terms:
             head = await self._read(seat, seat.store.head)
             await self._take(seat, lambda: head.size)
             self._replica.check_is(head)
+            self._replica.check_has(await self._token.read_anchor())
             mirror = self._mirror = Mirror(
                 shared=seat.store,
                 copy=self._replica.copy,
