@@ -23,6 +23,8 @@ COMMANDS: dict[str, str] = {
     "thaw": "Lift a freeze.",
     "quarantine": "See why a restored ledger signs nothing, and let it go on.",
     "audit": "Verify, read, export and prove the ledger.",
+    "backup": "Write and try a backup of the ledger.",
+    "restore": "Make a ledger from a backup.",
     "database": "Prepare the PostgreSQL database that several nodes share.",
     "bench": "Measure this machine.",
     "completion": "Print the completion script of a shell.",

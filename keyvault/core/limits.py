@@ -136,6 +136,10 @@ EVIDENCE_DEPTH_MAX = 8
 """Arrays and objects within each other in a bundle of evidence; a right one has 5."""
 EVIDENCE_ENTRIES_MAX = 16_384
 """Ledger entries in one bundle of evidence; each is decoded, and most have a signature to be verified."""
+BACKUP_SEGMENT_ENTRIES = 1_024
+"""Entries in one file of a backup, 64 MiB at most, which are in memory at once. It is in the names of the files."""
+BACKUP_MANIFEST_BYTES_MAX = 64 * 1024 * 1024
+"""Manifest of a backup: a line of 200 bytes for each segment, so some 300 million entries."""
 CONFIG_BYTES_MAX = 65_536
 """``keyvault.toml``; a default one has 1.2 kB."""
 SECRET_FILE_BYTES_MAX = 16_384

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -167,3 +168,68 @@ async def test_members_let_it_go_on(own: Deployment) -> None:
     assert (verified.returncode, "RESTORED" in verified.stdout) == (0, True), verified.stdout
     told = run_keyvault("audit", "verify", str(own.ledger), "--checkpoint", str(kept))
     assert (told.returncode, "is not in this history" in told.stdout) == (1, True), told.stdout
+
+
+# Backup -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_backup_while_it_signs(own: Deployment, tmp_path: Path) -> None:
+    """Under load each run is whole and audited; the last one restores to what was signed up to then, in quarantine."""
+    folder, config = tmp_path / "backup", str(own.config)
+    with served(own):
+        async with desk.bot(own) as bot:
+            done = asyncio.Event()
+
+            async def load() -> int:
+                number = 0
+                while not done.is_set():
+                    await sign(bot, f"r-{number}")
+                    number += 1
+                return number
+
+            working = asyncio.create_task(load())
+            sizes = []
+            for _ in range(3):
+                ran = await asyncio.to_thread(
+                    run_keyvault, "backup", "--config", config, "--out", str(folder), "--json"
+                )
+                assert ran.returncode == 0, ran.stderr
+                sizes.append(json.loads(ran.stdout)["entries"])
+            done.set()
+            assert await working > 10
+    assert sizes == sorted(set(sizes))
+    drilled = run_keyvault("backup", "drill", "--from", str(folder), "--vkey-file", str(own.dir / "log.vkey"), "--json")
+    assert (drilled.returncode, json.loads(drilled.stdout)["entries"]) == (0, sizes[-1]), drilled.stderr
+    refused = run_keyvault("restore", "--from", str(folder), "--database", str(own.ledger))
+    assert (refused.returncode, "exists; nothing was changed" in refused.stderr) == (1, True)
+    own.ledger.unlink()
+    restored = run_keyvault("restore", "--from", str(folder), "--database", str(own.ledger))
+    assert restored.returncode == 0, restored.stderr
+    with served(own):
+        async with desk.bot(own) as bot:
+            with pytest.raises(PreconditionFailed, match="an older copy was put back"):
+                await sign(bot, "new")
+
+
+def test_a_damaged_backup_fails_its_drill(own: Deployment, tmp_path: Path) -> None:
+    """A flipped byte ends the drill with 1 and names the file; nothing is left of what it restored."""
+    folder = tmp_path / "backup"
+    made = run_keyvault("backup", "--config", str(own.config), "--out", str(folder))
+    assert made.returncode == 0, made.stderr
+    segment = next((folder / "segments").iterdir())
+    segment.write_bytes(segment.read_bytes()[:-1] + b"?")
+    drilled = run_keyvault("backup", "drill", "--from", str(folder))
+    assert drilled.returncode == 1
+    assert f"segments/{segment.name} is not the file that the manifest names" in drilled.stderr
+    assert run_keyvault("restore", "--from", str(folder), "--database", str(tmp_path / "new.db")).returncode == 1
+    assert not [*tmp_path.glob("new.db*")]
+
+
+def test_keys_are_not_in_a_backup(own: Deployment, tmp_path: Path) -> None:
+    """No file of it holds the imported secret, a PIN, or anything of the token's objects."""
+    made = run_keyvault("backup", "--config", str(own.config), "--out", str(tmp_path / "backup"))
+    assert made.returncode == 0, made.stderr
+    secrets = [desk.SECRET, (own.dir / "token" / "user.pin").read_bytes().strip()]
+    for path in (tmp_path / "backup").rglob("*"):
+        data = path.read_bytes() if path.is_file() else b""
+        assert [secret for secret in secrets if secret in data] == []
