@@ -56,6 +56,9 @@ class SoftwareToken:
         self.signed: list[bytes] = []
         self.destroyed: list[bytes] = []
         self.anchor: Mark | None = None
+        self.remembers = asyncio.Event()
+        """Cleared: writing the anchor waits, as where no worker comes up."""
+        self.remembers.set()
         self.away = False
         """Told to make and destroy nothing, as a token whose workers are being replaced."""
 
@@ -111,6 +114,7 @@ class SoftwareToken:
     async def write_anchor(self, mark: Mark) -> None:
         """See Token."""
         self._check_here()
+        await self.remembers.wait()
         if self.anchor is not None and not self.anchor.grows_to(mark):
             raise TokenFault(ANCHOR_BEHIND, f"the token's anchor saw {self.anchor}, which {mark} does not follow")
         self.anchor = mark

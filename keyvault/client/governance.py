@@ -241,7 +241,9 @@ class Governance(Caller):
         new charter the longest, for it may shorten it); at most PROPOSAL_LIFE_MS_MAX.
         """
         duty = DUTIES.get(action, Duty.POLICY_LOOSEN)
-        delay_ms = max(self._delays.values(), default=0) if duty is Duty.CHARTER else self._delays.get(duty, 0)
+        otherwise = Duty.CHARTER if duty is Duty.LEAVE_QUARANTINE else duty  # ``core.charter`` law 5
+        own_ms = self._delays.get(duty, self._delays.get(otherwise, 0))
+        delay_ms = max(self._delays.values(), default=0) if duty is Duty.CHARTER else own_ms
         longest = min(limits.PROPOSAL_LIFE_MS + delay_ms, limits.PROPOSAL_LIFE_MS_MAX)
         expires_at = self.transport.timing.now_ms() + (longest if life_ms is None else life_ms)
         try:

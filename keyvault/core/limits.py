@@ -260,6 +260,8 @@ DRAIN_MS_MAX = 10_000
 """From SIGTERM until calls in flight are cut."""
 ANCHOR_INTERVAL_MS = 10_000
 """Between two writes of the token's anchor: so much of a lost ledger may go unnoticed by the token alone."""
+ANCHOR_WAIT_MS = 1_000
+"""Longest that the start or the end of a term waits for the token to remember it."""
 CHECKPOINT_INTERVAL_MS = 1_000
 """A checkpoint at most this long after an event, one token signature each."""
 TOKEN_DEADLINE_MS_MIN = 100

@@ -35,12 +35,13 @@ class Anchorer:
         if mark == self._written:
             return
         try:
-            await self._token.write_anchor(mark)
+            async with asyncio.timeout(limits.ANCHOR_WAIT_MS / 1000):  # a token may have no worker for hours
+                await self._token.write_anchor(mark)
         except TokenFault as fault:
             if fault.code == ANCHOR_BEHIND:
                 raise RolledBack(f"{fault}: this ledger is older than one that was served with this token") from fault
             self.faults += 1
-        except Unavailable:
+        except (Unavailable, TimeoutError):
             self.faults += 1
         else:
             self._written = mark

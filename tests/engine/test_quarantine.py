@@ -1,119 +1,25 @@
 """A restored ledger: read and not signed on, until members let it go on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from keyvault.core.approvals import Voice
-from keyvault.core.charter import Duty
 from keyvault.core.errors import NotFound, Reason, Refused
 from keyvault.core.events import IncarnationStarted, SignatureIssued, SignatureRefused, TermStarted
 from keyvault.core.ids import Epoch
-from keyvault.core.marks import Mark, Quarantine
+from keyvault.core.marks import Mark
 from keyvault.core.policy import ANY, Limit
-from keyvault.core.proposals import Outcome, Proposal
+from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action
 from keyvault.ledger.verify import verify
 from keyvault.store.memory import MemoryMedium
+from tests.engine.restoring import HOUR_MS, copy_of, file_only, nothing_else, restored, token_only
 from tests.engine.world import World, folded, open_enclave, opened_world, restart
-from tests.worlds import Person, ballot, charter, digest_request, people, propose, statement
+from tests.worlds import digest_request
 
-HOUR_MS = 3_600_000
 HOURLY = Limit(id="hourly", keys=ANY, window_ms=HOUR_MS, count_max=100)
-
-
-def _copy(medium: MemoryMedium) -> MemoryMedium:
-    """Return what a backup of the ledger has: without the file beside it."""
-    return MemoryMedium(
-        bodies=list(medium.bodies),
-        index=dict(medium.index),
-        head=medium.head,
-        epoch=medium.epoch,
-        checkpoints=list(medium.checkpoints),
-    )
-
-
-class Restored:
-    """An enclave whose ledger was put back by five signatures."""
-
-    def __init__(self, world: World, lost: MemoryMedium) -> None:
-        self.world = world
-        self.lost = lost
-
-    @property
-    def quarantine(self) -> Quarantine:
-        """Why nothing is signed."""
-        found = self.world.enclave.quarantine
-        assert found is not None
-        return found
-
-    def person(self, name: str) -> Person:
-        return next(each for each in self.world.people if each.name == name)
-
-    async def ask_to_leave(self, *, by: str = "alice", **other: str) -> Proposal:
-        """Let a member propose to leave the quarantine."""
-        lost, state = self.quarantine.lost, self.world.enclave.state
-        wanted = {
-            "incarnation": str(max(state.incarnation, lost.incarnation) + 1),
-            "position": str(self.quarantine.position),
-            "lost_incarnation": str(lost.incarnation),
-            "lost_epoch": str(lost.epoch),
-            "lost_position": str(lost.size),
-            "lost_root": lost.root.hex(),
-            "reason": "the disk is gone",
-        }
-        said = statement(
-            state, Action.LEAVE_QUARANTINE, wanted | other, requester=by, expires_at=self.world.clock.at + HOUR_MS
-        )
-        return await self.world.enclave.propose(propose(said, self.person(by)))
-
-    async def say(self, proposal: Proposal, by: str, voice: Voice = Voice.APPROVE) -> Proposal:
-        return await self.world.enclave.cast(ballot(proposal.statement_bytes, self.person(by), voice))
-
-    async def leave(self) -> None:
-        """Let alice ask, bob and carol approve."""
-        proposal = await self.ask_to_leave()
-        await self.say(proposal, "bob")
-        assert (await self.say(proposal, "carol")).outcome is Outcome.EXECUTED
-
-
-def _nothing_else(_world: World, _lost: MemoryMedium) -> None:
-    """The token and the file remember."""
-
-
-def _token_only(world: World, _lost: MemoryMedium) -> None:
-    world.medium.anchor = None
-
-
-def _file_only(world: World, lost: MemoryMedium) -> None:
-    world.token.anchor = None
-    assert world.medium.anchor == lost.anchor
-
-
-@asynccontextmanager
-async def restored(
-    limits_: tuple[Limit, ...] = (), forget: Callable[[World, MemoryMedium], None] = _nothing_else
-) -> AsyncIterator[Restored]:
-    """Serve a ledger that was put back to before the last five signatures; the file beside it stayed, and the token."""
-    persons = people("alice", "bob", "carol")
-    rulers = charter(*persons, thresholds={Duty.CHARTER: "2 of admins"})
-    async with opened_world(limits_=limits_, persons=persons, rulers=rulers) as world:
-        await world.sign("kept")
-        await world.enclave.checkpoint()
-        backup = _copy(world.medium)
-        for number in range(5):
-            await world.sign(f"lost-{number}")
-        await world.enclave.close()
-        lost = world.medium
-        backup.anchor = lost.anchor
-        world.medium = backup
-        world.plug._medium = backup
-        forget(world, lost)
-        world.enclave = await open_enclave(world.medium, world.token, world.clock, world.plug)
-        yield Restored(world, lost)
 
 
 async def _refused(world: World, request_id: str) -> Refused:
@@ -122,7 +28,7 @@ async def _refused(world: World, request_id: str) -> Refused:
     return refused.value
 
 
-@pytest.mark.parametrize("forget", [_nothing_else, _token_only, _file_only])
+@pytest.mark.parametrize("forget", [nothing_else, token_only, file_only])
 async def test_a_restored_older_ledger_does_not_sign(forget: Callable[[World, MemoryMedium], None]) -> None:
     """Nor after a restart, or two: the token's anchor alone is enough, and so is the file beside the ledger alone."""
     async with restored(forget=forget) as here:
@@ -290,7 +196,7 @@ async def test_a_crash_after_leaving_is_not_another_quarantine() -> None:
 
 async def test_what_the_token_saw_beyond_it_is_another_quarantine() -> None:
     """Members gave up what the file had seen; a token that comes back with more asks them again."""
-    async with restored(forget=_file_only) as here:
+    async with restored(forget=file_only) as here:
         world = here.world
         await here.leave()
         seen = Mark(incarnation=1, epoch=Epoch(1), size=here.lost.head.size + 1, root=b"x" * 32)
@@ -305,7 +211,7 @@ async def test_an_older_incarnation_is_quarantined() -> None:
     """The copy from before the new beginning, put back once more, does not go on either; the next number is three."""
     async with restored() as here:
         world = here.world
-        older = _copy(world.medium)
+        older = copy_of(world.medium)
         await here.leave()
         await world.enclave.close()
         world.medium = older
@@ -338,6 +244,19 @@ async def test_a_token_that_cannot_write_costs_nothing() -> None:
         await restart(world)
         assert world.token.anchor is not None
         assert world.token.anchor.epoch == world.enclave.state.epoch
+
+
+async def test_a_token_without_a_worker_holds_up_no_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start and end of a term wait for the anchor for a moment only, and an answer never does."""
+    monkeypatch.setattr("keyvault.core.limits.ANCHOR_WAIT_MS", 10)
+    async with opened_world() as world:
+        before = world.token.anchor
+        world.token.remembers.clear()
+        async with asyncio.timeout(10):
+            await restart(world)
+            assert isinstance((await world.sign("r")).event, SignatureIssued)
+            await world.enclave.drain()
+        assert world.token.anchor == before
 
 
 async def test_the_anchor_follows_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
