@@ -34,7 +34,7 @@ from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
 from keyvault.notify import Hook, Notifier
 from keyvault.rpc.server import Identity as ServerIdentity
-from keyvault.rpc.server import Server
+from keyvault.rpc.server import Membership, Server
 from keyvault.secretfile import read_secret_file
 from keyvault.store.anchor import Anchor
 from keyvault.store.postgres.store import open_store as open_postgres
@@ -167,18 +167,22 @@ class _Process:
             await _first_of(node.ready(), node.stopped, self._stop.wait())
             if self._stop.is_set():
                 return EXIT_OK
-            return await self._serve(node, before_stop=hand_over)
+            membership = Membership(node=node, member=terms, address=postgres.address, nodes=postgres.nodes)
+            return await self._serve(node, before_stop=hand_over, membership=membership)
         finally:
             terms.drain()
             await running
 
-    async def _serve(self, served: Served, *, before_stop: Callable[[], Awaitable[None]]) -> int:
+    async def _serve(
+        self, served: Served, *, before_stop: Callable[[], Awaitable[None]], membership: Membership | None = None
+    ) -> int:
         server = Server(
             enclave=served,
             clock=self._clock,
             identity=_identity(self._config),
             listen=self._config.server.listen,
             trust_domain=self._config.server.trust_domain,
+            membership=membership,
         )
         await server.start()
         health = _Health(server, served)
@@ -268,7 +272,7 @@ class _Reporter:
 
     def quarantined(self, why: str) -> None:
         """See Reporter."""
-        log.critical("quarantine: this node reads and exports, and will not lead", reason=why)
+        log.critical("in quarantine", reason=why)
 
 
 async def _tell_what_falls_due(enclave: Served, clock: SystemClock, notifier: Notifier) -> None:
@@ -334,6 +338,7 @@ def token_config(config: Config) -> TokenConfig:
         workers=config.token.workers,
         lanes_per_worker=config.token.lanes_per_worker,
         deadline_ms=config.token.deadline_ms,
+        key_transport=config.token.key_transport,
     )
 
 

@@ -9,18 +9,18 @@ Rules:
 """
 
 import re
-import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import NoReturn
 
 from keyvault.config_default import Deployment as Deployment
 from keyvault.config_default import render_default as render_default
+from keyvault.config_reader import ConfigError as ConfigError
+from keyvault.config_reader import Reader, Section
 from keyvault.core import limits
-from keyvault.core.errors import KeyvaultError, Malformed
-from keyvault.core.ids import EnclaveName, parse_enclave_name, parse_principal
+from keyvault.core.errors import Malformed
+from keyvault.core.ids import EnclaveName, Principal, parse_enclave_name, parse_principal
+from keyvault.core.keys import KeyTransport
 from keyvault.secretfile import check_secret_file
 
 _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -43,10 +43,6 @@ NOTICE_KINDS = (
     "key.rotation-due",
 )
 """What a webhook can be told. Kinds once given out are kept: receivers branch on them."""
-
-
-class ConfigError(KeyvaultError):
-    """The deployment is not usable as it stands; the text says what, where, and what to do."""
 
 
 class LogFormat(StrEnum):
@@ -95,6 +91,8 @@ class PostgresConfig:
     conninfo: str
     address: str
     synchronous: bool
+    nodes: frozenset[Principal]
+    """The other nodes, as their certificates name them: they may pass calls on to this one, and it to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +106,7 @@ class TokenConfig:
     workers: int
     lanes_per_worker: int
     deadline_ms: int
+    key_transport: KeyTransport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +146,7 @@ def load(path: Path) -> Config:
         ConfigError: the file cannot be read, is not TOML, or has a key that is unknown, missing or out of range.
         UnsafeFile: a secret file that it names is missing, or is not its owner's alone.
     """
-    reader = _Reader(path)
+    reader = Reader(path)
     config = Config(
         server=_server(reader.section("server")),
         enclave=_enclave(reader.section("enclave")),
@@ -167,7 +166,7 @@ def load(path: Path) -> Config:
 # Sections ---------------------------------------------------------------------------------------------------
 
 
-def _server(section: "_Section") -> ServerConfig:
+def _server(section: "Section") -> ServerConfig:
     server = ServerConfig(
         listen=section.checked("listen", "127.0.0.1:7443", _check_listen),
         certificate=section.path("certificate"),
@@ -179,14 +178,14 @@ def _server(section: "_Section") -> ServerConfig:
     return server
 
 
-def _enclave(section: "_Section") -> EnclaveConfig:
+def _enclave(section: "Section") -> EnclaveConfig:
     name = section.checked("name", None, parse_enclave_name)
     enclave = EnclaveConfig(name=EnclaveName(name), database=section.path("database"))
     section.end()
     return enclave
 
 
-def _postgres(reader: "_Reader") -> PostgresConfig | None:
+def _postgres(reader: "Reader") -> PostgresConfig | None:
     section = reader.optional_section("postgres")
     if section is None:
         return None
@@ -194,12 +193,13 @@ def _postgres(reader: "_Reader") -> PostgresConfig | None:
         conninfo=section.checked("conninfo", None, _check_not_empty),
         address=section.checked("address", None, _check_address),
         synchronous=section.flag("synchronous", default=True),
+        nodes=frozenset(section.principals("nodes")),
     )
     section.end()
     return postgres
 
 
-def _token(section: "_Section") -> TokenConfig:
+def _token(section: "Section") -> TokenConfig:
     token = TokenConfig(
         module=section.optional_path("module"),
         label=section.checked("label", None, _check_label),
@@ -214,12 +214,13 @@ def _token(section: "_Section") -> TokenConfig:
             low=limits.TOKEN_DEADLINE_MS_MIN,
             high=limits.TOKEN_DEADLINE_MS_MAX,
         ),
+        key_transport=KeyTransport(section.choice("key_transport", KeyTransport.NONE, tuple(KeyTransport))),
     )
     section.end()
     return token
 
 
-def _log(section: "_Section") -> LogConfig:
+def _log(section: "Section") -> LogConfig:
     log = LogConfig(
         format=LogFormat(section.choice("format", LogFormat.JSON, tuple(LogFormat))),
         level=LogLevel(section.choice("level", LogLevel.INFO, tuple(LogLevel))),
@@ -228,7 +229,7 @@ def _log(section: "_Section") -> LogConfig:
     return log
 
 
-def _hook(section: "_Section") -> HookConfig:
+def _hook(section: "Section") -> HookConfig:
     hook = HookConfig(
         url=section.checked("url", None, _check_url),
         secret_file=section.path("secret_file"),
@@ -275,156 +276,3 @@ def _check_trust_domain(text: str) -> None:
 def _check_label(text: str) -> None:
     if not 1 <= len(text.encode()) <= 32:  # noqa: PLR2004  CK_TOKEN_INFO.label has 32 bytes
         raise Malformed("label", "must be 1 to 32 bytes: a PKCS#11 label has no more")
-
-
-# Reading ----------------------------------------------------------------------------------------------------
-
-
-class _Reader:
-    """The file, its sections, and where in it a key stands."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.folder = path.absolute().parent
-        try:
-            with path.open("rb") as file:
-                data = file.read(limits.CONFIG_BYTES_MAX + 1)
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror}); `keyvault init` makes a new one") from error
-        if len(data) > limits.CONFIG_BYTES_MAX:
-            raise ConfigError(f"{path}: is longer than {limits.CONFIG_BYTES_MAX} bytes; this is not a keyvault.toml")
-        try:
-            self.text = data.decode()
-            self.document: dict[str, object] = tomllib.loads(self.text)
-        except ValueError as error:
-            raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-        self.known: set[str] = set()
-
-    def section(self, name: str, *, optional: bool = False) -> "_Section":
-        self.known.add(name)
-        table = self.document.get(name, {} if optional else None)
-        if table is None:
-            raise ConfigError(f"{self.path}: the section [{name}] is missing; add it")
-        if not isinstance(table, dict):
-            raise ConfigError(f"{self.path}: {name} must be a section: [{name}]")
-        return _Section(self, name, table)
-
-    def optional_section(self, name: str) -> "_Section | None":
-        """Return the section, or None if it is not there."""
-        self.known.add(name)
-        return self.section(name) if name in self.document else None
-
-    def sections(self, name: str, *, most: int) -> "list[_Section]":
-        """Return the tables [[name]], in order; none is fine."""
-        self.known.add(name)
-        tables = self.document.get(name, [])
-        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            raise ConfigError(f"{self.path}: {name} must be tables: [[{name}]]")
-        if len(tables) > most:
-            raise ConfigError(f"{self.path}: {len(tables)} tables [[{name}]]; {most} is the most")
-        return [_Section(self, name, table, number) for number, table in enumerate(tables)]
-
-    def end(self) -> None:
-        unknown = sorted(self.document.keys() - self.known)
-        if unknown:
-            where = self.line_of(r"\[\s*" + re.escape(unknown[0]) + r"\s*\]|" + re.escape(unknown[0]) + r"\s*=")
-            known = ", ".join(f"[{name}]" for name in sorted(self.known))
-            raise ConfigError(f"{self.path}{where}: {unknown[0]!r} is not known here; there are {known}")
-
-    def line_of(self, pattern: str, *, start: int = 0, end: int | None = None) -> str:
-        """Return ``:<line>`` of the first line that starts with the pattern, or nothing when it is not found."""
-        match = re.compile(rf"^[ \t]*(?:{pattern})", re.MULTILINE).search(self.text, start, end or len(self.text))
-        return "" if match is None else f":{self.text.count(chr(10), 0, match.start()) + 1}"
-
-
-class _Section:
-    """One table; each key is taken once, with its type checked, and what is left at the end is a mistake."""
-
-    def __init__(self, reader: _Reader, name: str, table: dict[str, object], number: int | None = None) -> None:
-        """``number`` counts the tables [[name]] from 0; None for a section that is there once."""
-        self._reader = reader
-        self._name = name
-        self._number = number
-        self._left = dict(table)
-        self._known: list[str] = []
-
-    def checked(self, key: str, default: str | None, check: Callable[[str], object]) -> str:
-        """Return the text, once ``check`` did not raise Malformed."""
-        value = self._take(key, default)
-        if not isinstance(value, str):
-            self._fail(key, "must be text in quotes")
-        try:
-            check(value)
-        except Malformed as error:
-            self._fail(key, error.problem)
-        return value
-
-    def path(self, key: str) -> Path:
-        return self._reader.folder / self.checked(key, None, _check_path)
-
-    def optional_path(self, key: str) -> Path | None:
-        if key not in self._left:
-            self._known.append(key)
-            return None
-        return self.path(key)
-
-    def whole(self, key: str, default: int, *, low: int, high: int) -> int:
-        value = self._take(key, default)
-        # bool is an int to Python, and never a number of anything to people.
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            self._fail(key, f"must be a whole number from {low} to {high}")
-        return value
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        value = self._left.pop(key, default)
-        self._known.append(key)
-        if not isinstance(value, bool):
-            self._fail(key, "must be true or false")
-        return value
-
-    def choices(self, key: str, choices: tuple[str, ...]) -> frozenset[str]:
-        """Return which of the choices are listed, at least one; empty if the key is left out."""
-        if key not in self._left:
-            self._known.append(key)
-            return frozenset()
-        values = self._take(key, None)
-        if not isinstance(values, list) or not values or not all(value in choices for value in values):
-            self._fail(key, "must be a list of some of " + ", ".join(f'"{choice}"' for choice in choices))
-        return frozenset(values)
-
-    def choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self._take(key, default)
-        if not isinstance(value, str) or value not in choices:
-            self._fail(key, "must be one of " + ", ".join(f'"{choice}"' for choice in choices))
-        return value
-
-    def end(self) -> None:
-        if self._left:
-            self._fail(min(self._left), "is not known here; there are " + ", ".join(self._known))
-
-    def _take(self, key: str, default: object) -> object:
-        self._known.append(key)
-        value = self._left.pop(key, default)
-        if value is None:
-            self._fail(key, "is missing; add it")
-        return value
-
-    def _fail(self, key: str, problem: str) -> NoReturn:
-        raise ConfigError(f"{self._reader.path}{self._where(key)}: {self._name}.{key} {problem}")
-
-    def _where(self, key: str) -> str:
-        """Return the line of the key in this very table; for one of several tables without it, that of its head."""
-        text = self._reader.text
-        heads = [*re.finditer(rf"^[ \t]*\[+\s*{re.escape(self._name)}\s*\]", text, re.MULTILINE)]
-        if len(heads) <= (self._number or 0):
-            return ""
-        head = heads[self._number or 0]
-        follows = re.compile(r"^[ \t]*\[", re.MULTILINE).search(text, head.end())
-        end = follows.start() if follows else len(text)
-        where = self._reader.line_of(re.escape(key) + r"\s*=", start=head.end(), end=end)
-        return where or ("" if self._number is None else self._reader.line_of(r"\[", start=head.start()))
-
-
-def _check_path(text: str) -> None:
-    if not text or "\0" in text:
-        raise Malformed("path", "must be a path")

@@ -28,6 +28,7 @@ pin_file = {pin_file}  # mode 0600, read by the workers only
 workers = 2  # processes; one may crash or hang while the others sign
 lanes_per_worker = 1  # PKCS#11 sessions of each worker
 deadline_ms = {deadline_ms}  # a worker that takes longer is killed and replaced
+key_transport = "none"  # keys stay here; "kwp": wrapped for the firm's other tokens; "vendor-cluster": the HSM copies
 
 [log]
 format = "json"  # or "console"

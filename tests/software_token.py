@@ -4,16 +4,30 @@ It stands in where a test must decide *when* a token answers; SoftHSM stands in 
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 
 import coincurve
 from coincurve._libsecp256k1 import ffi
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap_with_padding,
+    aes_key_wrap_with_padding,
+)
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.limits import RSA_BITS_MIN
 from keyvault.core.marks import Mark
+from keyvault.core.wrap import parse_transport_key
+from keyvault.hsm import proofs
 from keyvault.hsm.base import ANCHOR_BEHIND, KEPT_OBJECT_IDS, LOG_KEY_OBJECT_ID, SignItem, TokenFault
+
+_SHA1 = hashes.SHA1()  # noqa: S303  as real tokens, see keyvault.core.wrap
+_OAEP = padding.OAEP(padding.MGF1(_SHA1), _SHA1, None)
 
 
 class SoftwareLane:
@@ -53,6 +67,8 @@ class SoftwareToken:
         self.lanes = tuple(SoftwareLane(self) for _ in range(lanes))
         self._log_key = ed25519.Ed25519PrivateKey.generate()
         self._keys: dict[bytes, coincurve.PrivateKey] = {}
+        self._transport_key: rsa.RSAPrivateKey | None = None
+        self._wrapping_key = b""
         self.signed: list[bytes] = []
         self.destroyed: list[bytes] = []
         self.anchor: Mark | None = None
@@ -78,9 +94,9 @@ class SoftwareToken:
         raw = self._keys[item.object_id].sign_recoverable(item.input, hasher=None, custom_nonce=(ffi.NULL, extra))
         return Signature(value=raw[:64], recovery_id=raw[64])
 
-    async def generate(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
+    async def generate(self, object_id: bytes, algorithm: KeyAlgorithm, *, plaintext_transport: bool = False) -> bytes:
         """See Token."""
-        del algorithm
+        del algorithm, plaintext_transport
         self._check_here()
         key = self._keys.setdefault(object_id, coincurve.PrivateKey())
         return key.public_key.format(compressed=False)
@@ -97,6 +113,81 @@ class SoftwareToken:
         self._check_here()
         if self._keys.pop(object_id, None) is not None:
             self.destroyed.append(object_id)
+
+    async def prove(self, object_id: bytes, algorithm: KeyAlgorithm, public_key: bytes, challenge: bytes) -> Signature:
+        """See Token. Not verified: this token does not lie."""
+        self._check_here()
+        signature = self.signature(proofs.possession(object_id, algorithm, public_key, challenge))
+        if isinstance(signature, TokenFault):
+            raise signature
+        return signature
+
+    async def key_check(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
+        """See Token."""
+        raise TokenFault("NO_KEY_CHECK", f"no {algorithm} here ({object_id.hex()})")
+
+    async def transport_public_key(self) -> bytes:
+        """See Token."""
+        self._check_here()
+        self._transport_key = self._transport_key or rsa.generate_private_key(65_537, RSA_BITS_MIN)
+        return self._transport_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    async def create_wrapping_key(self) -> None:
+        """See Token."""
+        self._check_here()
+        self._wrapping_key = self._wrapping_key or AESGCM.generate_key(256)
+
+    async def wrapping_key_check(self) -> bytes:
+        """See Token. Not what a real token says: two of these have it in common, that is all."""
+        return hashlib.sha256(aes_key_wrap_with_padding(self._kek(), b"keyvault-check-1")).digest()
+
+    async def export_wrapping_key(self, to_public_key_der: bytes) -> bytes:
+        """See Token."""
+        modulus, exponent = parse_transport_key(to_public_key_der)
+        return rsa.RSAPublicNumbers(exponent, modulus).public_key().encrypt(self._kek(), _OAEP)
+
+    async def import_wrapping_key(self, blob: bytes, check: bytes) -> None:
+        """See Token."""
+        self._check_here()
+        if self._transport_key is None:
+            raise TokenFault("OBJECT_NOT_FOUND", "no transport key was asked for")
+        before, self._wrapping_key = self._wrapping_key, self._transport_key.decrypt(blob, _OAEP)
+        if await self.wrapping_key_check() != check or before not in {b"", self._wrapping_key}:
+            self._wrapping_key = before
+            raise TokenFault("COPY_NOT_PROVEN", "it is not the other token's wrapping key")
+
+    async def wrap(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
+        """See Token."""
+        del algorithm
+        if object_id not in self._keys:
+            raise TokenFault("OBJECT_NOT_FOUND", f"the token has no key with id {object_id.hex()}")
+        return aes_key_wrap_with_padding(self._kek(), self._keys[object_id].secret)
+
+    async def unwrap_copy(
+        self,
+        object_id: bytes,
+        algorithm: KeyAlgorithm,
+        blob: bytes,
+        identity: bytes,
+        *,
+        plaintext_transport: bool = False,
+    ) -> None:
+        """See Token."""
+        del algorithm, plaintext_transport
+        try:
+            key = coincurve.PrivateKey(aes_key_unwrap_with_padding(self._kek(), blob))
+        except (InvalidUnwrap, ValueError) as error:
+            raise TokenFault("UNWRAP_REFUSED", "the token cannot open the blob") from error
+        if key.public_key.format(compressed=False) != identity:
+            raise TokenFault("COPY_NOT_PROVEN", "it is not the key that it should be")
+        if self._keys.setdefault(object_id, key) != key:
+            raise TokenFault("OBJECT_EXISTS", "the token has another key with this id")
+
+    def _kek(self) -> bytes:
+        self._check_here()
+        if not self._wrapping_key:
+            raise TokenFault("WRAPPING_KEY_MISSING", "this token has no wrapping key")
+        return self._wrapping_key
 
     def _check_here(self) -> None:
         if self.away:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.config import ConfigError, Deployment, LogFormat, LogLevel, load, render_default
+from keyvault.core.keys import KeyTransport
 from keyvault.secretfile import UnsafeFile, check_secret_file, read_secret_file, write_new_file, write_secret_file
 
 DEPLOYMENT = Deployment(
@@ -55,6 +56,7 @@ def test_default_is_read_back(tmp_path: Path) -> None:
         tmp_path / "token/softhsm2.conf",
     )
     assert (config.token.workers, config.token.lanes_per_worker, config.token.deadline_ms) == (2, 1, 3_000)
+    assert config.token.key_transport is KeyTransport.NONE
     assert (config.log.format, config.log.level) == (LogFormat.JSON, LogLevel.INFO)
 
 
@@ -79,7 +81,12 @@ def test_log_section_may_be_absent(tmp_path: Path) -> None:
     ("old", "new", "line", "says"),
     [
         ("workers = 2", "workers = 2\nthreads = 9", 21, "token.threads is not known here; there are module, label, "),
-        ("[log]", "[logs]", 24, "'logs' is not known here; there are [enclave], [log], [notify], [server], [token]"),
+        (
+            "[log]",
+            "[logs]",
+            25,
+            "'logs' is not known here; there are [enclave], [log], [notify], [postgres], [server], [token]",
+        ),
         ("[server]", "debug = 1\n[server]", 4, "'debug' is not known here"),
         ('name = "hot"', "", 0, "enclave.name is missing; add it"),
         ("[enclave]", "[[enclave]]", 0, "enclave must be a section: [enclave]"),
@@ -92,9 +99,15 @@ def test_log_section_may_be_absent(tmp_path: Path) -> None:
         ("workers = 2", "workers = 1", 20, "token.workers must be a whole number from 2 to 16"),
         ("workers = 2", "workers = true", 20, "token.workers must be a whole number from 2 to 16"),
         ("deadline_ms = 3000", "deadline_ms = 3e3", 22, "token.deadline_ms must be a whole number from 100 to 30000"),
+        (
+            'transport = "none"',
+            'transport = "KWP"',
+            23,
+            'token.key_transport must be one of "none", "kwp", ',
+        ),
         ('"ledger.sqlite"', '""', 13, "enclave.database must be a path"),
-        ('format = "json"', 'format = "xml"', 25, 'log.format must be one of "json", "console"'),
-        ('level = "info"', 'level = ["info"]', 26, 'log.level must be one of "debug", '),
+        ('format = "json"', 'format = "xml"', 26, 'log.format must be one of "json", "console"'),
+        ('level = "info"', 'level = ["info"]', 27, 'log.level must be one of "debug", '),
         ('level = "info"', "level = info", 0, "is not valid TOML: "),
     ],
 )

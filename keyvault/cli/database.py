@@ -47,7 +47,11 @@ def migrate_command(conninfo: str, to: int | None) -> None:
     Roles that are made, none of which can log in: keyvault_owner has the tables; keyvault_server may call what a server
     needs and touch no table; keyvault_auditor may read. Give each node a login role of its own, with GRANT
     keyvault_server TO ... and nothing else.
-    """
+
+    \b
+    Example:
+      keyvault database migrate --conninfo "host=db1,db2,db3 user=postgres dbname=keyvault sslmode=verify-full ..."
+    """  # noqa: D301  as above
     done = migrate(conninfo, to)
     emit({"done": list(done)}, lambda: "\n".join(done) or "nothing to do")
 
@@ -61,7 +65,11 @@ def load(conninfo: str, config_file: Path) -> None:
 
     The server must be stopped; the file stays as this node's copy. Afterwards add [postgres] to keyvault.toml on every
     node. A node whose file does not exist yet makes its copy from the database.
-    """
+
+    \b
+    Example:
+      keyvault database load --config ./desk/keyvault.toml --conninfo "host=db1,db2,db3 user=postgres ..."
+    """  # noqa: D301  as above
     checked = config.load(config_file)
     if checked.postgres is None:
         raise UsageProblem(f"{config_file} has no section [postgres]: add it first, with conninfo and address")

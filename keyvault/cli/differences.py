@@ -5,6 +5,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from keyvault.cli.charter_file import threshold_text
 from keyvault.cli.output import printable
@@ -23,7 +24,7 @@ _CONTEXT_LINES = 20
 
 def caution_lines(policy: Policy) -> list[str]:
     """Return what a careful reader would ask about the policy, a line each."""
-    return [f"caution: rule {each.rule}: {each.problem}" for each in cautions(policy)]
+    return [f"caution: {each.section} {each.name}: {each.problem}" for each in cautions(policy)]
 
 
 def policy_changes(old: Policy, new: Policy) -> str:
@@ -36,8 +37,8 @@ def policy_changes(old: Policy, new: Policy) -> str:
 
 
 def policy_text_changes(old: Policy, new: Policy) -> str:
-    """Return the changed parts of the policy as its file would show them, with the lines around them."""
-    before, after = (format_policy(each).splitlines() for each in (old, new))
+    """Return the changed parts of the policy, but for its version, as its file would show them, with lines around."""
+    before, after = (format_policy(each).splitlines() for each in (old, replace(new, version=old.version)))
     lines = difflib.unified_diff(before, after, lineterm="", n=_CONTEXT_LINES)
     return "\n".join(f"  {printable(line)}" for line in lines if not line.startswith(("---", "+++", "@@")))
 

@@ -12,12 +12,14 @@ from keyvault.cli.output import JsonValue, emit, hexed, json_option, say
 from keyvault.cli.policy_diff import diff
 from keyvault.cli.policy_examples import command as examples
 from keyvault.cli.policy_explain import explain
+from keyvault.cli.policy_fields import fields
 from keyvault.cli.policy_file import format_policy
 from keyvault.cli.policy_quota import quota
 from keyvault.cli.policy_replay import replay, shadow
 from keyvault.cli.policy_source import read_policy
 from keyvault.cli.policy_test import command as test
-from keyvault.cli.replay_report import read_report
+from keyvault.cli.replay_checked import check_replay
+from keyvault.cli.replay_report import read_report, read_text
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import ChosenMember, Target, approval_options, member_options, target_options
 from keyvault.cli.told import emit_proposal
@@ -26,7 +28,6 @@ from keyvault.core.charter import Duty, Rulers
 from keyvault.core.policy import Policy
 from keyvault.core.policy_cautions import cautions
 from keyvault.core.policy_change import is_tightening
-from keyvault.core.statements import NO_REPLAY
 from keyvault.ledger.codec_policy import encode_policy, policy_sha256
 
 _UNREPLAYED = (
@@ -38,16 +39,17 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def command() -> None:
-    """Check, show and change the policy.
+    """Check, show and change the policy. What a file can say: `keyvault policy fields`; four to start from: `examples`.
 
     \b
     Example:
+      keyvault policy fields
       keyvault policy check desk.yaml
       keyvault policy apply desk.yaml --deployment ./desk --member alice
     """  # noqa: D301  \b tells click to keep the lines
 
 
-for _other in (test, examples, explain, diff, replay, shadow, quota):
+for _other in (test, examples, fields, explain, diff, replay, shadow, quota):
     command.add_command(_other)
 
 
@@ -57,7 +59,7 @@ for _other in (test, examples, explain, diff, replay, shadow, quota):
 def check(file: Path) -> None:
     """Check a policy FILE offline; every problem is listed as file:line:column.
 
-    Cautions name rules that let much through; a policy that has them can be published.
+    Cautions name rules and limits that let much through; a policy that has them can be published.
 
     \b
     Example:
@@ -65,7 +67,7 @@ def check(file: Path) -> None:
     """  # noqa: D301  as above
     policy = read_policy(file)
     digest = hexed(policy_sha256(encode_policy(policy)))
-    asked: list[JsonValue] = [{"rule": each.rule, "problem": each.problem} for each in cautions(policy)]
+    asked: list[JsonValue] = [{each.section: each.name, "problem": each.problem} for each in cautions(policy)]
     emit(
         {"file": str(file), "version": policy.version, "sha256": digest, **_counts(policy), "cautions": asked},
         lambda: "\n".join((f"{file}: no problems; {_size(policy)}.", *caution_lines(policy))),
@@ -91,6 +93,7 @@ def show(target: Target) -> None:
 @click.argument("file", type=_FILE)
 @click.option("--next-version", is_flag=True, help="Propose it as the next version, whatever the file says.")
 @click.option("--replay", "report", type=_FILE, help="Report of `keyvault policy replay --out`: its hash goes along.")
+@click.option("--short-replay", is_flag=True, help="Take a report that is empty, or ends long before the ledger does.")
 @click.option("--without-replay", is_flag=True, help="Propose what loosens without one: members are told so.")
 @member_options
 @approval_options
@@ -100,6 +103,7 @@ def apply(  # one for each option
     file: Path,
     next_version: bool,
     report: Path | None,
+    short_replay: bool,
     without_replay: bool,
     target: Target,
     member: ChosenMember,
@@ -115,7 +119,7 @@ def apply(  # one for each option
       keyvault policy apply desk.yaml --deployment ./desk --member alice
     """  # noqa: D301  as above
     wanted = read_policy(file)
-    replay_sha256 = NO_REPLAY if report is None else read_report(report, wanted)
+    replayed = None if report is None else read_report(report, wanted)
     key, others = signer(member), tuple(map(signer, approvers))
 
     async def propose(client: AsyncClient) -> tuple[Policy, Proposal]:
@@ -124,13 +128,17 @@ def apply(  # one for each option
         tightens = is_tightening(current, policy)
         if not (tightens or report or without_replay) and current.rules:
             raise UsageProblem(_UNREPLAYED.format(file=file))
+        if report is not None and replayed is not None:
+            await check_replay(client, report, replayed, target.enclave, short=short_replay)
+            say(f"Its replay decided {read_text(replayed.read)}, again.")
         rulers = Rulers((await client.get_charter()).charter)
         say(f"Policy version {policy.version} of enclave {target.enclave}: {_size(policy)}.")
         say(policy_changes(current, policy))
         for line in caution_lines(policy):
             say(line)
         say(_needs(rulers, tightens=tightens))
-        return policy, await client.publish_policy(policy, signer=key, approvers=others, replay_sha256=replay_sha256)
+        read = None if replayed is None else replayed.read
+        return policy, await client.publish_policy(policy, signer=key, approvers=others, replay=read)
 
     policy, proposal = call(target, propose)
     emit_proposal(proposal, version=policy.version, sha256=hexed(policy_sha256(encode_policy(policy))))

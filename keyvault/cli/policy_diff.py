@@ -63,7 +63,8 @@ def _changes(old: tuple[Rule, ...] | tuple[Limit, ...], new: tuple[Rule, ...] | 
 
 
 def _text(old: Policy, new: Policy, why: tuple[Loosening, ...]) -> str:
-    parts = [policy_changes(old, new)]
+    versions = [] if old.version == new.version else [f"  version {old.version} becomes {new.version}"]
+    parts = [*versions, policy_changes(old, new)]
     if old.prices != new.prices:
         parts.append("  ~ prices")
     text = policy_text_changes(old, new)

@@ -23,7 +23,7 @@ from keyvault.core import ids, limits
 from keyvault.core.errors import KeyvaultError, Malformed
 from keyvault.core.intent import AUTHORITY, Authority, Operation, PayloadKind
 from keyvault.core.policy import ANY, Anything, Limit, Policy, Rule, Verdict
-from keyvault.core.policy_findings import FIELD_WORDS, Finding
+from keyvault.core.policy_findings import FIELD_WORDS, Finding, Lint
 from keyvault.core.policy_lint import lint
 from keyvault.core.policy_rules import LIST_MARK, Chain, Interval, Per
 from keyvault.core.policy_values import (
@@ -43,8 +43,8 @@ from keyvault.intents.address import parse_address
 T = TypeVar("T", bound=Hashable)
 
 _BOUNDS = Bounds(what="policy", bytes_max=limits.POLICY_FILE_BYTES_MAX, depth_max=limits.POLICY_FILE_DEPTH_MAX)
-_POLICY_FIELDS = ("version", "lists", "tags", "prices", "rules", "limits")
-_RULE_FIELDS = (
+POLICY_FIELDS = ("version", "lists", "tags", "prices", "rules", "limits")
+RULE_FIELDS = (
     "id",
     "verdict",
     "quorum",
@@ -76,7 +76,7 @@ _RULE_FIELDS = (
     "hours",
     "when",
 )
-_LIMIT_FIELDS = (
+LIMIT_FIELDS = (
     "id",
     "keys",
     "per",
@@ -132,7 +132,7 @@ def parse_policy(text: str, *, name: str) -> Policy:
 
 def _policy(node: yaml.Node, problems: Problems) -> Policy:
     """Return what could be read; problems tell the rest. Rules with a problem are left out, so lint sees whole ones."""
-    top = table("a policy", node, _POLICY_FIELDS, problems)
+    top = table("a policy", node, POLICY_FIELDS, problems)
     version = top.read("version", _number(1, 2**32 - 1), needed="version: 1, or one more than the present policy has")
     lists = _named(top, "lists", _destination)
     rules = _items(top, "rules", _rule)
@@ -146,7 +146,10 @@ def _policy(node: yaml.Node, problems: Problems) -> Policy:
         prices=read_prices(top.values.get("prices"), problems),
     )
     tables = {"policy": [top], "rules": [each for _, each in rules], "limits": [each for _, each in capped]}
+    whole = not problems.found
     for finding in lint(policy):
+        if finding.lint is Lint.NEVER_COUNTS and not whole:
+            continue  # a rule that was left out may permit what the limit is about
         field = _FILE_FIELDS.get(finding.field, finding.field)
         word = f"{field}.{finding.name[:80]}" if finding.name else field
         mark = _place(tables[finding.section][finding.index], field, finding)
@@ -193,7 +196,7 @@ def _items(top: Table, field: str, read: Callable[[yaml.Node, Problems], tuple[T
 
 
 def _rule(node: yaml.Node, problems: Problems) -> tuple[Rule, Table]:
-    fields = table("a rule", node, _RULE_FIELDS, problems)
+    fields = table("a rule", node, RULE_FIELDS, problems)
     rule = Rule(
         id=fields.read("id", ids.parse_key_id, needed="id: name-of-the-rule") or "",
         verdict=fields.read("verdict", _word("verdict", Verdict), needed="verdict: allow, deny or escalate")
@@ -230,7 +233,7 @@ def _rule(node: yaml.Node, problems: Problems) -> tuple[Rule, Table]:
 
 
 def _limit(node: yaml.Node, problems: Problems) -> tuple[Limit, Table]:
-    fields = table("a limit", node, _LIMIT_FIELDS, problems)
+    fields = table("a limit", node, LIMIT_FIELDS, problems)
     keys = _condition(fields, "keys", ids.parse_key_id)
     if keys is None:
         problems.add(fields.start, "keys is missing: add keys: [name], or keys: any")

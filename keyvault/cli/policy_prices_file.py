@@ -1,5 +1,6 @@
 """The price table of a policy file."""
 
+import re
 from collections.abc import Sequence
 
 import yaml
@@ -11,17 +12,22 @@ from keyvault.core.errors import Malformed
 from keyvault.core.policy_rules import Asset, Chain, Market, Prices, normal_destination
 from keyvault.core.policy_values import check_chain, check_name, check_venue
 
-_FIELDS = ("as_of", "max_age", "assets", "markets")
-_ASSET_FIELDS = ("name", "usd", "decimals", "at")
-_MARKET_FIELDS = ("venue", "symbol", "base", "quote", "unit")
+PRICES_FIELDS = ("as_of", "max_age", "assets", "markets")
+ASSET_FIELDS = ("name", "usd", "decimals", "at")
+MARKET_FIELDS = ("venue", "symbol", "base", "quote", "unit")
 _DECIMALS_MAX = 36
+_TINY = re.compile(r"\$?[0-9]+\.[0-9]{7,}", re.ASCII)
+_MULTIPLE = (
+    "round it, or price a thousand or a million of them; on a chain with 3 or 6 more in decimals, at a venue where it"
+    " trades such a multiple itself (name: 1000PEPE)"
+)
 
 
 def read_prices(node: yaml.Node | None, problems: Problems) -> Prices:
     """Return the table; an empty one if there is none, or after noting what is wrong."""
     if node is None:
         return Prices()
-    fields = table("prices", node, _FIELDS, problems)
+    fields = table("prices", node, PRICES_FIELDS, problems)
     priced = [
         (each, _asset(each, problems)) for each in fields.items("assets", needed="assets, each with name and usd")
     ]
@@ -37,7 +43,7 @@ def read_prices(node: yaml.Node | None, problems: Problems) -> Prices:
 
 
 def _asset(node: yaml.Node, problems: Problems) -> Asset:
-    fields = table("an asset", node, _ASSET_FIELDS, problems)
+    fields = table("an asset", node, ASSET_FIELDS, problems)
     places = fields.words("at", _place, needed="at: [1/0x..., binance/USDC]")
     return Asset(
         name=fields.read("name", check_name, needed="name: USDC") or "",
@@ -48,7 +54,7 @@ def _asset(node: yaml.Node, problems: Problems) -> Asset:
 
 
 def _market(node: yaml.Node, problems: Problems) -> Market:
-    fields = table("a market", node, _MARKET_FIELDS, problems)
+    fields = table("a market", node, MARKET_FIELDS, problems)
     unit, unit_asset = fields.read("unit", parse_unit) or (0, "")
     return Market(
         unit=unit,
@@ -87,6 +93,8 @@ def _check_count(what: str, items: Sequence[tuple[yaml.Node, object]], most: int
 
 
 def _price(text: str) -> int:
+    if _TINY.fullmatch(text):
+        raise Malformed("usd", f"{text[:80]} has more than 6 decimals: {_MULTIPLE}")
     usd = parse_dollars(text)
     if usd == 0:
         raise Malformed("usd", "is 0: leave an asset out whose price is not known")

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 
+from keyvault.cli.yaml_nodes import meant
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.policy_facts import DAYS
@@ -25,8 +26,10 @@ _HOUR_MINUTES = 60
 
 DOLLAR_DIGITS = 6
 """Digits behind the point of a dollar that are counted."""
-_DECIMALS = {"ether": 18, "gwei": 9, "wei": 0}
-_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+AMOUNT_UNITS = {"ether": 18, "gwei": 9, "wei": 0}
+"""Units of amounts, and their digits."""
+SPAN_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+"""Units of lengths of time, in milliseconds."""
 _SHORT_DECIMALS = 6
 """Digits after the point that people can still read; beyond, a smaller unit is used."""
 
@@ -48,9 +51,9 @@ def parse_amount(text: str) -> int:
     whole, fraction, unit = match.group(1), match.group(2) or "", match.group(3)
     if unit is None and fraction:
         raise Malformed("amount", f"{text[:80]} has no unit: write {text[:80]} ether, or a whole number of wei")
-    decimals = _DECIMALS.get(unit or "wei")
+    decimals = AMOUNT_UNITS.get(unit or "wei")
     if decimals is None:
-        raise Malformed("amount", f"unknown unit {unit[:80]!r}: there is {', '.join(_DECIMALS)}")
+        raise Malformed("amount", f"unknown unit {unit[:80]!r}{meant(unit.lower(), tuple(AMOUNT_UNITS))}")
     if len(fraction) > decimals:
         raise Malformed(
             "amount", f"{text[:80]} is not a whole number of wei: {unit} has {decimals} digits after the point"
@@ -106,7 +109,7 @@ def parse_span(text: str) -> int:
     match = _WINDOW.fullmatch(text)
     if match is None:
         raise Malformed("time", f"{text[:80]!r} is not a length of time: write 30s, 10m, 24h or 7d")
-    return int(match.group(1)) * _UNIT_MS[match.group(2)]
+    return int(match.group(1)) * SPAN_UNITS[match.group(2)]
 
 
 def parse_window(text: str) -> int:
@@ -114,7 +117,7 @@ def parse_window(text: str) -> int:
     match = _WINDOW.fullmatch(text)
     if match is None:
         raise Malformed("window", f"{text[:80]!r} is not a length of time: write 30s, 10m, 24h or 7d")
-    window_ms = int(match.group(1)) * _UNIT_MS[match.group(2)]
+    window_ms = int(match.group(1)) * SPAN_UNITS[match.group(2)]
     if not limits.WINDOW_MS_MIN <= window_ms <= limits.WINDOW_MS_MAX:
         shortest, longest = window_text(limits.WINDOW_MS_MIN), window_text(limits.WINDOW_MS_MAX)
         raise Malformed("window", f"{text} is not from {shortest} to {longest}")
@@ -173,7 +176,7 @@ def _runs(days: list[int]) -> list[str]:
 
 def format_amount(wei: int) -> str:
     """Return the amount in the largest unit that needs few digits; ``parse_amount`` gives the same number back."""
-    for unit, decimals in _DECIMALS.items():
+    for unit, decimals in AMOUNT_UNITS.items():
         whole, rest = divmod(wei, 10**decimals)
         fraction = f"{rest:0{decimals}d}".rstrip("0") if decimals else ""
         if len(fraction) <= _SHORT_DECIMALS and (whole or (unit == "ether" and fraction)):

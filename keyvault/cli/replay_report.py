@@ -18,6 +18,7 @@ from keyvault.core import limits
 from keyvault.core.ids import UnixMillis
 from keyvault.core.policy import Policy
 from keyvault.core.policy_replay import Change, Redecided
+from keyvault.core.replay_read import ReplayRead
 from keyvault.ledger.codec_policy import encode_policy
 
 REPORT_TYPE = "keyvault/replay/v1"
@@ -118,16 +119,47 @@ def report_sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_report(path: Path, policy: Policy) -> str:
-    """Return the hash of the report in a file, if it is about this policy; raise UsageProblem."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report in a file: what it says that it read, of which enclave, and the root of the tree over those entries."""
+
+    read: ReplayRead
+    enclave: str
+    root: bytes
+
+
+def read_report(path: Path, policy: Policy) -> Report:
+    """Return the report in a file, if it is about this policy; raise UsageProblem."""
     with path.open("rb") as file:
         data = file.read(limits.REPLAY_REPORT_BYTES_MAX + 1)
-    report = _parsed(data)
-    if report is None:
+    document = _parsed(data)
+    report = None if document is None else _read(document, data)
+    if document is None or report is None:
         raise UsageProblem(f"{path}: is no report of `keyvault policy replay --out`, byte for byte")
-    if report.get("draft_sha256") != rules_sha256(policy):
+    if document.get("draft_sha256") != rules_sha256(policy):
         raise UsageProblem(f"{path}: is about another policy; make the report again with `keyvault policy replay`")
-    return report_sha256(data)
+    return report
+
+
+def _read(document: Mapping[str, JsonValue], data: bytes) -> Report | None:
+    """Return what the document says that it read; None if it says that in no form of ours."""
+    try:
+        read = ReplayRead(
+            sha256=report_sha256(data),
+            requests=int(str(document["decisions"])),
+            entries=int(str(document["entries"])),
+            since=int(str(document["since_ms"])),
+            until=int(str(document["until_ms"])),
+        )
+        return Report(read=read, enclave=str(document["enclave"]), root=bytes.fromhex(str(document["root"])))
+    except (KeyError, ValueError):
+        return None
+
+
+def read_text(read: ReplayRead) -> str:
+    """Return how much a report is about, for people."""
+    period = f"from {time_text(read.since)} to {time_text(read.until)}"
+    return f"{read.requests} requests {period}, in the first {read.entries} entries"
 
 
 def _parsed(data: bytes) -> dict[str, JsonValue] | None:
@@ -160,6 +192,8 @@ def report_text(read: Read, found: Findings) -> str:
     period = f"from {time_text(read.since)} to {time_text(read.until)}"
     lines = [f"{total} requests {period} ({read.entries} entries of {printable(read.enclave)}), under the draft:"]
     lines += [f"  {_WORDS[change]:<19} {_sum_text(found.changes.get(change, Sum()))}" for change in _WORDS]
+    if not total:
+        lines.append("  It says NOTHING of the draft: no request was made in this period. Give a longer --since.")
     for title, table in (("key", found.keys), ("rule or limit", found.rules)):
         for name, changes in sorted(table.items()):
             differ = [f"{changes[each].count} {_WORDS[each]}" for each in _WORDS if each in changes and each is not

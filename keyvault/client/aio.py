@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 from keyvault.client.audit import Audit
+from keyvault.client.cluster import Cluster
 from keyvault.client.errors import NeedsApproval, invalid
 from keyvault.client.psbt import inputs_to_sign, signed_psbt
 from keyvault.client.request_id import uuid7
@@ -15,7 +16,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.intent import Payload, Signer
 
 
-class AsyncClient(Signing, Simulating, Audit):
+class AsyncClient(Signing, Simulating, Audit, Cluster):
     """Everything that bots, members and auditors ask of one enclave. See ``Caller`` for arguments."""
 
     async def sign(

@@ -20,6 +20,7 @@ from keyvault.core.keys import KeyAlgorithm, KeyState
 from keyvault.core.policy import Policy
 from keyvault.core.policy_change import is_tightening
 from keyvault.core.proposals import Outcome
+from keyvault.core.replay_read import ReplayRead
 from keyvault.core.statements import DUTIES, NO_REPLAY, Action, FreezeScope
 from keyvault.core.wrap import wrap_secret
 from keyvault.ledger.codec_charter import encode_charter
@@ -174,18 +175,18 @@ class Changes(Governance):
         *,
         signer: MemberSigner,
         approvers: Sequence[MemberSigner] = (),
-        replay_sha256: str = NO_REPLAY,
+        replay: ReplayRead | None = None,
     ) -> Proposal:
         """Publish the next policy; its version must be one more than that in force.
 
-        ``replay_sha256``: hash of the report of ``keyvault policy replay``, 64 lower-case hex digits.
+        ``replay``: the report of ``keyvault policy replay``; members read what it says of how many requests.
         """
         document = encode_policy(policy)
         current = (await self.get_policy()).policy
         parameters = {
             "policy_sha256": hashlib.sha256(document).hexdigest(),
             "version": str(policy.version),
-            "replay_sha256": replay_sha256,
+            **({"replay_sha256": NO_REPLAY} if replay is None else replay.parameters()),
         }
         return await self.change(
             Action.POLICY_PUBLISH,

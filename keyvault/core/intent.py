@@ -205,7 +205,9 @@ class Effect:
     amount: int | None = None
     """Of ``asset``, in its smallest unit (wei, satoshi, lamport)."""
     fee_max: int | None = None
-    """Highest fee that the bytes allow, in the chain's own coin. It stands on the first effect; 0 on the others."""
+    """Highest fee that the bytes allow, in the chain's own coin, with the rent of accounts that are paid for and belong
+    to others (Solana), and without what a roll-up charges besides for data. It stands on the first effect; 0 on the
+    others."""
     symbol: str | None = None
     """Trading symbol as in the request."""
     side: str | None = None
@@ -222,11 +224,12 @@ class Effect:
     """EIP-712 type hash of the primary type: 0x and 64 lower-case hex digits."""
     via: str | None = None
     """The calls that this one stands in, outermost first, as ``safe 0x... > multisend``. At a venue, what an order's
-    symbol leaves open: Bybit's category, OKX's mode, an account or loan of margin; the uri of a token."""
+    symbol leaves open: Bybit's category, OKX's mode, an account or loan of margin, and last what it waits for
+    (``trigger 90000``, see ``waits``); the uri of a token."""
     quantity: int | None = None
     """Of an order, in 10**-18 of its base asset."""
     price: int | None = None
-    """Limit price in 10**-18 of the quote asset; None: at any price."""
+    """Limit price in 10**-18 of the quote asset; None: at any price. Of an order that waits: once it no longer does."""
     quote_quantity: int | None = None
     """Of an order that says how much to spend or receive, in 10**-18 of the quote asset."""
     time_in_force: str | None = None
@@ -274,6 +277,19 @@ EFFECT_TEXTS = tuple(each.name for each in fields(Effect) if each.type == str | 
 """The fields of an effect that are text."""
 effect_texts: Callable[[Effect], tuple[str | None, ...]] = attrgetter(*EFFECT_TEXTS)
 """Returns these fields, in this order."""
+
+TRIGGER = "trigger"
+"""How the part of ``via`` begins that says what an order waits for."""
+
+
+def waits(effect: Effect) -> bool:
+    """Return whether an order stands for a later time: it comes into the market once a price or a time is reached.
+
+    Nobody knows the market of that time, so a limit price that is near today's says nothing: the order may then be
+    executed at once, far from the price of that time.
+    """
+    return effect.via is not None and TRIGGER in effect.via
+
 
 SOLANA_BLOCKHASH_MS = 120_000
 """A recent blockhash dies after 150 blocks, about a minute (Solana documentation, "Transaction confirmation"); one that

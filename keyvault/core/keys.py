@@ -22,6 +22,17 @@ HMAC_ALGORITHMS = frozenset({KeyAlgorithm.HMAC_SHA256, KeyAlgorithm.HMAC_SHA512}
 """Secrets shared with a venue: imported, never generated; they have no public key."""
 
 
+class KeyTransport(StrEnum):
+    """By what a firm has the same keys in several tokens; one way for all keys of an enclave."""
+
+    NONE = "none"
+    """Not at all: no key can leave its token."""
+    KWP = "kwp"
+    """Keys leave their token wrapped by AES-KWP under a key that the firm's tokens share."""
+    VENDOR_CLUSTER = "vendor-cluster"
+    """The vendor's own means copy them; we prove that they are there. For us no key can leave its token."""
+
+
 class KeyState(StrEnum):
     """Whether a version of a key signs."""
 

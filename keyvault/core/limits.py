@@ -109,6 +109,31 @@ WRAPPED_SECRET_BYTES_MAX = 648
 
 Of a secret in a token ``keyvault.core.wrap.secret_bounds`` has the bounds, which follow from the hash.
 """
+TRANSPORT_KEY_DER_BYTES_MAX = 800
+"""A token's public RSA key as SubjectPublicKeyInfo: RSA-3072 has 422 bytes, RSA-4096 has 550."""
+RSA_BITS_MIN = 3_072
+"""A key for which secrets are wrapped: 128 bits of security (NIST SP 800-57 part 1, table 2)."""
+RSA_BITS_MAX = 4_096
+"""A key for which the wrapping key is wrapped; more costs a worker time and gives nothing."""
+RSA_EXPONENT_MIN = 65_537
+"""Public exponent of a key for which the wrapping key is wrapped (FIPS 186-5, appendix A.1.1)."""
+WRAPPED_WRAPPING_KEY_BYTES_MIN = 384
+"""RSA-OAEP for an RSA key of RSA_BITS_MIN."""
+WRAPPED_WRAPPING_KEY_BYTES_MAX = 512
+"""RSA-OAEP for an RSA key of RSA_BITS_MAX."""
+WRAPPED_KEY_BYTES_MIN = 40
+"""A key under the wrapping key: AES-KWP of 32 bytes, an Ed25519 seed or the shortest HMAC secret."""
+WRAPPED_KEY_BYTES_MAX = 256
+"""A key under the wrapping key: AES-KWP of 128 bytes (HMAC-SHA512) has 136, that of a P-256 key as PKCS#8 with its
+public half and parameters some 160; tokens may write PKCS#8 at more length."""
+CHALLENGE_BYTES = 32
+"""What a key signs to prove that it is there: fresh each time."""
+WRAPPING_KEY_CHECK_BYTES = 32
+"""By what tokens find out that they hold the same wrapping key: a SHA-256."""
+KEY_CHECK_BYTES = 32
+"""By what tokens find out that they hold the same HMAC secret: an HMAC, cut to this."""
+TOKEN_TRANSPORT_KEY_MS = 45_000
+"""Making an RSA-3072 key in a token: 0.4 s on a fast machine, two primes' luck and a slow one's many times over."""
 TOKEN_OBJECT_ID_BYTES_MAX = 64
 """CKA_ID of a token object."""
 TOKEN_FRAME_BYTES_MAX = 1024 * 1024
@@ -300,6 +325,12 @@ AGENT_ANSWER_MS = 5_000
 AGENT_SIGN_MS = 60_000
 """An SSH agent signs: a person may have to confirm first."""
 
+POSITION_WAIT_MS = 1_500
+"""A node that follows waits so long for entries that a caller has seen elsewhere: three beats of an idle leader."""
+NODES_MAX = 16
+"""Nodes of one enclave that know of each other: three places and room for moves."""
+CHALLENGE_INTERVAL_MS = 60_000
+"""After so long a node that follows has every active key sign again: a token may have lost one."""
 LEASE_BEAT_MS = 500
 """A leader that had no write acknowledged for so long renews its lease: three more chances before its term ends."""
 LEASE_TERM_MS = 2_000
@@ -477,6 +508,11 @@ OUTCOMES_TOLD_MAX = 2_048
 """Outcomes of rules in one answer, some 200 bytes each: it must fit the 4 MiB that clients take, with room."""
 REPLAY_CHANGES_MAX = 1_000
 """Decisions that change, told one by one in a replay's report; all are counted."""
+REPLAY_BEHIND_ENTRIES = 16
+"""Entries that a replay's report may lack of the ledger when it is proposed, and a tenth of the ledger more: it is made
+from a copy, and bots go on."""
+REPLAY_TAIL_ENTRIES = 1_000
+"""Newest entries in which a request is looked for when a report says of none."""
 REPLAY_REPORT_BYTES_MAX = 8 * 1024 * 1024
 """A replay's report: its changes with 1.5 kB each, and sums for each key and rule."""
 OUTCOMES_AT_ONCE = 128

@@ -22,6 +22,8 @@ from keyvault.core.units import plain_decimal
 from keyvault.core.windows import Reservations, Windows, window_text
 
 _USD_DIGITS = 6
+VENUE_DIGITS = 18
+"""Amounts at venues are in 10**-18 of whatever it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +215,10 @@ def _counted(about: About) -> str:
 
 
 def _number(about: About, number: int) -> str:
-    return plain_decimal(number, _USD_DIGITS) if about.measure is Measure.USD else str(number)
+    if about.measure is Measure.USD:
+        return plain_decimal(number, _USD_DIGITS)
+    whole_units = about.measure is Measure.AMOUNT and about.place is None
+    return plain_decimal(number, VENUE_DIGITS) if whole_units else str(number)
 
 
 def _unit(about: About) -> str:
@@ -222,7 +227,7 @@ def _unit(about: About) -> str:
     if about.measure is Measure.USD:
         return "dollars"
     if about.place is None:
-        return f"of {about.asset} at {about.venue}"
+        return f"{about.asset} at {about.venue}"
     if about.asset != NATIVE:
         return f"of {about.asset} on {_place_text(about.place)}"
     return f"{'wei' if isinstance(about.place, int) else 'smallest units'} on {_place_text(about.place)}"

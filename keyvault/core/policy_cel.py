@@ -8,9 +8,11 @@
 3. Typed when it is published: names and types that do not fit are refused then, with their place.
 4. CEL has integers of 64 bits. An amount that does not fit is a fact that is not stated.
 5. A text that a fact can never be is refused when it is published: addresses in another spelling than that of facts,
-   venues, operations and sides that do not exist. A rule that denies ``venue == "Binance"`` would deny nothing.
+   venues, operations and sides that do not exist. A rule that denies ``venue == "Binance"`` would deny nothing. What is
+   only the beginning, the end or a part of a text is held against much less of this.
 6. A pattern of ``matches`` is written out, and valid; see ``limits.PREDICATE_PATTERNS_MAX``.
-7. ``destination`` is its account in what restricts, without tag or memo, as in the conditions beside it.
+7. ``destination`` is its account in what restricts, without tag or memo and in its one spelling (``accounts``), as in
+   the conditions beside it; so whole texts that it is compared with must be in that spelling.
 """
 
 import re
@@ -23,11 +25,14 @@ from typing import Final, NamedTuple
 from cel_expr_python import cel  # type: ignore[import-untyped]  # it has stubs and no py.typed
 
 from keyvault.core import limits
+from keyvault.core.accounts import CASH_PREFIXES, account_of
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Completeness, Operation
+from keyvault.core.policy_cel_words import told
 from keyvault.core.policy_facts import Facts, Missing, Place
 from keyvault.core.policy_kinds import VENUES
 from keyvault.core.slots import Replaces
+from keyvault.core.venue_names import KRAKEN, asset_at, is_kraken_s_alone, symbol_at
 
 _BOOL, _INT, _STRING = cel.Type.BOOL, cel.Type.INT, cel.Type.STRING
 VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
@@ -104,7 +109,7 @@ def compile_predicate(text: str, *, unknown_holds: bool) -> Predicate:
     try:
         expression = _environment().compile(text)
     except RuntimeError as error:
-        raise Malformed("when", _told(str(error))) from None
+        raise Malformed("when", told(str(error), text)) from None
     if expression.return_type() != _BOOL:
         raise Malformed("when", f"is of type {expression.return_type().name().lower()}, and must be true or false")
     described = ((name, *VARIABLES[name]) for name in sorted(names))
@@ -137,7 +142,7 @@ class _Token(NamedTuple):
 def _names(text: str, *, restricts: bool = False) -> Iterator[str]:
     """Yield the facts that the text names; raise Malformed for what is not part of the language."""
     tokens = [_NOTHING]
-    depth = 0
+    depth, listing = 0, False
     for token in _tokens(text):
         before, word = tokens[-1], token.word
         tokens.append(token)
@@ -146,6 +151,10 @@ def _names(text: str, *, restricts: bool = False) -> Iterator[str]:
             raise Malformed("when", f"is nested deeper than {limits.PREDICATE_DEPTH_MAX}")
         if word == "[" and before.word != "in":
             raise Malformed("when", f"at character {token.at}: a list may only stand behind in")
+        listing = word == "[" or (listing and word != "]")
+        if listing and word in VARIABLES:
+            problem = f"a list has texts and numbers, no facts: write {word} == ..., for each"
+            raise Malformed("when", f"at character {token.at}: {problem}")
         if token.kind == before.kind == "text":
             # Three quotes: CEL would end the text elsewhere than is read here, and what follows would not be looked at.
             raise Malformed("when", f"at character {token.at}: two texts stand side by side")
@@ -189,17 +198,29 @@ def _check_texts(tokens: list[_Token], *, restricts: bool) -> None:
             subject, function = "", ""
         if token.kind == "text":
             about = subject or _compared(tokens, token)
-            if restricts and about == "destination" and "?" in token.word and function != "matches":
-                problem = "what restricts goes by accounts: leave out what stands behind the ?"
-                raise Malformed("when", f"at character {token.at}: {problem}")
+            if restricts and about == "destination" and function != "matches":
+                _check_account(token, function)
             _check_text(token, about, function)
 
 
 def _compared(tokens: list[_Token], text: _Token) -> str:
     """Return the fact that stands behind ``text ==``, if one does."""
-    place = tokens.index(text)
-    behind = [each.word for each in tokens[place + 1 : place + 3]]
+    behind = [each.word for each in tokens[tokens.index(text) + 1 :] if each.word not in ("(", ")")]
     return behind[1] if len(behind) > 1 and behind[0] in ("==", "!=") and behind[1] in VARIABLES else ""
+
+
+def _check_account(token: _Token, function: str) -> None:
+    """Raise Malformed for a text that no account is, where a destination is its account: in what restricts."""
+    text, where = token.word[1:-1], f"at character {token.at}"
+    if "?" in text:
+        raise Malformed("when", f"{where}: what restricts goes by accounts: leave out what stands behind the ?")
+    account = account_of(text)
+    if not function and account != text:
+        problem = f"{token.word[:80]} is never a destination in what restricts, which goes by accounts"
+        raise Malformed("when", f"{where}: {problem}: write {account[:80]}")
+    prefix = next((each for each in CASH_PREFIXES if f"{each}:" in text.lower()), "")
+    if prefix:
+        raise Malformed("when", f"{where}: what restricts goes by accounts, which have no {prefix}: leave it out")
 
 
 def _check_text(token: _Token, subject: str, function: str) -> None:
@@ -211,6 +232,8 @@ def _check_text(token: _Token, subject: str, function: str) -> None:
         return
     if subject in _SPELT and text.startswith(_HEX) and text != text.lower():
         raise Malformed("when", f"{where} is never a {subject}: write {text.lower()[:80]}")
+    if subject in _NAMED and not function and is_kraken_s_alone(text):
+        raise Malformed("when", f"{where} is never a {subject}: write {_NAMED[subject](KRAKEN, text)[:80]}")
     known = _CLOSED.get(subject)
     if known is not None and not function and text not in known:
         raise Malformed("when", f"{where} is never a {subject}: there is {', '.join(sorted(known))}")
@@ -219,6 +242,8 @@ def _check_text(token: _Token, subject: str, function: str) -> None:
 _HEX: Final = ("0x", "0X")
 _SPELT: Final = frozenset({"destination", "asset", "contract", "source", "selector", "type_hash"})
 """Facts in which hexadecimal digits are in lower case."""
+_NAMED: Final = {"asset": asset_at, "symbol": symbol_at}
+"""Facts that are a venue's one name for a thing."""
 _CLOSED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "operation": frozenset(Operation),
@@ -257,9 +282,3 @@ def _unknown(word: str) -> str:
 
 def _hint(character: str) -> str:
     return ": there is no arithmetic" if character in "+-*/%" else ""
-
-
-def _told(error: str) -> str:
-    """Return the compiler's first sentence, without what it is wrapped in."""
-    first = error.splitlines()[0] if error else "cannot be compiled"
-    return first.removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: <input>:")[:200]

@@ -24,6 +24,7 @@ class Lint(StrEnum):
     SHADOWED = "L11-shadowed"
     WITHOUT_MEASURE = "L12-without-measure"
     WITHOUT_UNIT = "L12-without-unit"
+    NEVER_COUNTS = "L12-never-counts"
     WINDOW = "L12-window"
     CLAIMED = "L13-claimed"
     KEY_AT_TWO_VENUES = "L14-key-at-two-venues"

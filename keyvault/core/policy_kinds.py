@@ -61,9 +61,9 @@ KIND_OPERATIONS: Final[Mapping[PayloadKind, frozenset[Operation]]] = MappingProx
         PayloadKind.OKX_REST: _REST,
         PayloadKind.OKX_WS_LOGON: _LOGON,
         PayloadKind.COINBASE_JWT: frozenset({Operation.SESSION, Operation.REQUEST}),
-        PayloadKind.KRAKEN_REST: _REST,
+        PayloadKind.KRAKEN_REST: _REST | _LOGON,  # GetWebSocketsToken
         PayloadKind.KRAKEN_FIX_LOGON: _LOGON,
-        PayloadKind.DERIBIT_REST: _REST,
+        PayloadKind.DERIBIT_REST: _REST | _LOGON,  # every request there is one, too
         PayloadKind.DERIBIT_AUTH: _LOGON,
         PayloadKind.POLYMARKET_REST: _REST,
         PayloadKind.RAW_DIGEST: frozenset({Operation.OPAQUE}),

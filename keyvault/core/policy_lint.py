@@ -11,12 +11,15 @@ from typing import Literal
 from keyvault.core import ids, limits
 from keyvault.core.policy_at_venues import at_two_venues
 from keyvault.core.policy_cel import patterns
+from keyvault.core.policy_counted import Permitted, never_counted, permitted
 from keyvault.core.policy_findings import Finding, Lint, Problems, chain_problems, lint_id, listed, value_problems
 from keyvault.core.policy_lint_rules import lint_rule
 from keyvault.core.policy_reach import unreachable
-from keyvault.core.policy_rules import LIST_MARK, Limit, Per, Policy, Rule
+from keyvault.core.policy_rules import ANY, LIST_MARK, Limit, Per, Policy, Rule
+from keyvault.core.policy_spelling import misspelt_in_limit, misspelt_in_prices
 from keyvault.core.policy_values import AMOUNT_MAX, USD_MAX, check_destination, check_venue
 from keyvault.core.prices import unit_problem
+from keyvault.core.tallies import abouts
 from keyvault.core.windows import window_text
 
 
@@ -39,8 +42,11 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
         findings.append(
             Finding(section="rules", index=index, field="keys", lint=Lint.KEY_AT_TWO_VENUES, problem=problem)
         )
+    permits = permitted(policy)
     for index, limit in enumerate(policy.limits):
         found = [*_lint_limit(limit), *_lint_lists(limit.destinations, policy), *_lint_tags(limit, policy)]
+        if not found and len(sound) == len(policy.rules):  # of a rule that is wrong, who knows what it permits
+            found = list(_lint_counts(limit, policy, permits))
         findings += [Finding(section="limits", index=index, field=f, lint=n, problem=p) for n, f, p in found]
     return tuple(findings)
 
@@ -69,6 +75,7 @@ def _lint_policy(policy: Policy) -> Iterator[Finding]:
         if problem:
             name = f"{market.venue}/{market.symbol}"
             yield Finding(section="policy", field="prices", name=name, lint=Lint.WITHOUT_UNIT, problem=problem)
+    yield from misspelt_in_prices(policy.prices)
     yield from _patterns(policy)
     yield from _duplicate_ids(policy)
     yield from _named(policy)
@@ -165,7 +172,19 @@ def _lint_limit(limit: Limit) -> Problems:
     if not limits.WINDOW_MS_MIN <= limit.window_ms <= limits.WINDOW_MS_MAX:
         shortest, longest = window_text(limits.WINDOW_MS_MIN), window_text(limits.WINDOW_MS_MAX)
         yield Lint.WINDOW, "window_ms", f"a window lasts from {shortest} to {longest}"
+    yield from misspelt_in_limit(limit)
     yield from _lint_measures(limit)
+
+
+def _lint_counts(limit: Limit, policy: Policy, permits: tuple[Permitted, ...]) -> Problems:
+    """Say which measures can never count anything that the rules permit."""
+    problems = dict.fromkeys(never_counted(about, permits) for about, _ in abouts(limit, policy))
+    for each in problems:
+        if each is not None:
+            field, why = each
+            if field == "keys" and limit.keys is ANY:
+                field = "tags"
+            yield Lint.NEVER_COUNTS, field, f"never counts anything: {why}. Correct it, or leave the limit out"
 
 
 def _lint_measures(limit: Limit) -> Problems:

@@ -18,6 +18,7 @@ from keyvault.core.policy_findings import (
 )
 from keyvault.core.policy_kinds import KIND_OPERATIONS, SECRETS, VENUE_KINDS, asked, known, pinned
 from keyvault.core.policy_rules import ANY, LIST_MARK, PLAIN_OPERATIONS, Chain, Rule, Verdict
+from keyvault.core.policy_spelling import misspelt_in_rule
 from keyvault.core.policy_values import (
     ADDRESS,
     AMOUNT_MAX,
@@ -103,6 +104,7 @@ def lint_rule(rule: Rule) -> Problems:
     """Return what is wrong with a rule by itself."""
     yield from lint_id(rule.id)
     yield from _lint_values(rule)
+    yield from misspelt_in_rule(rule)
     yield from _lint_operations(rule)
     yield from _lint_quorum(rule)
     if rule.verdict is Verdict.ALLOW:

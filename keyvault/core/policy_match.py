@@ -118,6 +118,8 @@ class Matcher:
     def _miss(self, place: Place, facts: Facts) -> str:
         if place is Place.WHEN:  # not a fact: there is no value to tell
             return "its when does not hold"
+        if place is Place.LOOK_ALIKE and facts[place] == 0:
+            return "the destination does not look like a known one"
         word, value = WORDS[place], facts[place]
         if (self.unsaid & facts[Place.ASKED]) >> place & 1:  # type: ignore[operator]  # this place holds a mask
             return f"the rule does not mention the {word}"

@@ -3,13 +3,14 @@
 What the conditions of a rule mean stands in ``keyvault.core.policy``, which gives these names on.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from keyvault.core.accounts import EVM_CHARS, HEX_PREFIXES
+from keyvault.core.accounts import account_of as account_of
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.quorum import parse_quorum
@@ -255,28 +256,8 @@ def verdict_of(rule: Rule) -> Verdict:
 
 def normal_destination(text: str) -> str:
     """Return EVM addresses in lower case, so that one account has one spelling; a tag after ``?`` and others stay."""
-    if text[:2] not in _HEX_PREFIXES:
+    if text[:2] not in HEX_PREFIXES:
         return text
-    if len(text) <= _ADDRESS_CHARS:
+    if len(text) <= EVM_CHARS:
         return text.lower()
-    return text[:_ADDRESS_CHARS].lower() + text[_ADDRESS_CHARS:] if text[_ADDRESS_CHARS] == "?" else text
-
-
-def account_of(destination: str) -> str:
-    """Return the account of a destination: without tag or memo (behind ``?``), and in one spelling.
-
-    EVM addresses begin with 0x also where a venue takes them without, bech32 is in lower case (BIP 173 allows capitals,
-    not both). What restricts goes by the account, so that no tag and no other spelling passes by it.
-    """
-    account = destination.partition("?")[0]
-    if account[:2] in _HEX_PREFIXES:
-        return account.lower()
-    if len(account) == _ADDRESS_CHARS - 2 and _HEX_DIGITS.fullmatch(account):
-        return f"0x{account.lower()}"
-    return account.lower() if _CAPITAL_BECH32.fullmatch(account) else account
-
-
-_HEX_DIGITS = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
-_CAPITAL_BECH32 = re.compile(r"[A-Z]{2,20}1[AC-HJ-NP-Z02-9]{6,100}", re.ASCII)
-_HEX_PREFIXES = frozenset({"0x", "0X"})
-_ADDRESS_CHARS = 42
+    return text[:EVM_CHARS].lower() + text[EVM_CHARS:] if text[EVM_CHARS] == "?" else text

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from keyvault.core import limits
 from keyvault.core.ids import UnixMillis
-from keyvault.core.intent import Effect, Operation
+from keyvault.core.intent import Effect, Operation, waits
 from keyvault.core.policy_rules import NATIVE, Asset, Chain, Market, Prices, normal_destination
 
 ATTO = 10**18
@@ -68,12 +68,13 @@ class PriceBook:
     def deviation_bps(self, effect: Effect) -> int | None:
         """Return how far the limit price is from the table's, in 1/100 of a per cent of it; None if one is unknown.
 
-        An exchange on a chain has no symbol: its price is what must come back for what is given.
+        An exchange on a chain has no symbol: its price is what must come back for what is given. The price of an
+        order that waits is one in another market than the table's: unknown.
         """
         if effect.symbol is None and effect.received_asset is not None:
             return self._of_exchange(effect)
         pair = self._pair(effect)
-        if pair is None or effect.price is None:
+        if pair is None or effect.price is None or waits(effect):
             return None
         base, quote, _, _ = pair
         if not base.usd or not quote.usd:
@@ -160,15 +161,21 @@ def unit_problem(market: Market) -> str:
 
     ``1000PEPEUSDT`` counts, and prices, thousands: its base must be an asset of that name, with a price of its own.
     """
-    multiple, counts_contracts = _MULTIPLE.match(market.symbol), _CONTRACTS.get(market.venue)
+    multiple = _MULTIPLE.match(market.symbol)
     if multiple is not None and not market.base.startswith(multiple.group()):
         return f"{market.symbol} counts and prices multiples: name an asset so, with the price of as many"
     if market.unit:
         known = market.unit_asset in (market.base, market.quote)
         return "" if known else f"unit: {market.unit_asset} is neither base nor quote"
-    if counts_contracts is not None and counts_contracts.search(market.symbol) is not None:
+    if counts_contracts(market.venue, market.symbol):
         return f"{market.venue} counts {market.symbol} in contracts: add unit: 0.01 {market.base}, the size of one"
     return ""
+
+
+def counts_contracts(venue: str, symbol: str) -> bool:
+    """Return whether the quantity of this symbol's orders is one of contracts or dollars, not of the base asset."""
+    pattern = _CONTRACTS.get(venue)
+    return pattern is not None and pattern.search(symbol) is not None
 
 
 _MULTIPLE: Final = re.compile(r"(1000+|1M)(?=[A-Z])", re.ASCII)

@@ -28,6 +28,8 @@ from keyvault.core.ids import (
 )
 from keyvault.core.intent import Completeness, Effect, Payload, Signer
 from keyvault.core.keys import KeyAlgorithm, KeyVersion
+from keyvault.core.replay_read import NO_REPLAY as NO_REPLAY
+from keyvault.core.replay_read import READ_PATTERNS, replayed, says_what_it_read
 
 STATEMENT_TYPE = "keyvault/statement/v2"
 ROTATION_SERVICE = "service:rotation"
@@ -83,9 +85,6 @@ class FreezeScope(StrEnum):
     PRINCIPAL = "principal"
     VENUE = "venue"
 
-
-NO_REPLAY = "none"
-"""In place of the hash of a replay report, where a policy was not held against the ledger's history first."""
 
 _KEY = r"[a-z][a-z0-9-]{0,62}"
 _NUMBER = r"[1-9][0-9]{0,8}"
@@ -234,6 +233,8 @@ class Statement:
 def check_parameters(action: Action, parameters: Mapping[str, str]) -> None:
     """Raise Malformed unless these are exactly the parameters of the action, each in its form."""
     patterns = _PATTERNS[action]
+    if says_what_it_read(parameters):
+        patterns = patterns | READ_PATTERNS
     if parameters.keys() != patterns.keys():
         raise Malformed("statement.parameters", f"{action} has exactly the parameters {', '.join(sorted(patterns))}")
     for name, pattern in patterns.items():
@@ -248,12 +249,11 @@ def check_parameters(action: Action, parameters: Mapping[str, str]) -> None:
 def _spoken(parameters: Mapping[str, str]) -> dict[str, str]:
     """Return what sounds odd as a bare value, in words."""
     days, wrapped = parameters.get("cryptoperiod_days", "0"), parameters.get("wrapped_sha256", "")
-    replay = parameters.get("replay_sha256", NO_REPLAY)
     asked = " (the enclave proposes that itself)" if parameters.get("rotation") == "propose" else ""
     return {
         "rotated": "never due for rotation" if days == "0" else f"due for rotation after {days} days{asked}",
         "secret": f" (wrapped secret {wrapped})" if wrapped else "",
-        "replayed": "no replay of the ledger under it was made" if replay == NO_REPLAY else f"replay report {replay}",
+        "replayed": replayed(parameters),
     }
 
 

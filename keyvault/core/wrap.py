@@ -19,9 +19,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
+from keyvault.core.limits import RSA_BITS_MAX, RSA_BITS_MIN, RSA_EXPONENT_MIN
 
-_RSA_BITS_MIN = 3072
-"""128 bits of security (NIST SP 800-57 part 1, table 2)."""
 _AES_BITS = 256
 _KWP_BLOCK_BYTES = 8
 """AES-KWP pads to a multiple of 8 bytes and puts 8 before (RFC 5649, section 4.1)."""
@@ -35,11 +34,11 @@ def wrap_secret(import_public_key_der: bytes, secret: bytes, algorithm: KeyAlgor
     AES key and blob are new each time. Raises Malformed for a key that is not RSA of at least 3072 bits, an empty
     secret, or an algorithm that is no HMAC.
     """
-    import_key = _import_key(import_public_key_der)
+    import_key = _rsa_key("import_public_key", import_public_key_der)
     padded = hmac_key(secret, algorithm)
     # The library's random generator, as in the padding below: what one key wraps is one secret, whatever the caller.
-    transport_key = AESGCM.generate_key(_AES_BITS)
-    return import_key.encrypt(transport_key, _oaep()) + aes_key_wrap_with_padding(transport_key, padded)
+    aes_key = AESGCM.generate_key(_AES_BITS)
+    return import_key.encrypt(aes_key, _oaep()) + aes_key_wrap_with_padding(aes_key, padded)
 
 
 def split_blob(wrapped: bytes, modulus_bytes: int, algorithm: KeyAlgorithm) -> tuple[bytes, bytes]:
@@ -48,7 +47,7 @@ def split_blob(wrapped: bytes, modulus_bytes: int, algorithm: KeyAlgorithm) -> t
     So a secret that was hashed or padded for the shorter HMAC is not taken for one of the longer, whose HMACs it would
     not give.
     """
-    for_transport_key, for_secret = wrapped[:modulus_bytes], wrapped[modulus_bytes:]
+    for_aes_key, for_secret = wrapped[:modulus_bytes], wrapped[modulus_bytes:]
     shortest, longest = (size + _KWP_BLOCK_BYTES for size in secret_bounds(algorithm))
     if not shortest <= len(for_secret) <= longest or len(for_secret) % _KWP_BLOCK_BYTES:
         raise Malformed(
@@ -56,7 +55,7 @@ def split_blob(wrapped: bytes, modulus_bytes: int, algorithm: KeyAlgorithm) -> t
             f"has {len(wrapped)} bytes; expected: {modulus_bytes} of RSA-OAEP for this import key, then {shortest} to "
             f"{longest} of AES-KWP (a multiple of {_KWP_BLOCK_BYTES}), as an {algorithm} secret has",
         )
-    return for_transport_key, for_secret
+    return for_aes_key, for_secret
 
 
 def hmac_key(secret: bytes, algorithm: KeyAlgorithm) -> bytes:
@@ -85,13 +84,26 @@ def secret_bounds(algorithm: KeyAlgorithm) -> tuple[int, int]:
     return made.digest_size, made.block_size
 
 
-def _import_key(der: bytes) -> rsa.RSAPublicKey:
+def parse_transport_key(der: bytes) -> tuple[int, int]:
+    """Return modulus and public exponent of another token's transport key (SubjectPublicKeyInfo, DER).
+
+    Raises Malformed unless it is an RSA key of 3072 to 4096 bits with an exponent of 65537 or more.
+    """
+    numbers = _rsa_key("transport_public_key", der).public_numbers()
+    if numbers.n.bit_length() > RSA_BITS_MAX:
+        raise Malformed("transport_public_key", f"must be an RSA key of at most {RSA_BITS_MAX} bits")
+    if numbers.e < RSA_EXPONENT_MIN:
+        raise Malformed("transport_public_key", f"must have a public exponent of {RSA_EXPONENT_MIN} or more")
+    return numbers.n, numbers.e
+
+
+def _rsa_key(field: str, der: bytes) -> rsa.RSAPublicKey:
     try:
         key = load_der_public_key(der)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise Malformed("import_public_key", "is not a SubjectPublicKeyInfo in DER") from error
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < _RSA_BITS_MIN:
-        raise Malformed("import_public_key", f"must be an RSA key of at least {_RSA_BITS_MIN} bits")
+        raise Malformed(field, "is not a SubjectPublicKeyInfo in DER") from error
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < RSA_BITS_MIN:
+        raise Malformed(field, f"must be an RSA key of at least {RSA_BITS_MIN} bits")
     return key
 
 

@@ -8,55 +8,78 @@ Laws:
 
 1. Time is the node's own monotonic clock, in seconds, and comes in with every event. Nothing of the store's clock or of
    another node's is ever compared with it. The clock must count while the machine is suspended (CLOCK_BOOTTIME).
-2. A lease has moved when its epoch, beat or holder differ from what was seen last. It is silent when it was seen not to
-   move for LEASE_SILENCE. It is free when it is silent, when nobody holds it, or when the store says that the holder's
-   session is gone. That last is a hint: it may be wrong, and then costs a leader its term, and no more.
+2. A lease has moved when its epoch, beat or holder differ from what was seen last, or when it was seen through another
+   store: two servers that both say they are the primary may count to the same numbers. It is silent when it was seen
+   not to move for LEASE_SILENCE. It is free when it is silent, when nobody holds it, or when the store says that the
+   holder's session is gone. That last is a hint: it may be wrong, and then costs a leader its term, and no more.
 3. An eligible node that does not abstain takes over a free lease, and says what it saw: the store refuses if anything
    moved since. A node is not eligible until it says so, and not any more once its term ended.
 4. A leader beats when LEASE_BEAT passed without an acknowledged write or a beat; every acknowledged write is one.
-5. A term ends when LEASE_TERM passed since the sending of the last acknowledged write. The sending, not the answer: what
-   others see is the write, and that may be as old as its sending. LEASE_TERM is to LEASE_SILENCE as 2 to 3, so by the
-   time a silent lease is taken its leader has ended its term, even if its clock ran 20 % slow and the other's 20 % fast.
+5. A term ends when LEASE_TERM passed since the sending of the last acknowledged write. The sending, not the answer:
+   what others see is the write, and that may be as old as its sending. LEASE_TERM is to LEASE_SILENCE as 2 to 3, so
+   when a silent lease is taken its leader has ended its term, though one clock run 20 % slow and the other 20 % fast.
 6. A term ends when a write was refused, or when it is not known whether it happened (I7). Nothing is tried again.
 7. A term ends when an event comes LEASE_STALL after ``wake_at``: the event loop stood still, or the machine did.
 8. A leader that is asked to step down, or that is not eligible any more, hands over: it finishes what is under way and
    gives the lease back, within LEASE_HAND_OVER. Who was asked to then abstains for LEASE_ABSTENTION, or until another
    leads. A node that drains says that it is not eligible, and stays away until it says otherwise.
 9. A take-over that was not acknowledged within LEASE_TERM is let go: its term would be over (5), and its server may be
-   one that waits for its standbys for ever. The next one is tried on a new connection, to whichever server that reaches.
-10. Every Lead is followed by exactly one EndTerm of its epoch. No event of an earlier epoch touches a later one; what
-   comes twice, or too late, changes nothing.
+   one that waits for its standbys for ever. The next one is tried through another store.
+10. Every Lead is followed by exactly one EndTerm of its epoch. Nothing that is said of an earlier epoch touches a later
+    one; an answer that comes twice, or too late, begins nothing.
 
-What the shell does, for each effect, in the order given, and never two of one kind at once:
+What the shell does for each effect, in the order given:
 
 - ``Look``: read ``store.lease()`` beside everything else; answer with exactly one of Saw and LookFailed. A store that
-  is in doubt, or lost its connection, is closed and opened anew first; that it cannot be opened is LookFailed.
-- ``TakeOver``: call ``store.take_over(..., seen)`` on the very store that ``seen`` was read from; if that one is gone,
-  nothing was tried (``unknown=False``). Answer with exactly one of TookOver and TakeOverFailed. Nothing cancels it.
-- ``LetGo``: close the store on which a take-over waits, without waiting for it, and open another. It needs no answer.
-- ``Lead``: read the ledger's rest from that store, append TermStarted upon it, and only when that was acknowledged decide
-  anything: it proves that what was read is durable and that nobody else led meanwhile. The reading may take as long as
-  it takes: beats go on beside it.
+  is in doubt, or lost its connection, is closed and opened anew first, with a new number, and not always on the server
+  that answers first: it may be one that was replaced. That none can be opened is LookFailed.
+- ``TakeOver``: call ``store.take_over(..., seen)`` on that very store; if it is gone, nothing was tried
+  (``unknown=False``). Answer with exactly one of TookOver and TakeOverFailed. Nothing cancels it.
+- ``LetGo``: close the store on which a take-over waits, without waiting for it. It needs no answer.
+- ``Lead``: read the ledger's rest from that store and append TermStarted upon it. Only when that was acknowledged is
+  anything decided, or answered from what was read: a later leader's entries, not durable yet, may be among it. The
+  reading may take its time; beats go on beside it.
 - ``Beat``: call ``store.beat(epoch)`` in the appender's writing thread, after what waits there. May be left out if a
   write is under way or waits.
-- ``StepDownNow``: take no new request, let those under way end, sign a last checkpoint, call ``store.step_down(epoch)``,
+- ``StepDownNow``: take no new request, let those under way end, sign a last checkpoint, call ``store.step_down``, and
   answer with SteppedDown. Without a Lead before it there is only the call. What fails is WriteFailed.
 - ``EndTerm``: at once, before anything else is awaited: end the sequencer's term (its callers get Unavailable), release
-  nothing more, write nothing more. Then close the store, which is how the others learn of it at once, and open it again.
-  When the state is the ledger's again: Eligible.
+  nothing more, write nothing more. Then close the store, which is how the others learn of it at once. When the state
+  is the ledger's again, from a store that was opened anew: Eligible.
 
-After every event: call ``step(Woke)`` when the clock shows ``wake_at``; earlier does no harm. Every acknowledgement of
-an append, checkpoint or beat is reported, with a moment not later than its sending; so is every write that failed.
-Before a request is decided, or a read is answered as the leader's: ``leads(now)``.
+And besides: call ``step(Woke)`` when the clock shows ``wake_at``, which may change with every event; earlier does no
+harm. Report every acknowledgement of an append, a checkpoint or a beat, with a moment not later than its sending, and
+every write that failed. Before a request is decided, or a read is answered as the leader's, ask ``leads(now)``.
 
 Not here: how nodes share several enclaves among them (they step down); what makes a node eligible.
 """
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 
 from keyvault.core import limits
+from keyvault.engine.lease_events import (
+    Acknowledged,
+    Beat,
+    Effect,
+    Eligible,
+    Ending,
+    EndTerm,
+    Event,
+    Lead,
+    LetGo,
+    Look,
+    LookFailed,
+    Saw,
+    StepDown,
+    StepDownNow,
+    SteppedDown,
+    TakeOver,
+    TakeOverFailed,
+    TookOver,
+    Woke,
+    WriteFailed,
+)
 from keyvault.store.base import Lease
 
 _BEAT_S = limits.LEASE_BEAT_MS / 1000
@@ -68,163 +91,6 @@ _STALL_S = limits.LEASE_STALL_MS / 1000
 _ABSTENTION_S = limits.LEASE_ABSTENTION_MS / 1000
 _ABSTENTION_SPREAD_S = limits.LEASE_ABSTENTION_SPREAD_MS / 1000
 _HAND_OVER_S = limits.LEASE_HAND_OVER_MS / 1000
-
-
-class Ending(StrEnum):
-    """Why a term ended."""
-
-    SILENT = "SILENT"
-    """No write was acknowledged in time."""
-    FENCED = "FENCED"
-    """The store refused a write: somebody else leads."""
-    IN_DOUBT = "IN_DOUBT"
-    """It is not known whether a write happened."""
-    STALLED = "STALLED"
-    """The node stood still."""
-    TOO_LONG = "TOO_LONG"
-    """Handing over took too long."""
-    STEPPED_DOWN = "STEPPED_DOWN"
-    """The lease was given back."""
-
-
-# Events: what happened, and when by this node's clock ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Woke:
-    """The clock shows ``now``."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saw:
-    """A look returned."""
-
-    lease: Lease
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookFailed:
-    """A look did not return a lease."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TookOver:
-    """The store acknowledged a take-over."""
-
-    epoch: int
-    sent_at: float
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakeOverFailed:
-    """Somebody was faster; or, if ``unknown``, nobody knows."""
-
-    unknown: bool
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledged:
-    """A write of the term is durable. ``sent_at`` is not later than its sending."""
-
-    epoch: int
-    sent_at: float
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteFailed:
-    """A write of the term was refused; or, if ``unknown``, nobody knows, or the connection is lost."""
-
-    epoch: int
-    unknown: bool
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Eligible:
-    """Whether this node could lead: store, token and keys are well, its state is the ledger's, and it does not drain."""
-
-    is_eligible: bool
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepDown:
-    """An operator asks this node to hand over. If it does not lead, nothing happens."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SteppedDown:
-    """The store acknowledged that the lease was given back."""
-
-    epoch: int
-    now: float
-
-
-Event = (
-    Woke | Saw | LookFailed | TookOver | TakeOverFailed | Acknowledged | WriteFailed | Eligible | StepDown | SteppedDown
-)
-
-
-# Effects: what the shell must do, see above -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """Read the lease."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakeOver:
-    """Try to become the leader."""
-
-    seen: Lease
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LetGo:
-    """Wait no longer for the take-over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lead:
-    """The term began: recover, then serve."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beat:
-    """Renew the lease."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepDownNow:
-    """Finish what is under way and give the lease back."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndTerm:
-    """The term is over."""
-
-    epoch: int
-    ending: Ending
-
-
-Effect = Look | TakeOver | LetGo | Lead | Beat | StepDownNow | EndTerm
 
 
 @dataclass(slots=True, kw_only=True)
@@ -249,7 +115,7 @@ class Leadership:
         self._eligible = False
         self._abstains_until = -math.inf
         self._abstains_after = 0
-        self._seen: Lease | None = None
+        self._seen: tuple[int, int, int, str] | None = None
         self._moved_at = now
         self._look_at = now
         self._taking: Lease | None = None
@@ -285,13 +151,21 @@ class Leadership:
             case Woke():
                 return self._woke(event.now)
             case Saw():
-                return self._saw(event.lease, event.now)
+                return self._saw(event)
             case LookFailed():
                 self._look_at = event.now + self._poll_s
             case TookOver():
                 return self._took_over(event)
             case TakeOverFailed():
-                self._taking_failed(event.now)
+                self._take_over_failed(event.now)
+            case _:
+                return self._take_of_a_term(event)
+        return ()
+
+    def _take_of_a_term(
+        self, event: Acknowledged | WriteFailed | Eligible | StepDown | SteppedDown
+    ) -> tuple[Effect, ...]:
+        match event:
             case Acknowledged():
                 self._acknowledged(event)
             case WriteFailed():
@@ -315,37 +189,39 @@ class Leadership:
         self._look_at = math.inf  # until it returned
         return (Look(),)
 
-    def _saw(self, lease: Lease, now: float) -> tuple[Effect, ...]:
+    def _saw(self, event: Saw) -> tuple[Effect, ...]:
         if self._term is not None or self._taking is not None:
             return ()
-        if self._seen is None or _mark(self._seen) != _mark(lease):
-            self._moved_at = now
-        self._seen = lease
+        lease, now = event.lease, event.now
+        mark = (event.through, lease.epoch, lease.beat, lease.holder)
+        if self._seen != mark:
+            self._seen, self._moved_at = mark, now
         if lease.holder and lease.epoch > self._abstains_after:
             self._abstains_until = -math.inf
         silent_at = self._moved_at + _SILENCE_S
         if self._may_lead(now) and (not lease.holder or lease.session_gone or now >= silent_at):
             self._taking, self._let_go_at = lease, now + _TERM_S
-            return (TakeOver(seen=lease),)
+            return (TakeOver(seen=lease, through=event.through),)
         self._look_at = min(now + self._poll_s, silent_at) if now < silent_at else now + self._poll_s
         return ()
 
     def _may_lead(self, now: float) -> bool:
         return self._eligible and now >= self._abstains_until
 
-    def _taking_failed(self, now: float) -> None:
+    def _take_over_failed(self, now: float) -> None:
         if self._taking is not None:
             self._taking, self._look_at = None, now + self._poll_s
 
     def _let_go(self, now: float) -> tuple[Effect, ...]:
-        self._taking_failed(now)
+        self._take_over_failed(now)
         return (LetGo(),)
 
     def _took_over(self, event: TookOver) -> tuple[Effect, ...]:
         if self._taking is None or event.epoch <= self._taking.epoch:  # it comes again
             return ()
         sent_at = min(event.sent_at, event.now)
-        term = _Term(epoch=event.epoch, written_at=sent_at, beat_at=sent_at + _BEAT_S)
+        # Not before now: a beat that was due while nobody led is not a stall (7).
+        term = _Term(epoch=event.epoch, written_at=sent_at, beat_at=max(sent_at + _BEAT_S, event.now))
         self._taking, self._term = None, term
         if not self._may_lead(event.now):
             return self._leave(event.now)
@@ -401,11 +277,6 @@ class Leadership:
         """End the term. Others, which need no recovery, look first."""
         if term.epoch == self._abstains_after and self._abstains_until > now:
             self._abstains_until = now + self._abstention_s
-        self._term, self._seen, self._eligible = None, None, False
+        self._term, self._eligible = None, False
         self._look_at = now + self._poll_s
         return (EndTerm(epoch=term.epoch, ending=ending),)
-
-
-def _mark(lease: Lease) -> tuple[int, int, str]:
-    """Return what changes with every sign of life. The holder tells two servers apart that both count on their own."""
-    return lease.epoch, lease.beat, lease.holder

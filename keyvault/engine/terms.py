@@ -12,15 +12,17 @@ that was rolled back does not: the node serves reads from its copy and never lea
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, RolledBack, Unavailable
 from keyvault.core.ids import Epoch
 from keyvault.engine.clock import Clock, since_boot
+from keyvault.engine.cosigning import Cosigning
 from keyvault.engine.enclave import Enclave, Identity
-from keyvault.engine.lease import (
+from keyvault.engine.follower import Follower, head_of_term
+from keyvault.engine.lease import Leadership
+from keyvault.engine.lease_events import (
     Acknowledged,
     Beat,
     Effect,
@@ -28,7 +30,6 @@ from keyvault.engine.lease import (
     EndTerm,
     Event,
     Lead,
-    Leadership,
     LetGo,
     Look,
     LookFailed,
@@ -46,39 +47,10 @@ from keyvault.engine.mirror import Mirror
 from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer
 from keyvault.engine.replica import Replica
+from keyvault.engine.seat import Seat
+from keyvault.engine.standing import Reporter, Standing
 from keyvault.hsm.base import Token
-from keyvault.store.base import Lease, SharedStore
-
-R = TypeVar("R")
-
-
-class Reporter(Protocol):
-    """Told what becomes of the node; for logs and metrics."""
-
-    def leads(self, epoch: int) -> None:
-        """It serves as the leader."""
-
-    def ended(self, epoch: int, why: str) -> None:
-        """Its term is over."""
-
-    def quarantined(self, why: str) -> None:
-        """It will not lead any more."""
-
-
-class _Seat:
-    """One opened store, and the two threads that use it."""
-
-    def __init__(self, store: SharedStore) -> None:
-        self.store = store
-        self.reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-follower")
-        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
-
-    def let_go(self) -> None:
-        """Cut the store off; whoever waits in it is told, and the threads end by themselves."""
-        self.store.abandon()
-        self.writer.submit(self.store.close)  # after the write that was cut off: it is not safe during it
-        self.reader.shutdown(wait=False)
-        self.writer.shutdown(wait=False)
+from keyvault.store.base import SharedStore
 
 
 class Terms:
@@ -110,36 +82,73 @@ class Terms:
         node.may_lead = lambda: self._leadership.leads(since_boot()) is not None
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._seat: _Seat | None = None
+        self._seat: Seat | None = None
+        self._opened = 0
         self._enclave: Enclave | None = None
         self._mirror: Mirror | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._folding = asyncio.Lock()
-        self._following = False
-        self._settled = 0
-        self._draining = False
-        self._quarantine = ""
+        self._ends = False
+        self._drained = False
+        self._obstacle = "it has not looked at the ledger yet"
+        self._cosigning = node.cosigning = Cosigning(token, clock, address)
+        self._follower = Follower(replica, node, self._cosigning)
 
     async def run(self) -> None:
-        """Follow and lead until ``drain``. What ends the node resolves ``node.stopped``, and ends this, too."""
+        """Follow and lead until ``drain``, or until something ends the node, which resolves ``node.stopped``."""
         if self._replica.quarantine is not None:
             self._quarantined(RolledBack(self._replica.quarantine.found))
         while not self._node.stopped.done():
             event = await self._next_event()
             for effect in self._leadership.step(event):
                 await self._do(effect)
-            if self._draining and self._leadership.leads(since_boot()) is None and self._enclave is None:
+            if self._ends and self._leadership.leads(since_boot()) is None and self._enclave is None:
                 break
         await self._close()
 
-    def step_down(self) -> None:
-        """Hand over, if this node leads."""
-        self._events.put_nowait(StepDown(now=since_boot()))
+    def standing(self) -> Standing:
+        """See Member."""
+        size, _ = self._replica.copy.checkpoint() or (0, b"")
+        return Standing(
+            address=self._address,
+            leads=self._node.leads,
+            leader=self._node.leader,
+            epoch=Epoch(self._replica.state.epoch),
+            position=self._node.size,
+            checkpoint_size=size,
+            obstacle=self._why_not(),
+            drained=self._drained,
+            quarantined=bool(self._follower.quarantine),
+            cosigner_vkey=self._cosigning.vkey,
+        )
+
+    async def hand_over(self) -> None:
+        """See Member."""
+        self._say(StepDown(now=since_boot()))
+        await self._led_no_more()
+
+    async def set_drained(self, *, drained: bool) -> None:
+        """See Member."""
+        self._drained = drained
+        if drained:
+            self._say(Eligible(is_eligible=False, now=since_boot()))
+            await self._led_no_more()
 
     def drain(self) -> None:
         """Hand over if this node leads, and lead no more; ``run`` returns."""
-        self._draining = True
-        self._events.put_nowait(Eligible(is_eligible=False, now=since_boot()))
+        self._ends = self._drained = True
+        self._say(Eligible(is_eligible=False, now=since_boot()))
+
+    async def _led_no_more(self) -> None:
+        while self._enclave is not None:
+            await self._node.next_change()
+
+    def _why_not(self) -> str:
+        """Return why this node could not lead; empty if it could, or does."""
+        if self._follower.quarantine:
+            return self._follower.quarantine
+        if self._drained:
+            return "it is drained"
+        return "" if self._enclave is not None else self._obstacle
 
     async def _next_event(self) -> Event:
         wait_s = max(0.0, self._leadership.wake_at - since_boot())
@@ -153,7 +162,7 @@ class Terms:
             case Look():
                 self._spawn(self._look())
             case TakeOver():
-                self._spawn(self._take_over(effect.seen))
+                self._spawn(self._take_over(effect))
             case LetGo():
                 self._drop_seat()
             case Lead():
@@ -171,91 +180,68 @@ class Terms:
         try:
             await self._ended()
             seat = await self._seated()
-            lease = await self._read(seat, seat.store.lease)
+            lease = await seat.read(seat.store.lease)
         except (Unavailable, Broken) as error:
             self._drop_seat()
-            self._tell_eligible(is_eligible=False)
-            self._events.put_nowait(LookFailed(now=since_boot()))
+            self._tell_eligible(str(error))
+            self._say(LookFailed(now=since_boot()))
             if isinstance(error, Corrupt):
                 self._stop(error)
             return
-        self._settled = lease.settled
+        self._follower.settled = lease.settled
         if self._enclave is None:
             self._node.follow("" if lease.session_gone else lease.address)
-        self._events.put_nowait(Saw(lease=lease, now=since_boot()))
+        self._say(Saw(lease=lease, through=seat.number, now=since_boot()))
         await self._follow(seat)
 
-    async def _follow(self, seat: _Seat) -> None:
+    async def _follow(self, seat: Seat) -> None:
         """Take what is settled, and say whether this node could lead."""
-        if self._following or self._quarantine or self._enclave is not None:
+        if self._follower.is_busy or self._enclave is not None:
             return
-        self._following = True
         try:
-            await self._take(seat, lambda: self._settled)
-            await self._read(seat, seat.store.check_synchronous)
+            self._tell_eligible(await self._follower.follow(seat, self._token))
         except RolledBack as error:
             self._quarantined(error)
         except Corrupt as error:
             self._stop(error)
-        except (KeyvaultError, RuntimeError):  # cannot be reached, or a commit would not be synchronous
-            self._tell_eligible(is_eligible=False)
-        else:
-            self._tell_eligible(is_eligible=self._replica.head.size > 0 and self._token_signs())
-        finally:
-            self._following = False
-
-    async def _take(self, seat: _Seat, until: Callable[[], int]) -> None:
-        """Take all entries below ``until``, and the newest checkpoint."""
-        async with self._folding:
-            more = True
-            while more:
-                size = until()
-                fetched = await self._read(seat, lambda size=size: self._replica.fetch(seat.store, size))  # type: ignore[misc]
-                self._replica.take(fetched)
-                await self._read(seat, lambda fetched=fetched: self._replica.keep(fetched))  # type: ignore[misc]
-                if fetched.entries:
-                    self._node.changed()
-                more = self._replica.head.size < until()
 
     def _quarantined(self, error: RolledBack) -> None:
-        self._quarantine = str(error)
+        self._follower.quarantine = str(error)
         self._node.quarantine = self._replica.quarantined(str(error))
-        self._reporter.quarantined(self._quarantine)
-        self._tell_eligible(is_eligible=False)
+        self._reporter.quarantined(str(error))
+        self._tell_eligible(str(error))
 
-    def _token_signs(self) -> bool:
-        return any(lane.is_up for lane in self._token.lanes)
-
-    def _tell_eligible(self, *, is_eligible: bool) -> None:
-        eligible = is_eligible and not self._draining and not self._quarantine
-        self._events.put_nowait(Eligible(is_eligible=eligible, now=since_boot()))
+    def _tell_eligible(self, obstacle: str) -> None:
+        self._obstacle = obstacle
+        self._say(Eligible(is_eligible=not self._why_not(), now=since_boot()))
 
     # Leading --------------------------------------------------------------------------------------------------------
 
-    async def _take_over(self, seen: Lease) -> None:
+    async def _take_over(self, wish: TakeOver) -> None:
         seat = self._seat
-        if seat is None:
-            self._events.put_nowait(TakeOverFailed(unknown=False, now=since_boot()))
+        if seat is None or seat.number != wish.through:
+            self._say(TakeOverFailed(unknown=False, now=since_boot()))
             return
         sent_at = since_boot()
         try:
-            epoch = await self._write(seat, lambda: seat.store.take_over(self._identity.holder, self._address, seen))
+            holder, address = self._identity.holder, self._address
+            epoch = await seat.write(lambda: seat.store.take_over(holder, address, wish.seen))
         except Conflict:
-            self._events.put_nowait(TakeOverFailed(unknown=False, now=since_boot()))
+            self._say(TakeOverFailed(unknown=False, now=since_boot()))
         except (KeyvaultError, RuntimeError):  # RuntimeError: the seat was let go meanwhile
             self._drop_seat(seat)
-            self._events.put_nowait(TakeOverFailed(unknown=True, now=since_boot()))
+            self._say(TakeOverFailed(unknown=True, now=since_boot()))
         else:
-            self._events.put_nowait(TookOver(epoch=epoch, sent_at=sent_at, now=since_boot()))
+            self._say(TookOver(epoch=epoch, sent_at=sent_at, now=since_boot()))
 
     async def _lead(self, epoch: int) -> None:
         seat = self._seat
         if seat is None:
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
+            self._say(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
             return
         try:
-            head = await self._read(seat, seat.store.head)
-            await self._take(seat, lambda: head.size)
+            head = await seat.read(lambda: head_of_term(seat.store, epoch))
+            await self._follower.take(seat, lambda: head.size)
             self._replica.check_is(head)
             self._replica.check_has(await self._token.read_anchor())
             mirror = self._mirror = Mirror(
@@ -273,18 +259,16 @@ class Terms:
                 epoch=Epoch(epoch),
                 observer=self._observer,
                 writer=seat.writer,
-                on_written=lambda sent_at: self._events.put_nowait(
-                    Acknowledged(epoch=epoch, sent_at=sent_at, now=since_boot())
-                ),
+                on_written=lambda sent_at: self._say(Acknowledged(epoch=epoch, sent_at=sent_at, now=since_boot())),
             )
         except RolledBack as error:
             self._quarantined(error)
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
+            self._say(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
         except Corrupt as error:
             self._stop(error)
         except (KeyvaultError, RuntimeError) as error:
-            unknown = not isinstance(error.__cause__, Conflict)
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
+            unknown = not isinstance(error, Conflict) and not isinstance(error.__cause__, Conflict)
+            self._say(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
         else:
             await self._serve(epoch, enclave)
 
@@ -297,7 +281,7 @@ class Terms:
 
         def ended(stopped: asyncio.Future[Broken]) -> None:
             unknown = not isinstance(stopped.result().__cause__, Conflict)
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
+            self._say(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
 
         enclave.stopped.add_done_callback(ended)
         self._node.lead(enclave, self._address)
@@ -310,11 +294,11 @@ class Terms:
         settled = self._replica.head.size if mirror is None else mirror.head().size
         sent_at = since_boot()
         try:
-            await self._write(seat, lambda: seat.store.beat(epoch, settled))
+            await seat.write(lambda: seat.store.beat(epoch, settled))
         except (KeyvaultError, RuntimeError) as error:
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
+            self._write_failed(epoch, error)
         else:
-            self._events.put_nowait(Acknowledged(epoch=epoch, sent_at=sent_at, now=since_boot()))
+            self._say(Acknowledged(epoch=epoch, sent_at=sent_at, now=since_boot()))
 
     # Giving up ------------------------------------------------------------------------------------------------------
 
@@ -328,11 +312,11 @@ class Terms:
             if mirror is not None:
                 await asyncio.to_thread(mirror.flush)
             if seat is not None:
-                await self._write(seat, lambda: seat.store.step_down(epoch))
+                await seat.write(lambda: seat.store.step_down(epoch))
         except (KeyvaultError, RuntimeError) as error:
-            self._events.put_nowait(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
+            self._write_failed(epoch, error)
         else:
-            self._events.put_nowait(SteppedDown(epoch=epoch, now=since_boot()))
+            self._say(SteppedDown(epoch=epoch, now=since_boot()))
 
     def _end_term(self, epoch: int, why: str) -> None:
         """Tell callers at once; then cut the store off and bring the copy up to what was acknowledged."""
@@ -353,7 +337,7 @@ class Terms:
         await asyncio.to_thread(mirror.close)
         try:
             mirror.flush()
-            async with self._folding:
+            async with self._follower.folding:
                 self._replica.resume()
         except Broken as error:
             self._stop(error)
@@ -366,24 +350,25 @@ class Terms:
 
     # Seats ----------------------------------------------------------------------------------------------------------
 
-    async def _seated(self) -> _Seat:
+    async def _seated(self) -> Seat:
         """Return the open store, or open one. Raises Unavailable, Broken."""
         if self._seat is None:
-            self._seat = _Seat(await asyncio.to_thread(self._open_store))
+            self._seat = Seat(await asyncio.to_thread(self._open_store), self._opened)
+            self._opened += 1
         return self._seat
 
-    def _drop_seat(self, seat: _Seat | None = None) -> None:
+    def _drop_seat(self, seat: Seat | None = None) -> None:
         """Let the store go, if it is still this one."""
         if self._seat is None or (seat is not None and self._seat is not seat):
             return
         dropped, self._seat = self._seat, None
         dropped.let_go()
 
-    async def _read(self, seat: _Seat, read: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(seat.reader, read)
+    def _write_failed(self, epoch: int, error: Exception) -> None:
+        self._say(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
 
-    async def _write(self, seat: _Seat, write: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(seat.writer, write)
+    def _say(self, event: Event) -> None:
+        self._events.put_nowait(event)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -399,7 +384,7 @@ class Terms:
     def _stop(self, error: Broken) -> None:
         if not self._node.stopped.done():
             self._node.stopped.set_result(error)
-        self._events.put_nowait(Woke(now=since_boot()))
+        self._say(Woke(now=since_boot()))
 
     async def _close(self) -> None:
         self._node.follow("")

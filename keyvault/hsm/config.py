@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keyvault
 from keyvault.core import limits
+from keyvault.core.keys import KeyTransport
 from keyvault.hsm.base import TokenFault
 
 MODULE_PATHS = (
@@ -23,7 +24,8 @@ class TokenConfig:
     """One token and the workers in front of it. Nothing in it is secret.
 
     ``lock_file`` is locked while objects are made; by default it lies beside the PIN file. ``environment`` is what
-    a vendor's module wants to know besides SOFTHSM2_CONF.
+    a vendor's module wants to know besides SOFTHSM2_CONF. ``key_transport``: by what keys come into other tokens; it
+    decides how keys are made, so it is to be the same for all tokens of an enclave, and from its beginning.
     """
 
     module: Path
@@ -32,6 +34,7 @@ class TokenConfig:
     softhsm2_conf: Path | None = None
     environment: tuple[tuple[str, str], ...] = ()
     lock_file: Path | None = None
+    key_transport: KeyTransport = KeyTransport.NONE
     workers: int = 2
     lanes_per_worker: int = 1
     deadline_ms: int = limits.TOKEN_DEADLINE_MS
@@ -54,6 +57,7 @@ class TokenConfig:
             *self.worker_command,
             *("--module", str(self.module), "--label", self.label),
             *("--pin-file", str(self.pin_file), "--lock-file", str(lock_file)),
+            *("--key-transport", self.key_transport),
             *(argument for lane in lanes for argument in ("--lane", str(lane))),
         )
 

@@ -1,13 +1,17 @@
 """The few C calls that python-pkcs11 does not make, or makes wrongly for us.
 
 ``C_Initialize`` must ask for locking: python-pkcs11 passes NULL yet releases the GIL around every call, so SoftHSM
-runs without mutexes and two threads crash it. ``C_InitToken`` and ``C_GetSessionInfo`` it does not have.
+runs without mutexes and two threads crash it. ``C_InitToken`` and ``C_GetSessionInfo`` it does not have. Values of
+objects it gives and takes as ``bytes``, which nobody can erase: a secret is read into, and made from, a buffer of ours.
 
 Layouts are those of PKCS#11 2.40 (pkcs11t.h, pkcs11f.h) on Linux: natural alignment, CK_ULONG is unsigned long.
 """
 
 import ctypes
+from collections.abc import Mapping
 from pathlib import Path
+
+from keyvault.hsm.locked import Buffer
 
 CKR_OK = 0
 _CKF_OS_LOCKING_OK = 0x02
@@ -20,6 +24,10 @@ _C_INITIALIZE = 0
 _C_FINALIZE = 1
 _C_INIT_TOKEN = 9
 _C_GET_SESSION_INFO = 15
+_C_CREATE_OBJECT = 20
+_C_GET_ATTRIBUTE_VALUE = 24
+
+_CKA_VALUE = 0x11
 
 _USER_STATES = frozenset({1, 3})
 """CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS."""
@@ -51,6 +59,10 @@ class _SessionInfo(ctypes.Structure):
         ("flags", ctypes.c_ulong),
         ("device_error", ctypes.c_ulong),
     )
+
+
+class _Attribute(ctypes.Structure):
+    _fields_ = (("type", ctypes.c_ulong), ("value", ctypes.c_void_p), ("size", ctypes.c_ulong))
 
 
 class Cryptoki:
@@ -92,6 +104,33 @@ class Cryptoki:
         function = self._function(_C_GET_SESSION_INFO, ctypes.c_ulong, ctypes.c_void_p)
         _check("C_GetSessionInfo", function(session, ctypes.addressof(info)))
         return info.state in _USER_STATES
+
+    def read_value(self, session: int, handle: int, into: Buffer) -> None:
+        """Fill the buffer with the object's CKA_VALUE, which must have its size. Raises CryptokiError, ValueError."""
+        wanted = _Attribute(_CKA_VALUE, ctypes.addressof(into), len(into))
+        function = self._function(
+            _C_GET_ATTRIBUTE_VALUE, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong
+        )
+        _check("C_GetAttributeValue", function(session, handle, ctypes.addressof(wanted), 1))
+        if wanted.size != len(into):
+            raise ValueError(f"the value has {wanted.size} bytes, not {len(into)}")
+
+    def create_object(self, session: int, attributes: Mapping[int, bytes], value: Buffer) -> None:
+        """Make an object with these attributes, by type, and the buffer as its CKA_VALUE. Raises CryptokiError."""
+        held = [ctypes.create_string_buffer(content, max(1, len(content))) for content in attributes.values()]
+        template = (_Attribute * (len(attributes) + 1))(
+            *(
+                _Attribute(kind, ctypes.addressof(buffer), len(content))
+                for (kind, content), buffer in zip(attributes.items(), held, strict=True)
+            ),
+            _Attribute(_CKA_VALUE, ctypes.addressof(value), len(value)),
+        )
+        handle = ctypes.c_ulong()
+        function = self._function(_C_CREATE_OBJECT, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p)
+        _check(
+            "C_CreateObject",
+            function(session, ctypes.addressof(template), len(template), ctypes.addressof(handle)),
+        )
 
     def _function(self, position: int, *arguments: type) -> "ctypes._CFunctionType":
         address = ctypes.c_void_p.from_address(self._functions + _FUNCTIONS_OFFSET + position * _FUNCTIONS_OFFSET)

@@ -1,13 +1,18 @@
 """What is asked of a worker, and what its answer is worth."""
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm, Signature
-from keyvault.core.limits import PAYLOAD_BYTES_MAX, TOKEN_BATCH_MAX, TOKEN_OBJECT_ID_BYTES_MAX, TOKEN_STRIKES_MAX
+from keyvault.core.limits import (
+    PAYLOAD_BYTES_MAX,
+    TOKEN_BATCH_MAX,
+    TOKEN_OBJECT_ID_BYTES_MAX,
+    TOKEN_STRIKES_MAX,
+    TOKEN_TRANSPORT_KEY_MS,
+)
 from keyvault.core.marks import Mark
 from keyvault.hsm import wire
 from keyvault.hsm.anchor import decode_anchor, encode_anchor
@@ -26,7 +31,11 @@ Check = Callable[[Sequence[Signed]], Awaitable[list[Verdict]]]
 
 
 class Job(Protocol[T]):
-    """One request to a worker."""
+    """One request to a worker. ``deadline_ms`` is None where the lane's own deadline is right."""
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """How long the worker may take."""
 
     def request(self) -> worker_pb2.WorkerRequest | None:
         """Return what to send; None if nothing is left to ask (``accept`` gets an empty response)."""
@@ -66,6 +75,8 @@ class Strikes:
 
 class SignJob:
     """A batch of signatures. Items that cannot be right are refused here; the worker sees the others only."""
+
+    deadline_ms = None
 
     def __init__(self, items: Sequence[SignItem], strikes: Strikes, check: Check) -> None:
         self._items = items
@@ -142,6 +153,8 @@ class SignJob:
 class AnchorJob:
     """What the token remembers of the ledger is read, or replaced."""
 
+    deadline_ms: int | None = None
+
     def __init__(self, message: worker_pb2.WorkerRequest) -> None:
         self._message = message
         self._answer = "anchor_read" if message.WhichOneof("request") == "read_anchor" else "anchor_written"
@@ -184,23 +197,24 @@ def write_anchor(mark: Mark) -> AnchorJob:
 
 @dataclass(frozen=True, slots=True)
 class ObjectJob:
-    """An object to be made or destroyed: a key pair or an imported secret."""
+    """An object to be made, moved or destroyed."""
 
     message: worker_pb2.WorkerRequest
-    answer: Literal["made", "destroyed"]
+    answer: Literal["made", "transported", "destroyed"]
+    deadline_ms: int | None = None
 
     def request(self) -> worker_pb2.WorkerRequest:
         """Return it."""
         return self.message
 
     async def accept(self, response: worker_pb2.WorkerResponse) -> tuple[bytes | TokenFault, str | None]:
-        """Return the public key (empty where there is none), or the token's error."""
+        """Return the public key or what was asked for (empty where there is none), or the token's error."""
         kind = response.WhichOneof("response")
         if kind == "error":
             return fault_of(response.error), None
         if kind != self.answer:
             return TokenFault("BAD_ANSWER", "the worker answered something else"), "BAD_ANSWER"
-        return response.made.public_key, None
+        return response.made.public_key or response.transported.value, None
 
     def refuse(self, fault: TokenFault) -> bytes | TokenFault:
         """Return the fault."""
@@ -211,9 +225,11 @@ class ObjectJob:
         return isinstance(result, bytes)
 
 
-def generate(object_id: bytes, algorithm: KeyAlgorithm) -> ObjectJob:
+def generate(object_id: bytes, algorithm: KeyAlgorithm, *, plaintext_transport: bool) -> ObjectJob:
     """Return the job that makes or finds a key pair."""
-    pair = worker_pb2.GenerateObject(object_id=object_id, algorithm=wire.algorithm_to_wire(algorithm))
+    pair = worker_pb2.GenerateObject(
+        object_id=object_id, algorithm=wire.algorithm_to_wire(algorithm), plaintext_transport=plaintext_transport
+    )
     return ObjectJob(worker_pb2.WorkerRequest(generate=pair), "made")
 
 
@@ -234,11 +250,54 @@ def destroy(object_id: bytes, algorithm: KeyAlgorithm) -> ObjectJob:
     return ObjectJob(worker_pb2.WorkerRequest(destroy=target), "destroyed")
 
 
-def possession(object_id: bytes, algorithm: KeyAlgorithm, public_key: bytes) -> SignItem:
-    """Return the item whose signature shows that the token holds the private half of a public key."""
-    message = b"keyvault/proof-of-possession/v1\0" + object_id + public_key
-    digest = hashlib.sha256(message).digest()
-    return SignItem(object_id=object_id, algorithm=algorithm, public_key=public_key, input=digest)
+def transport_key() -> ObjectJob:
+    """Return the job that makes or finds the token's transport key, which takes its time."""
+    message = worker_pb2.WorkerRequest(transport_key=worker_pb2.TransportKey())
+    return ObjectJob(message, "transported", TOKEN_TRANSPORT_KEY_MS)
+
+
+def create_wrapping_key() -> ObjectJob:
+    """Return the job that makes or finds the wrapping key."""
+    message = worker_pb2.WorkerRequest(create_wrapping_key=worker_pb2.CreateWrappingKey())
+    return ObjectJob(message, "transported")
+
+
+def check_wrapping_key() -> ObjectJob:
+    """Return the job that tells the wrapping key's check."""
+    message = worker_pb2.WorkerRequest(check_wrapping_key=worker_pb2.CheckWrappingKey())
+    return ObjectJob(message, "transported")
+
+
+def export_wrapping_key(to_public_key_der: bytes) -> ObjectJob:
+    """Return the job that wraps the wrapping key for another token."""
+    export = worker_pb2.ExportWrappingKey(to=to_public_key_der)
+    return ObjectJob(worker_pb2.WorkerRequest(export_wrapping_key=export), "transported")
+
+
+def import_wrapping_key(blob: bytes, check: bytes) -> ObjectJob:
+    """Return the job that takes another token's wrapping key in."""
+    taken = worker_pb2.ImportWrappingKey(wrapped=blob, check=check)
+    return ObjectJob(worker_pb2.WorkerRequest(import_wrapping_key=taken), "transported")
+
+
+def wrap(object_id: bytes, algorithm: KeyAlgorithm) -> ObjectJob:
+    """Return the job that wraps a key."""
+    key = worker_pb2.WrapObject(object_id=object_id, algorithm=wire.algorithm_to_wire(algorithm))
+    return ObjectJob(worker_pb2.WorkerRequest(wrap=key), "transported")
+
+
+def unwrap_copy(
+    object_id: bytes, algorithm: KeyAlgorithm, blob: bytes, identity: bytes, *, plaintext_transport: bool
+) -> ObjectJob:
+    """Return the job that makes a copy of another token's key."""
+    copy = worker_pb2.UnwrapCopy(
+        object_id=object_id,
+        algorithm=wire.algorithm_to_wire(algorithm),
+        wrapped=blob,
+        identity=identity,
+        plaintext_transport=plaintext_transport,
+    )
+    return ObjectJob(worker_pb2.WorkerRequest(unwrap_copy=copy), "transported")
 
 
 def fault_of(error: worker_pb2.WorkerError) -> TokenFault:

@@ -244,11 +244,12 @@ class WorkerLane:
         return result, code
 
     async def _result(self, channel: Channel, job: Job[object]) -> tuple[object, str | None]:
+        deadline_ms = job.deadline_ms or self._deadline_ms
         try:
-            response = await self._exchange(channel, job.request())
+            response = await self._exchange(channel, job.request(), deadline_ms)
             result, code = await job.accept(response)
         except TimeoutError:
-            fault = TokenFault("DEADLINE", f"the token did not answer within {self._deadline_ms} ms")
+            fault = TokenFault("DEADLINE", f"the token did not answer within {deadline_ms} ms")
         except (OSError, DecodeError):
             fault = TokenFault("WORKER_DIED", "the token's worker ended before it answered")
         except Exception as error:  # noqa: BLE001 - whatever an answer breaks: the caller is answered, the worker goes
@@ -257,10 +258,12 @@ class WorkerLane:
             return result, code or ("RETIRED" if response.retiring else None)
         return job.refuse(fault), fault.code
 
-    async def _exchange(self, channel: Channel, request: worker_pb2.WorkerRequest | None) -> worker_pb2.WorkerResponse:
+    async def _exchange(
+        self, channel: Channel, request: worker_pb2.WorkerRequest | None, deadline_ms: int
+    ) -> worker_pb2.WorkerResponse:
         if request is None:
             return worker_pb2.WorkerResponse()
-        answer = await channel.exchange(request.SerializeToString(), self._deadline_ms / 1000)
+        answer = await channel.exchange(request.SerializeToString(), deadline_ms / 1000)
         return worker_pb2.WorkerResponse.FromString(answer)
 
     async def _in_thread(self, call: Callable[[], None]) -> None:

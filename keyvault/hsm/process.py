@@ -43,11 +43,15 @@ class TokenClosed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a token showed it can do, in a self-test whose signatures this process verified."""
+    """What a token showed it can do, in a self-test whose signatures this process verified.
+
+    ``transports``: whose keys it can wrap for other tokens; none unless the enclave's strategy is AES-KWP.
+    """
 
     algorithms: frozenset[KeyAlgorithm]
     imports_secrets: bool
     keeps_anchor: bool
+    transports: frozenset[KeyAlgorithm]
     token_label: str
     token_serial: str
     library: str
@@ -269,6 +273,7 @@ def _capabilities(told: worker_pb2.Capabilities) -> Capabilities:
         algorithms=frozenset(_proven(told.trials)),
         imports_secrets=told.imports_secrets,
         keeps_anchor=told.keeps_anchor,
+        transports=frozenset(map(wire.algorithm_from_wire, told.transports)),
         token_label=told.token_label,
         token_serial=told.token_serial,
         library=told.library,

@@ -3,7 +3,9 @@
 Names are those of PKCS#11 without ``CKA_``. Nothing is left to the defaults of a library or a token: the defaults of
 python-pkcs11 would let one AES key wrap and decrypt, and an EC key derive. This file knows no PKCS#11 library.
 
-I6: private and secret objects are PRIVATE, SENSITIVE and not EXTRACTABLE, and do one thing only.
+I6: private and secret objects are PRIVATE, SENSITIVE and do one thing only. They are not EXTRACTABLE, unless the firm
+moves keys between tokens by AES-KWP (``WayOut``). Two objects of one session are readable on purpose: see
+``readable_seed``.
 """
 
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ from types import MappingProxyType
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.hsm.anchor import APPLICATION
+from keyvault.hsm.base import TRANSPORT_KEY_OBJECT_ID, WRAPPING_KEY_OBJECT_ID
 
 AttributeValue = bool | int | bytes | str
 Template = Mapping[str, AttributeValue]
@@ -28,8 +31,22 @@ EC_PARAMETERS: Mapping[KeyAlgorithm, bytes] = MappingProxyType(
 )
 EDWARDS25519_BY_NAME = b"\x13\x0cedwards25519"
 """The same curve as a PrintableString (PKCS#11 3.0, section 2.3.5): SoftHSM reads private halves back like this."""
-RSA_IMPORT_KEY_BITS = 3072
-TRANSPORT_KEY_OBJECT_ID = b"keyvault-transport-key"
+RSA_KEY_BITS = 3072
+IMPORT_AES_KEY_OBJECT_ID = b"keyvault-import-aes-key"
+SEED_OBJECT_ID = b"keyvault-seed"
+CHECK_OBJECT_ID = b"keyvault-check"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayOut:
+    """How a key may leave its token: not at all, or wrapped; ``with_trusted``: only under a key that is CKA_TRUSTED."""
+
+    wrapped: bool = False
+    with_trusted: bool = False
+
+
+STAYS = WayOut()
+"""It may not leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +57,97 @@ class PairTemplates:
     private: Template
 
 
-def signing_pair(object_id: bytes, algorithm: KeyAlgorithm, *, stored: bool) -> PairTemplates:
+def signing_pair(object_id: bytes, algorithm: KeyAlgorithm, *, stored: bool, way: WayOut = STAYS) -> PairTemplates:
     """Return the templates of a key pair that signs and verifies, nothing else. ``stored``: outlives the session."""
     return PairTemplates(
-        public={
-            "ID": object_id,
-            "LABEL": _label(object_id),
-            "TOKEN": stored,
-            "PRIVATE": False,
-            "MODIFIABLE": False,
-            "ENCRYPT": False,
-            "VERIFY": True,
-            "WRAP": False,
-            "EC_PARAMS": EC_PARAMETERS[algorithm],
-        },
-        private=_private(object_id, stored=stored, sign=True, unwrap=False),
+        public=public_half(object_id, algorithm, stored=stored),
+        private=_private(object_id, stored=stored, sign=True, unwrap=False, way=way),
     )
 
 
-def import_pair(object_id: bytes) -> PairTemplates:
-    """Return the templates of the RSA pair for which clients wrap secrets: the private half unwraps, nothing else.
+def public_half(object_id: bytes, algorithm: KeyAlgorithm, *, stored: bool) -> Template:
+    """Return the template of the half that verifies, nothing else."""
+    return {
+        "ID": object_id,
+        "LABEL": _label(object_id),
+        "TOKEN": stored,
+        "PRIVATE": False,
+        "MODIFIABLE": False,
+        "ENCRYPT": False,
+        "VERIFY": True,
+        "WRAP": False,
+        "EC_PARAMS": EC_PARAMETERS[algorithm],
+    }
 
-    The public half can do nothing in the token: clients wrap outside it.
+
+def private_copy(object_id: bytes, *, way: WayOut) -> Template:
+    """Return the template of a private key that comes from another token: as the original's, not stored yet.
+
+    It stays MODIFIABLE, as ``hmac_secret`` and for the same reason.
+    """
+    original = _private(object_id, stored=False, sign=True, unwrap=False, way=way)
+    return {name: value for name, value in original.items() if name != "MODIFIABLE"}
+
+
+def private_of_seed(object_id: bytes, *, stored: bool) -> Template:
+    """Return the template of an Ed25519 key made from its seed: signs, nothing else, and cannot leave the token.
+
+    What can leave it, wrapped, is ``sealed_seed``.
+    """
+    return {
+        **_private(object_id, stored=stored, sign=True, unwrap=False),
+        "EC_PARAMS": EC_PARAMETERS[KeyAlgorithm.ED25519],
+    }
+
+
+def sealed_seed(object_id: bytes, *, way: WayOut) -> Template:
+    """Return the template of the seed of an Ed25519 key that the token cannot wrap: it does nothing but be wrapped."""
+    return {
+        **_secret(object_id, stored=True, sign=False, unwrap=False, way=way),
+        "LABEL": _label(object_id) + " (seed)",
+    }
+
+
+def readable_seed() -> Template:
+    """Return the template of a seed that the worker reads: of this session only, and destroyed at once (I6).
+
+    The one object that is not SENSITIVE, and only where ``plaintext_transport`` was asked for.
+    """
+    secret = _secret(SEED_OBJECT_ID, stored=False, sign=False, unwrap=False, way=WayOut(wrapped=True))
+    return {**secret, "SENSITIVE": False}
+
+
+def wrapping_key() -> Template:
+    """Return the template of the AES key under which keys leave the token and come in: wraps and unwraps, nothing else.
+
+    It is EXTRACTABLE, so that every token can give it to the next one: lose any, and the others go on.
+    """
+    secret = _secret(WRAPPING_KEY_OBJECT_ID, stored=False, sign=False, unwrap=True, way=WayOut(wrapped=True))
+    return {**secret, "WRAP": True}
+
+
+def check_secret() -> Template:
+    """Return the template of a secret that everybody knows, which is wrapped to tell wrapping keys apart."""
+    return _secret(CHECK_OBJECT_ID, stored=False, sign=False, unwrap=False, way=WayOut(wrapped=True))
+
+
+def transport_public_half() -> Template:
+    """Return the template of another token's transport key: wraps the wrapping key once, and is not stored."""
+    return {
+        "ID": TRANSPORT_KEY_OBJECT_ID,
+        "LABEL": "another token's transport key",
+        "TOKEN": False,
+        "PRIVATE": False,
+        "ENCRYPT": False,
+        "VERIFY": False,
+        "WRAP": True,
+    }
+
+
+def unwrapping_pair(object_id: bytes) -> PairTemplates:
+    """Return the templates of an RSA pair for which others wrap: the private half unwraps, nothing else.
+
+    The public half can do nothing in the token: others wrap outside it.
     """
     return PairTemplates(
         public={
@@ -73,24 +159,24 @@ def import_pair(object_id: bytes) -> PairTemplates:
             "ENCRYPT": False,
             "VERIFY": False,
             "WRAP": False,
-            "MODULUS_BITS": RSA_IMPORT_KEY_BITS,
+            "MODULUS_BITS": RSA_KEY_BITS,
             "PUBLIC_EXPONENT": b"\1\0\1",
         },
         private=_private(object_id, stored=True, sign=False, unwrap=True),
     )
 
 
-def hmac_secret(object_id: bytes, *, stored: bool) -> Template:
+def hmac_secret(object_id: bytes, *, stored: bool, way: WayOut = STAYS) -> Template:
     """Return the template of an HMAC secret: signs and verifies, nothing else.
 
     It stays MODIFIABLE: SoftHSM 2.6.1 refuses C_UnwrapKey otherwise. SENSITIVE and EXTRACTABLE go one way all the same.
     """
-    return _secret(object_id, stored=stored, sign=True, unwrap=False)
+    return _secret(object_id, stored=stored, sign=True, unwrap=False, way=way)
 
 
-def transport_key() -> Template:
+def import_aes_key() -> Template:
     """Return the template of the AES key that opens one imported secret: unwraps, nothing else, and is not stored."""
-    return _secret(TRANSPORT_KEY_OBJECT_ID, stored=False, sign=False, unwrap=True)
+    return _secret(IMPORT_AES_KEY_OBJECT_ID, stored=False, sign=False, unwrap=True)
 
 
 def anchor(label: str, *, stored: bool) -> Template:
@@ -104,43 +190,56 @@ def anchor(label: str, *, stored: bool) -> Template:
     }
 
 
-GENERATED_SECRECY: Template = MappingProxyType(
+WRAPPING_SECRECY: Template = MappingProxyType(
     {
         "PRIVATE": True,
         "SENSITIVE": True,
-        "EXTRACTABLE": False,
-        "ALWAYS_SENSITIVE": True,
-        "NEVER_EXTRACTABLE": True,
+        "EXTRACTABLE": True,
+        "ENCRYPT": False,
         "DECRYPT": False,
+        "SIGN": False,
+        "VERIFY": False,
         "DERIVE": False,
+        "WRAP": True,
+        "UNWRAP": True,
     }
 )
-"""What a generated private key must read back as (I6)."""
-
-IMPORTED_SECRECY: Template = MappingProxyType(
-    {
-        "PRIVATE": True,
-        "SENSITIVE": True,
-        "EXTRACTABLE": False,
-        "DECRYPT": False,
-        "DERIVE": False,
-        "WRAP": False,
-    }
-)
-"""What an imported secret, and the AES key that it comes under, must read back as (I6).
-
-ALWAYS_SENSITIVE is false by nature: both lived outside once.
-"""
+"""What the wrapping key must read back as (I6). One that could decrypt would open every blob into plain text."""
 
 
-def _secret(object_id: bytes, *, stored: bool, sign: bool, unwrap: bool) -> Template:
+def generated_secrecy(way: WayOut = STAYS) -> Template:
+    """Return what a generated private key must read back as (I6)."""
+    never = {} if way.wrapped else {"NEVER_EXTRACTABLE": True}
+    return {**copied_secrecy(way), "ALWAYS_SENSITIVE": True, **never}
+
+
+def copied_secrecy(way: WayOut = STAYS) -> Template:
+    """Return what a private key that was made from bytes must read back as (I6).
+
+    ALWAYS_SENSITIVE is false by nature, as for all that lived outside once.
+    """
+    return {"PRIVATE": True, "SENSITIVE": True, **_exit(way), "DECRYPT": False, "DERIVE": False}
+
+
+def imported_secrecy(way: WayOut = STAYS) -> Template:
+    """Return what a secret that came in, and the AES key that it came under, must read back as (I6)."""
+    return {"PRIVATE": True, "SENSITIVE": True, **_exit(way), "DECRYPT": False, "DERIVE": False, "WRAP": False}
+
+
+def _exit(way: WayOut) -> dict[str, AttributeValue]:
+    # A token that knows no trusted keys need not know the attribute, either.
+    trusted: dict[str, AttributeValue] = {"WRAP_WITH_TRUSTED": True} if way.with_trusted else {}
+    return {"EXTRACTABLE": way.wrapped, **trusted}
+
+
+def _secret(object_id: bytes, *, stored: bool, sign: bool, unwrap: bool, way: WayOut = STAYS) -> Template:
     return {
         "ID": object_id,
         "LABEL": _label(object_id),
         "TOKEN": stored,
         "PRIVATE": True,
         "SENSITIVE": True,
-        "EXTRACTABLE": False,
+        **_exit(way),
         "ENCRYPT": False,
         "DECRYPT": False,
         "SIGN": sign,
@@ -151,7 +250,7 @@ def _secret(object_id: bytes, *, stored: bool, sign: bool, unwrap: bool) -> Temp
     }
 
 
-def _private(object_id: bytes, *, stored: bool, sign: bool, unwrap: bool) -> Template:
+def _private(object_id: bytes, *, stored: bool, sign: bool, unwrap: bool, way: WayOut = STAYS) -> Template:
     return {
         "ID": object_id,
         "LABEL": _label(object_id),
@@ -159,7 +258,7 @@ def _private(object_id: bytes, *, stored: bool, sign: bool, unwrap: bool) -> Tem
         "PRIVATE": True,
         "MODIFIABLE": False,
         "SENSITIVE": True,
-        "EXTRACTABLE": False,
+        **_exit(way),
         "DECRYPT": False,
         "SIGN": sign,
         "UNWRAP": unwrap,

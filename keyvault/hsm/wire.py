@@ -8,6 +8,7 @@ from keyvault.v1 import types_pb2
 TRIAL_DIGEST = bytes(range(32))
 """What a self-test signs with a key that lives for this one signature."""
 TRIAL_OBJECT_ID = b"keyvault-trial"
+TRIAL_COPY_OBJECT_ID = b"keyvault-trial-copy"
 TRIAL_HMAC_SECRET = bytes(range(32, 96))
 """Everybody knows it: the self-test's HMACs have known answers. 64 bytes: every HMAC takes it as it is."""
 

@@ -24,16 +24,16 @@ from typing import NoReturn
 from google.protobuf.message import DecodeError
 
 from keyvault.core.errors import Malformed
-from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm, KeyTransport
 from keyvault.core.marks import Mark
 from keyvault.core.wrap import HASHES
-from keyvault.hsm import frames, wire
+from keyvault.hsm import frames, proofs, wire
 from keyvault.hsm.anchor import decode_anchor, encode_anchor
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.harden import harden
 from keyvault.hsm.pin import read_pin
-from keyvault.hsm.token import Session, Token
+from keyvault.hsm.token import Session, Token, Transport
 from keyvault.v1 import worker_pb2
 
 
@@ -43,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     harden()
     lanes = [socket.socket(fileno=descriptor) for descriptor in options.lane]
     try:
-        token = Token(module=options.module, label=options.label, lock_file=options.lock_file)
+        token = Token(
+            module=options.module,
+            label=options.label,
+            lock_file=options.lock_file,
+            key_transport=options.key_transport,
+        )
         token.log_in(read_pin(options.pin_file))
         sessions = [Session(token) for _ in lanes]
         hello = worker_pb2.WorkerResponse(capabilities=self_test(token, sessions[0]))
@@ -78,8 +83,30 @@ def self_test(token: Token, session: Session) -> worker_pb2.Capabilities:
             signature=signature,
         )
     found.keeps_anchor = _keeps_anchor(session)
-    found.imports_secrets = _imports(session, [wire.algorithm_from_wire(trial.algorithm) for trial in found.trials])
+    able = [wire.algorithm_from_wire(trial.algorithm) for trial in found.trials]
+    found.imports_secrets = _imports(session, able)
+    token.wraps = _wraps(token, session, able)
+    found.transports.extend(wire.algorithm_to_wire(algorithm) for algorithm in sorted(token.wraps))
     return found
+
+
+def _wraps(token: Token, session: Session, able: Sequence[KeyAlgorithm]) -> frozenset[KeyAlgorithm]:
+    """Return whose keys were wrapped, unwrapped, and proved to be the same; none where no key may leave."""
+    if token.key_transport is not KeyTransport.KWP:
+        return frozenset()
+    transport, secret, name = Transport(session), wire.TRIAL_HMAC_SECRET, wire.TRIAL_COPY_OBJECT_ID
+    return frozenset(
+        algorithm for algorithm in able if transport.trial(name, algorithm, secret, _known_check(name, algorithm))
+    )
+
+
+def _known_check(object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
+    """Return the key check of the secret that everybody knows; nothing for what has none."""
+    if algorithm not in HMAC_ALGORITHMS:
+        return b""
+    return proofs.cut(
+        hmac.digest(wire.TRIAL_HMAC_SECRET, proofs.key_check(object_id, algorithm).input, HASHES[algorithm])
+    )
 
 
 def _keeps_anchor(session: Session) -> bool:
@@ -144,7 +171,7 @@ def _do(session: Session, request: worker_pb2.WorkerRequest) -> tuple[worker_pb2
 
 
 def _change(session: Session, request: worker_pb2.WorkerRequest) -> worker_pb2.WorkerResponse:
-    """Make or destroy an object, or look at the anchor."""
+    """Make, destroy or move an object, or look at the anchor."""
     kind = request.WhichOneof("request")
     if kind == "read_anchor":
         found = session.read_anchor()
@@ -153,12 +180,17 @@ def _change(session: Session, request: worker_pb2.WorkerRequest) -> worker_pb2.W
     if kind == "write_anchor":
         session.write_anchor(_mark(request.write_anchor.value))
         return worker_pb2.WorkerResponse(anchor_written=worker_pb2.AnchorWritten())
+    if kind in _MOVES:
+        moved = worker_pb2.Transported(value=_move(Transport(session), request))
+        return worker_pb2.WorkerResponse(transported=moved)
     if kind == "destroy":
         session.destroy(request.destroy.object_id, wire.algorithm_from_wire(request.destroy.algorithm))
         return worker_pb2.WorkerResponse(destroyed=worker_pb2.ObjectDestroyed())
     public_key = b""
     if kind == "generate":
-        public_key = session.generate(request.generate.object_id, wire.algorithm_from_wire(request.generate.algorithm))
+        wanted = request.generate
+        algorithm = wire.algorithm_from_wire(wanted.algorithm)
+        public_key = session.generate(wanted.object_id, algorithm, plaintext_transport=wanted.plaintext_transport)
     else:
         blob = request.unwrap
         algorithm = wire.algorithm_from_wire(blob.algorithm)
@@ -171,6 +203,41 @@ def _mark(value: bytes) -> Mark:
         return decode_anchor(value)
     except Malformed as error:
         raise TokenError("ANCHOR_MALFORMED", error.problem, Remedy.KEEP) from error
+
+
+_MOVES = frozenset(
+    {
+        *("transport_key", "create_wrapping_key", "check_wrapping_key", "export_wrapping_key", "import_wrapping_key"),
+        *("wrap", "unwrap_copy"),
+    }
+)
+
+
+def _move(transport: Transport, request: worker_pb2.WorkerRequest) -> bytes:
+    """Do what moves keys between tokens; return what was asked for."""
+    match request.WhichOneof("request"):
+        case "transport_key":
+            return transport.transport_key()
+        case "create_wrapping_key":
+            transport.create_wrapping_key()
+        case "check_wrapping_key":
+            return transport.check()
+        case "export_wrapping_key":
+            return transport.export_wrapping_key(request.export_wrapping_key.to)
+        case "import_wrapping_key":
+            transport.import_wrapping_key(request.import_wrapping_key.wrapped, request.import_wrapping_key.check)
+        case "wrap":
+            return transport.wrap(request.wrap.object_id, wire.algorithm_from_wire(request.wrap.algorithm))
+        case _:
+            copy = request.unwrap_copy
+            transport.unwrap_copy(
+                copy.object_id,
+                wire.algorithm_from_wire(copy.algorithm),
+                copy.wrapped,
+                copy.identity,
+                plaintext_transport=copy.plaintext_transport,
+            )
+    return b""
 
 
 def _sign(session: Session, batch: worker_pb2.SignBatch) -> tuple[worker_pb2.WorkerResponse, Remedy]:
@@ -204,6 +271,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--label", required=True, help="label of the token")
     parser.add_argument("--pin-file", type=Path, required=True, help="file with the user PIN, mode 0600")
     parser.add_argument("--lock-file", type=Path, required=True, help="file to lock while objects are made")
+    parser.add_argument(
+        "--key-transport", type=KeyTransport, default=KeyTransport.NONE, help="by what keys come into other tokens"
+    )
     parser.add_argument("--lane", type=int, action="append", required=True, help="inherited socket of a lane")
     return parser
 

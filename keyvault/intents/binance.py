@@ -79,7 +79,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         not_before=UnixMillis(at - EARLY_MS),
         expires_at=UnixMillis(at + window),
         stamped=issued_at is None,
-        decoder_version=3,
+        decoder_version=4,
     )
 
 

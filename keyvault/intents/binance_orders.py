@@ -10,6 +10,9 @@ orders and ignore ``reduceOnly``; ``PUT order`` of futures, which changes an ord
 believed in ``batchOrders`` alone, which only futures have, of new orders that name no other one; and ``closePosition``
 of a stop without a size, because only futures take an order that has none.
 
+``via`` says what an order waits for. Conditional orders of the USDS-M futures go to ``algoOrder`` (since 2025-12-09
+``order`` refuses them), with ``algoType`` CONDITIONAL and ``triggerPrice`` in the place of ``stopPrice``.
+
 Binance takes a client order id again as soon as the order that had it is filled (rest-api.md), so several signed orders
 with one id can all be executed: the id is not a slot.
 """
@@ -17,12 +20,13 @@ with one id can all be executed: the id is not a slot.
 from collections.abc import Mapping
 
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Completeness, Effect, Operation
+from keyvault.core.intent import TRIGGER, Completeness, Effect, Operation
 from keyvault.intents import venue_json
 from keyvault.intents.binance_parameters import DESTINATIONS, LISTS, MEANINGS, REPLACES, SIDES, SPOT
 from keyvault.intents.strict_json import Value
 from keyvault.intents.venue_fields import Fields
 from keyvault.intents.venue_request import FIELD, bounded, opaque
+from keyvault.intents.venue_trigger import joined, trigger
 
 VENUE = "binance"
 
@@ -46,6 +50,11 @@ _TYPES: Mapping[str, bool] = {
     "TRAILING_STOP_MARKET": False,
 }
 """Whether a type has a limit price. TAKE_PROFIT has one at the futures; spot refuses a price there."""
+_WAITING_TYPES = frozenset(_TYPES) - {"LIMIT", "LIMIT_MAKER", "MARKET"}
+_TRAILING = ("trailingDelta", "activationPrice", "activatePrice", "callbackRate")
+_WAITS = frozenset({"stopPrice", "triggerPrice", *_TRAILING})
+"""Parameters of orders that wait for a price."""
+_ALGORITHMS: Mapping[str, str] = {"CONDITIONAL": "CONDITIONAL"}
 _TIMES: Mapping[str, str] = {
     **{name: name for name in ("GTC", "IOC", "FOK", "GTD", "RPI", "GTE_GTC")},
     "GTX": "POST_ONLY",
@@ -57,12 +66,14 @@ _LIQUIDATED = ("MARGIN", "ISOLATED")
 _MARKET_PRICES = ("pegPriceType", "priceMatch")
 _STOP_NAMES = """
 symbol side positionSide type timeInForce stopPrice workingType priceProtect newClientOrderId newOrderRespType
+algoType triggerPrice clientAlgoId
 """
 _CLOSING = frozenset(f"{_STOP_NAMES} closePosition timestamp recvWindow".split())
 """All that a futures order can say that closes a whole position."""
 _CLOSING_TYPES = frozenset({"STOP_MARKET", "TAKE_PROFIT_MARKET"})
 _REDUCING_NAMES = f"""
 {_STOP_NAMES} reduceOnly quantity price activationPrice callbackRate priceMatch selfTradePreventionMode goodTillDate
+activatePrice
 """
 _REDUCING = frozenset(_REDUCING_NAMES.split())
 """All that an item of a batch can say that reduces: nothing that names an order which is there already."""
@@ -94,7 +105,7 @@ def _stated(operations: tuple[Operation, ...], fields: Fields, found: tuple[Effe
     """Return whether the effects say everything: spot's single orders with type and size, cancels, and reads."""
     if operations == (Operation.REQUEST,):
         return True
-    if not SPOT.issuperset(fields.names()) or "_" in (fields.text("symbol") or "_"):
+    if not SPOT.issuperset(fields.names()) or "_" in (fields.symbol("symbol", VENUE) or "_"):
         return False
     if operations == (Operation.CANCEL,):
         return True
@@ -109,7 +120,7 @@ def _effects(operation: Operation, fields: Fields) -> tuple[Effect, ...]:
         case Operation.WITHDRAW:
             return (_withdrawal(fields),)
         case _:
-            return (Effect(operation=operation, venue=VENUE, symbol=fields.text("symbol")),)
+            return (Effect(operation=operation, venue=VENUE, symbol=fields.symbol("symbol", VENUE)),)
 
 
 def _batch(fields: Fields) -> tuple[Effect, ...]:
@@ -144,11 +155,12 @@ def _closes(fields: Fields) -> bool:
 def _orders(fields: Fields, *, reduces: bool) -> tuple[Effect, ...]:
     """Return one effect for each side that the request has, and a CANCEL where it replaces another order."""
     fields.flag("reduceOnly")  # one of its two words, even where nobody believes it
+    fields.word("algoType", _ALGORITHMS)
     sides = [name for name in SIDES if name in fields] or ["side"]
     operation = Operation.REDUCE if reduces or _closes(fields) else Operation.ORDER
     found = [_order(name, fields, operation) for name in sides]
     if not REPLACES.isdisjoint(fields.names()):
-        found.append(Effect(operation=Operation.CANCEL, venue=VENUE, symbol=fields.text("symbol")))
+        found.append(Effect(operation=Operation.CANCEL, venue=VENUE, symbol=fields.symbol("symbol", VENUE)))
     return tuple(found)
 
 
@@ -157,7 +169,7 @@ def _order(side: str, fields: Fields, operation: Operation) -> Effect:
     return Effect(
         operation=operation,
         venue=VENUE,
-        symbol=fields.text("symbol"),
+        symbol=fields.symbol("symbol", VENUE),
         side=fields.word(side, _SIDE),
         quantity=fields.decimal("newQty") if quantity is None else quantity,
         price=_price(fields),
@@ -168,9 +180,17 @@ def _order(side: str, fields: Fields, operation: Operation) -> Effect:
 
 
 def _via(fields: Fields) -> str | None:
-    """Return in which account of a margin an order is, and whether it borrows; None if it says neither."""
+    """Return in which account of a margin an order is, whether it borrows, and what it waits for; None: none of it."""
     said = ("isolated" if fields.word("isIsolated", _ISOLATED) else None, fields.text("sideEffectType"))
-    return " ".join(word for word in said if word is not None) or None
+    return joined(" ".join(word for word in said if word is not None), _trigger(fields))
+
+
+def _trigger(fields: Fields) -> str | None:
+    """Return what an order waits for; of a list of orders only that one may wait."""
+    if _WAITS.isdisjoint(fields.names()) and fields.text("type") not in _WAITING_TYPES:
+        return None if LISTS.isdisjoint(fields.names()) else f"{TRIGGER} legs"
+    price = "triggerPrice" if "triggerPrice" in fields else "stopPrice"
+    return trigger(fields, price, _TRAILING, waits=True)
 
 
 def _price(fields: Fields) -> int | None:
@@ -193,12 +213,12 @@ def _time_in_force(fields: Fields) -> str | None:
 
 def _withdrawal(fields: Fields) -> Effect:
     """Return what leaves; ``symbol`` repeats the asset, or is the pair of an isolated margin account."""
-    asset = fields.text("coin") or fields.text("asset")
+    asset = fields.asset("coin", VENUE) or fields.asset("asset", VENUE)
     amount = fields.decimal("amount")
     return Effect(
         operation=Operation.WITHDRAW,
         venue=VENUE,
-        symbol=fields.text("symbol") or asset,
+        symbol=fields.symbol("symbol", VENUE) or asset,
         asset=asset,
         amount=amount,
         decimals=None if amount is None else 18,

@@ -32,7 +32,7 @@ fromPreventedMatchId omitZeroBalances current size page pageSize offset
 
 _CANCEL = """
 symbol isIsolated orderId origClientOrderId newClientOrderId clientOrderId cancelRestrictions orderListId
-listClientOrderId orderIdList origClientOrderIdList countdownTime
+listClientOrderId orderIdList origClientOrderIdList countdownTime algoId clientAlgoId
 """
 
 _LEG = """
@@ -50,6 +50,7 @@ stopStrategyType stopLimitPrice stopIcebergQty stopLimitTimeInForce
 workingSide workingQuantity pendingSide pendingQuantity
 autoRepayAtCancel
 positionSide reduceOnly closePosition activationPrice callbackRate priceProtect priceMatch goodTillDate batchOrders
+algoType triggerPrice activatePrice
 """
 
 _SETUP = """
@@ -91,8 +92,11 @@ LISTS: Final = frozenset(
     {leg + part for leg in _LEGS for part in _LEG.split()}
     | {"workingSide", "workingQuantity", "pendingSide", "pendingQuantity", "stopClientOrderId", "stopLimitPrice"}
     | {"limitClientOrderId", "stopLimitTimeInForce"}
-)
-"""Parameters of lists of orders: their legs' prices and conditions are not among the facts."""
+) - {"workingType"}
+"""Parameters of lists of orders: their legs' prices and conditions are not among the facts.
+
+Not ``workingType``: futures call so the price that triggers an order, and order lists never have it alone.
+"""
 _SPOT = """
 timestamp recvWindow symbol side type timeInForce quantity quoteOrderQty price newClientOrderId strategyId
 strategyType stopPrice trailingDelta icebergQty newOrderRespType selfTradePreventionMode pegPriceType pegOffsetValue

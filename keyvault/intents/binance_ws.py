@@ -61,7 +61,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         not_before=UnixMillis(signer.stamp.at - EARLY_MS),
         expires_at=UnixMillis(signer.stamp.at + window),
         stamped=True,
-        decoder_version=2,
+        decoder_version=3,
     )
 
 

@@ -4,15 +4,16 @@
 
 - Method and path are not signed: the request is judged by its set of parameters over all v5 endpoints for orders,
   positions, the account and its assets, as the worst that it can be (``bybit_parameters``).
-- Query and body are judged alike: which of the two it is, is not signed either. Exactly the one of the method is given.
+- Query and body are judged alike but for their form: what is JSON is no query, and the other way round. Exactly the one
+  of the method is given.
 - The three fields before the parameters are not separated. A longer API key could swallow the beginning of recv_window
   and so extend it: an API key has exactly 18 letters and digits.
 - ``recv_window`` is 5000, and the timestamp is the service's. What could overrule them (``recv_window``, ``api_key``,
   ``sign``; ``timestamp`` in a query) is refused. ``timestamp`` in the body is a parameter of withdrawals.
 - Endpoints without any needed parameter (``user/delete-api``, ``account/upgrade-to-uta``, ``account/quick-repayment``,
   ``rfq/cancel-all-quotes``) fit every payload, whatever it says: they move nothing away and are not among the effects.
-  A request that says nothing can be nothing but one of them, or a read: SETUP. P2P, earn, broker and card endpoints
-  are not judged: an API key for trading must not have those rights at the venue.
+  A request that says nothing can be nothing but one of them, or a read: SETUP. Earn, broker and card endpoints are not
+  judged, of P2P only what one parameter can do: an API key for trading must not have those rights at the venue.
 
 A withdrawal whose ``chain`` is left out goes by one that the venue chooses: not FULL.
 
@@ -48,20 +49,20 @@ def parse(payload: Payload, signer: Signer) -> Intent:
     _, _, query, body, _ = parts(payload, 5)
     _check_target(payload)
     parameters = _parameters(query, body)
-    effects, slot = bybit_orders.effects(parameters)
+    effects, slot = bybit_orders.effects(parameters, json=bool(body))
     key = _key(payload)
     return Intent(
         kind=payload.kind,
         algorithms=_ALGORITHMS,
         signing_input=f"{signer.stamp.at}{key}{limits.EXCHANGE_WINDOW_MS}".encode("ascii") + (query or body),
         effects=effects,
-        completeness=completeness(effects, partial="address" in parameters and "chain" not in parameters),
+        completeness=completeness(effects, partial=bybit_orders.leaves_network_open(effects[0])),
         binds=_BINDS,
         not_before=UnixMillis(signer.stamp.at - _EARLY_MS),
         expires_at=UnixMillis(signer.stamp.at + limits.EXCHANGE_WINDOW_MS),
         slot=None if slot is None else f"{bybit_orders.VENUE}:{key}:{slot}",
         stamped=True,
-        decoder_version=2,
+        decoder_version=3,
     )
 
 

@@ -1,5 +1,9 @@
 """What a Safe does: ``execTransaction``, MultiSend, and the functions that rule it (safe-global/safe-smart-account).
 
+``execTransaction`` is known by its selector, and a contract that has it need be no Safe: it can do anything else with
+what it is given. So it is a CALL of the contract, beside everything that a Safe would do: a rule must name the contract
+and the selector. Signing SafeTx names the Safe by the domain, and needs no CALL.
+
 A call made by a Safe has the Safe as its source. A delegatecall runs foreign code as the Safe: it is DELEGATE to that
 code, whatever its selector claims, except to a MultiSend that ``calls_multisend`` knows, whose batch is read.
 Operation 2 created a contract in Safes before 1.1; higher ones do not exist and are OPAQUE.
@@ -126,7 +130,7 @@ def _exec_transaction(  # noqa: PLR0913, PLR0917 - the function's own arguments
         refund_receiver=refund_receiver,
         nonce=None,
     )
-    return executed(call, transaction)
+    return gather(((call.effect(Operation.CALL),), executed(call, transaction)))
 
 
 def _setup(

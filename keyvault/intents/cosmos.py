@@ -131,6 +131,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         not_before=UnixMillis(sequence - _TIME_SEQUENCE_MS) if by_time else None,
         expires_at=min(ends, default=None),
         slot=f"{around.network}:{number_of(document, 'account_number')}:{sequence}" if sequenced else meanings[0].slot,
+        decoder_version=2,
     )
 
 

@@ -68,6 +68,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         binds=_BINDS,
         expires_at=UnixMillis(signer.stamp.at + _WINDOW_MS),
         stamped=True,
+        decoder_version=2,
     )
 
 

@@ -4,6 +4,8 @@
 contracts and spot. An order that says ``contracts`` only has another unit and is not stated. Prices of options in USD
 or volatility (``advanced``) are not stated.
 
+``via`` of an order says what it waits for: ``trigger_price``, ``trigger_offset``.
+
 ``reduce_only`` is believed for instruments with positions: those of spot have no ``-`` in their names. A ``label`` is
 not unique: no slot.
 
@@ -18,6 +20,7 @@ from typing import Final
 from keyvault.core.intent import Effect, Operation
 from keyvault.intents.venue_endpoint import Endpoint, Read, endpoint, paths, reads, simple, withdrawal
 from keyvault.intents.venue_fields import Fields
+from keyvault.intents.venue_trigger import trigger
 
 VENUE: Final = "deribit"
 
@@ -32,6 +35,8 @@ _TYPES: Mapping[str, bool] = {
     "trailing_stop": False,
 }
 """Whether a type has a limit price."""
+_WAITING = frozenset({"stop_limit", "take_limit", "stop_market", "take_market", "trailing_stop"})
+"""Types of orders that wait for a price."""
 _TIMES: Mapping[str, str] = {
     "good_til_cancelled": "GTC",
     "good_til_day": "GTD",
@@ -44,7 +49,7 @@ def _order(side: str) -> Read:
     """Return the reader of ``private/buy`` or ``private/sell``."""
 
     def read(fields: Fields) -> tuple[Effect, ...]:
-        symbol = fields.text("instrument_name")
+        symbol = fields.symbol("instrument_name", VENUE)
         effect = Effect(
             operation=Operation.REDUCE if fields.flag("reduce_only") and "-" in (symbol or "") else Operation.ORDER,
             venue=VENUE,
@@ -53,6 +58,7 @@ def _order(side: str) -> Read:
             quantity=fields.decimal("amount"),
             price=_price(fields),
             time_in_force=_time_in_force(fields),
+            via=_trigger(fields),
         )
         return (effect,)
 
@@ -75,12 +81,18 @@ def _edit(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("instrument_name"),
+        symbol=fields.symbol("instrument_name", VENUE),
         quantity=fields.decimal("amount"),
         price=_price(fields),
         time_in_force=_time_in_force(fields),
+        via=_trigger(fields),
     )
     return (effect,)
+
+
+def _trigger(fields: Fields) -> str | None:
+    waits = fields.text("type") in _WAITING
+    return trigger(fields, "trigger_price", ("trigger_offset",), waits=waits)
 
 
 def _withdrawal(fields: Fields) -> tuple[Effect, ...]:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from keyvault.core.intent import Effect, Intent, Operation
+from keyvault.core.intent import TRIGGER, Effect, Intent, Operation
+from keyvault.core.prices import counts_contracts
 from keyvault.core.units import plain_decimal
 from keyvault.intents.address import checksum_address
 
@@ -27,8 +28,18 @@ def describe(intent: Intent) -> str:
 
 def _sentence(effect: Effect) -> str:
     words = _WORDS[effect.operation](effect)
+    if effect.operation in _ORDERS:
+        return f"{words}{_fee(effect)}{_circumstances(effect)}."
     inside = f" (inside {effect.via})" if effect.via else ""
     return f"{words}{_fee(effect)}{inside}."
+
+
+def _circumstances(effect: Effect) -> str:
+    """Return what an order is part of, and that it waits, if it does."""
+    parts = effect.via.split(" > ") if effect.via else []
+    awaited = "".join(f", NOT AT ONCE BUT ON {part}" for part in parts if part.startswith(TRIGGER))
+    inside = ", ".join(part for part in parts if not part.startswith(TRIGGER))
+    return f"{f' ({inside})' if inside else ''}{awaited}"
 
 
 def _transfer(effect: Effect) -> str:
@@ -84,11 +95,18 @@ def _order(effect: Effect) -> str:
     if effect.asset is not None or effect.received_asset is not None:
         least = "an unknown amount" if effect.received_min is None else str(effect.received_min)
         return f"{parts[0]}{parts[1]}: gives {_amount(effect)} for at least {least} of {_asset(effect.received_asset)}"
-    quantity = f" {_atto(effect.quantity)}" if effect.quantity is not None else ""
+    quantity = f" {_atto(effect.quantity)}{_unit(effect)}" if effect.quantity is not None else ""
     quote = f" for {_atto(effect.quote_quantity)}" if effect.quote_quantity is not None else ""
     price = f" at {_atto(effect.price)}" if effect.price is not None else ""
     text = f"{''.join(parts)}: {effect.side or 'side not said'}{quantity}{quote}, symbol {effect.symbol or 'unnamed'}"
     return text + price
+
+
+def _unit(effect: Effect) -> str:
+    """Return what the venue counts the quantity in; nothing where that is the base asset."""
+    if effect.venue is None or effect.symbol is None or not counts_contracts(effect.venue, effect.symbol):
+        return ""
+    return _UNITS.get(effect.venue, " contracts")
 
 
 def _cancel(effect: Effect) -> str:
@@ -119,6 +137,11 @@ def _opaque(effect: Effect) -> str:
     return f"Does something{named} at {where or 'an unknown place'}{_chain(effect)} that keyvault cannot read"
 
 
+_ORDERS = frozenset({Operation.ORDER, Operation.REDUCE})
+_UNITS: Mapping[str, str] = MappingProxyType(
+    {"bybit": " dollars (inverse)", "deribit": " (dollars, or coins of an option or linear contract)"}
+)
+"""What is counted where it is not the base asset and not contracts."""
 _WORDS: Mapping[Operation, Callable[[Effect], str]] = MappingProxyType(
     {
         Operation.TRANSFER: _transfer,

@@ -23,7 +23,7 @@ from typing import Final
 
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import UnixMillis
-from keyvault.core.intent import Effect, Operation
+from keyvault.core.intent import TRIGGER, Effect, Operation
 from keyvault.intents.cosmos_address import Account
 from keyvault.intents.cosmos_meaning import Around, Meaning, Readers
 from keyvault.intents.dydx_messages import (
@@ -45,6 +45,7 @@ from keyvault.intents.protobuf_wire import (
     octets_of,
     text_of,
 )
+from keyvault.intents.venue_trigger import joined
 
 PREFIX: Final = "dydx"
 VENUE: Final = "dydx"
@@ -79,7 +80,7 @@ def _place_order(values: Values, where: str, around: Around) -> Meaning:
         side=_named(order, "side", _SIDES, place),
         asset=f"quantums:{pair}",
         source=subaccount,
-        via=around.via,
+        via=_via(order, flags, around),
         time_in_force=_named(order, "time_in_force", _TIMES_IN_FORCE, place),
         expires_at=until,
     )
@@ -94,6 +95,13 @@ def _place_order(values: Values, where: str, around: Around) -> Meaning:
         until=until,
         bounded=True,
     )
+
+
+def _via(order: Values, flags: int, around: Around) -> str | None:
+    """Return what the message stands in, and the subticks that a conditional order waits for."""
+    if flags != _CONDITIONAL:
+        return around.via
+    return joined(around.via, f"{TRIGGER} {number_of(order, 'conditional_order_trigger_subticks')} subticks")
 
 
 def _cancel_order(values: Values, where: str, around: Around) -> Meaning:

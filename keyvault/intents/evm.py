@@ -89,7 +89,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         completeness=completeness_of(effects),
         binds=_BINDS,
         slot=None if account is None else f"eip155:{chain}:{account}:{nonce}",
-        decoder_version=2,
+        decoder_version=3,
     )
 
 

@@ -56,7 +56,11 @@ class Fields:
         return "0x" + item.hex()
 
     def fee_max(self) -> int:
-        """Return the highest fee, blobs included."""
+        """Return the highest fee, blobs included; on roll-ups of the OP stack, the highest fee of the execution.
+
+        Optimism, Base and others take a fee for the data of the transaction besides (docs.optimism.io, "Transaction
+        fees"): the chain sets it when it includes the transaction, no field bounds it, so the bytes do not say it.
+        """
         gas = self.integer("gas", _GAS_MAX)
         fee = gas * (self.integer("gasPrice") if "gasPrice" in self.items else self._dynamic_price())
         if "maxFeePerBlobGas" in self.items:

@@ -8,7 +8,9 @@ KRAKEN_FIX_LOGON   parts: as before
 ``|`` is SOH (0x01). SendingTime is the stamp's time, Kraken's nonce the stamp's nonce, in milliseconds. The parts have
 no character that could end a field, so each signed text has one reading. The whole message is built here: fields in the
 order of the venues' examples, BodyLength (9) and CheckSum (10) counted. Binance: heartbeat 30 s, sequential messages,
-numbers reset, as in its example. Kraken: heartbeat 60 s, numbers not reset.
+numbers reset, as in its example. How long after SendingTime the venue takes the logon is its RecvWindow (25000), 5 s if
+it is left out, 60 s at most: a header outside the signed text, so whoever holds the signature can add it. The stated
+end is the latest. Kraken: heartbeat 60 s, numbers not reset.
 
 Sources: github.com/binance/binance-spot-api-docs fix-api.md, "How to sign Logon<A> request";
 docs.kraken.com/api/docs/guides/fix-auth and /fix-api/logon-fix; FIX 4.4, volume 2.
@@ -35,6 +37,7 @@ from keyvault.intents.venue_request import (
 
 FIELD: Final = "exchange_request"
 
+_RECV_WINDOW_MS_MAX = 60_000
 _SOH = "\x01"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
@@ -55,8 +58,9 @@ def parse_binance(payload: Payload, signer: Signer) -> Intent:
         effects=_BINANCE,
         completeness=Completeness.FULL,
         binds=frozenset({Bound.EXPIRY}),
-        expires_at=UnixMillis(signer.stamp.at + limits.EXCHANGE_WINDOW_MS),
+        expires_at=UnixMillis(signer.stamp.at + _RECV_WINDOW_MS_MAX),
         stamped=True,
+        decoder_version=2,
     )
 
 

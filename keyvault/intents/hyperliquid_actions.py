@@ -15,10 +15,11 @@ from typing import Final
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.intent import Completeness, Effect, Operation
+from keyvault.core.intent import TRIGGER, Completeness, Effect, Operation
 from keyvault.intents.hyperliquid_decimal import PLACES, canonical
 from keyvault.intents.hyperliquid_shape import ASSET_MAX, FIELD, Shape, UnknownActionError
 from keyvault.intents.strict_json import Value
+from keyvault.intents.venue_trigger import joined
 
 _SPOT = 10_000
 _BUILDER_PERPS = 100_000
@@ -80,7 +81,7 @@ def _order(value: Value, place: str, base: Effect) -> Effect:
         quantity=canonical(order.value("s"), order.field("s")) or None,
         price=price if bounded else None,
         time_in_force=time_in_force,
-        via=_joined(base.via, trigger) if trigger else base.via,
+        via=joined(base.via, trigger) if trigger else base.via,
     )
 
 
@@ -101,7 +102,7 @@ def _order_type(value: Value, place: str) -> tuple[str, bool, str | None]:
     price = trigger.value("triggerPx")
     canonical(price, trigger.field("triggerPx"))
     market = trigger.flag("isMarket")
-    return f"{purpose}-{'market' if market else 'limit'}", not market, f"trigger {price}"
+    return f"{purpose}-{'market' if market else 'limit'}", not market, f"{TRIGGER} {price}"
 
 
 def _cloid(value: Value, field: str) -> None:
@@ -109,14 +110,10 @@ def _cloid(value: Value, field: str) -> None:
         raise Malformed(field, "must be 0x and 32 lower-case hex digits")
 
 
-def _joined(*parts: str | None) -> str | None:
-    return " > ".join(filter(None, parts)) or None
-
-
 def _orders(action: dict[str, Value], base: Effect) -> Effects:
     shape = Shape(action, FIELD, ("type", "orders", "grouping"), ("builder",))
     builder, fee = _builder(shape)
-    via = _joined(f"builder {builder} fee {fee}" if builder else None, _grouping(shape))
+    via = joined(f"builder {builder} fee {fee}" if builder else None, _grouping(shape))
     base = replace(base, via=via) if via else base
     orders = tuple(_order(order, place, base) for place, order in shape.items("orders"))
     return (*orders, replace(base, operation=Operation.TRANSFER, destination=builder)) if fee else orders

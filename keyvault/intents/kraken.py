@@ -7,7 +7,8 @@ method is always POST, so each endpoint has its own facts (``kraken_endpoints``)
 void as soon as a request with a higher nonce arrives.
 
 A query is not signed, and a path must not have one; whether the venue reads one that is added later is not documented.
-The nonce lets a request be executed once.
+The nonce lets a request be executed once. ``otp``, the password of a key with two factors, goes with every endpoint and
+changes nothing of what it does. It stands in the ledger with the payload: let it be one that is good once.
 
 Source: docs.kraken.com/api/docs/guides/spot-rest-auth.
 """
@@ -39,6 +40,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
     parameters = venue_form.parameters("body", body)
     if "nonce" in parameters:
         raise Malformed(f"{FIELD}.nonce", "is the service's: leave it out")
+    parameters.pop("otp", None)
     known = ENDPOINTS.get(target.removeprefix(_PRIVATE))
     effects = opaque(VENUE) if known is None else known.effects(VENUE, dict(parameters))
     digest = hashlib.sha256(b"%d" % signer.stamp.nonce + _body(body, signer)).digest()
@@ -50,7 +52,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         completeness=completeness(effects),
         binds=_BINDS,
         stamped=True,
-        decoder_version=2,
+        decoder_version=3,
     )
 
 

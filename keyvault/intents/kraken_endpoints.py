@@ -4,11 +4,14 @@
 market (``+5``, ``#1%``) are refused: they have no value yet. A stop's ``price`` is its trigger, ``price2`` its limit.
 What an edit's ``price`` is depends on the order that it edits, so it is not stated.
 
-``reduce_only`` is believed for orders on margin only; their ``leverage`` stands in ``via``. Other orders on margin
-borrow: that is SETUP beside the ORDER. A ``cl_ord_id`` is unique among open orders, no longer: no slot.
+``reduce_only`` is believed for orders on margin only. ``via`` has their ``leverage``, and what an order waits for: a
+stop's trigger, as it is written, and ``starttm``. Other orders on margin borrow: that is SETUP beside the ORDER. A
+``cl_ord_id`` is unique among open orders, no longer: no slot.
 
 Not known here, hence OPAQUE: conditional close (``close[ordertype]``), batches (AddOrderBatch, CancelOrderBatch: their
 orders have no plain form), settle-position, earn, sub-accounts. GetWebSocketsToken opens a SESSION.
+
+Pairs and assets have several names at Kraken; facts have their altname (``keyvault.core.venue_names``).
 
 Source: docs.kraken.com/api/docs/rest-api, sections Account Data, Trading, Funding.
 """
@@ -21,6 +24,7 @@ from keyvault.core.intent import Effect, Operation
 from keyvault.intents.venue_endpoint import Endpoint, endpoint, paths, reads, simple, withdrawal
 from keyvault.intents.venue_fields import Fields
 from keyvault.intents.venue_request import opaque
+from keyvault.intents.venue_trigger import joined, trigger
 
 VENUE: Final = "kraken"
 
@@ -37,6 +41,10 @@ _LIMITS: Mapping[str, str | None] = {
     "trailing-stop-limit": None,
 }
 """Which parameter is the limit price; the limit of a trailing stop moves, so it has none."""
+_WAITING = frozenset(
+    {"stop-loss", "take-profit", "trailing-stop", "stop-loss-limit", "take-profit-limit", "trailing-stop-limit"}
+)
+"""Types of orders that wait for a price."""
 _TIMES: Mapping[str, str] = {name: name for name in ("GTC", "IOC", "GTD", "FOK")}
 _LEVERAGE = re.compile(r"(?:[2-9]|[1-9][0-9])(?::1)?", re.ASCII)
 """What surely is a margin: 0 and 1 may be an order without one, which cannot reduce anything."""
@@ -54,16 +62,23 @@ def _order(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.REDUCE if _reduces(fields) else Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("pair"),
+        symbol=fields.symbol("pair", VENUE),
         side=fields.word("type", _SIDE),
         quantity=None if quoted else volume,
         quote_quantity=volume if quoted else None,
         price=_price(fields, kind),
         time_in_force="POST_ONLY" if "post" in flags else fields.word("timeinforce", _TIMES),
-        via=None if leverage is None else f"leverage {leverage}",
+        via=joined(None if leverage is None else f"leverage {leverage}", _trigger(fields, kind)),
     )
     borrows = leverage is not None and effect.operation is Operation.ORDER
     return (effect, Effect(operation=Operation.SETUP, venue=VENUE, symbol=effect.symbol)) if borrows else (effect,)
+
+
+def _trigger(fields: Fields, kind: str) -> str | None:
+    """Return what an order waits for: the price of a stop, and the time at which it starts (0 is now)."""
+    starts = ("starttm",) if (fields.label("starttm") or "0") != "0" else ()
+    waits = kind in _WAITING
+    return trigger(fields, "price" if waits else "", starts, waits=waits)
 
 
 def _leverage(fields: Fields) -> str | None:
@@ -87,17 +102,18 @@ def _price(fields: Fields, kind: str) -> int | None:
 def _edit(fields: Fields) -> tuple[Effect, ...]:
     """Return what an order becomes: the bytes do not say its side or type."""
     quantity = fields.decimal("volume") if "oflags" not in fields else None
-    return (Effect(operation=Operation.ORDER, venue=VENUE, symbol=fields.text("pair"), quantity=quantity),)
+    return (Effect(operation=Operation.ORDER, venue=VENUE, symbol=fields.symbol("pair", VENUE), quantity=quantity),)
 
 
 def _amendment(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("pair"),
+        symbol=fields.symbol("pair", VENUE),
         quantity=fields.decimal("order_qty"),
         price=fields.decimal("limit_price"),
         time_in_force="POST_ONLY" if fields.flag("post_only") else None,
+        via=trigger(fields, "trigger_price"),
     )
     return (effect,)
 

@@ -65,7 +65,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         not_before=UnixMillis(signer.stamp.at - _WINDOW_MS),
         expires_at=UnixMillis(signer.stamp.at + _WINDOW_MS),
         stamped=True,
-        decoder_version=2,
+        decoder_version=3,
     )
 
 

@@ -10,6 +10,10 @@ not say the mode: it is not believed. A REDUCE is what closes by itself: an orde
 ``via`` of an order is its ``tdMode``, with the margin's ``ccy`` if it says one. A pair in another mode than ``cash``
 borrows: that is SETUP beside the ORDER.
 
+A withdrawal within OKX has the destination ``internal:login:{toAddr}`` or ``internal:uid:{toAddr}``: the same digits
+can be a phone number and a UID, which are other people's. What is meant without ``toAddrType`` is not documented:
+refused.
+
 Not known here, hence OPAQUE: algo orders and attached ones (``attachAlgoOrds``, ``tpTriggerPx``), margin of a position,
 convert, earn, loans, sub-account keys.
 
@@ -46,6 +50,9 @@ _UNITS: Mapping[str, bool] = {"base_ccy": False, "quote_ccy": True}
 _MODES: Mapping[str, str] = {name: name for name in ("cash", "cross", "isolated", "spot_isolated")}
 _DESTINATIONS: Mapping[str, bool] = {"3": True, "4": False}
 """Whether a withdrawal stays within the venue."""
+_ADDRESSES: Mapping[str, str] = {"1": "login", "2": "uid"}
+"""What names a user within the venue: login name, email or phone; or a number. 1 is also an address on a chain."""
+_INTERNAL = "internal:"
 _PAIR_DASHES = 1
 """``BTC-USDT`` is spot or margin; swaps and futures have two dashes, options four."""
 _FUTURE_DASHES = 2
@@ -54,11 +61,11 @@ _FUTURE_DASHES = 2
 def _order(fields: Fields) -> tuple[Effect, ...]:
     kind, mode = fields.text("ordType"), fields.word("tdMode", _MODES)
     quantity, quote_quantity = _size(fields)
-    words = (mode, fields.text("ccy"))
+    words = (mode, fields.asset("ccy", VENUE))
     effect = Effect(
         operation=Operation.REDUCE if _reduces(fields) else Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("instId"),
+        symbol=fields.symbol("instId", VENUE),
         side=fields.word("side", _SIDE),
         quantity=quantity,
         quote_quantity=quote_quantity,
@@ -109,7 +116,7 @@ def _amendment(fields: Fields) -> tuple[Effect, ...]:
     effect = Effect(
         operation=Operation.ORDER,
         venue=VENUE,
-        symbol=fields.text("instId"),
+        symbol=fields.symbol("instId", VENUE),
         quantity=fields.decimal("newSz"),
         price=fields.decimal("newPx"),
     )
@@ -117,9 +124,16 @@ def _amendment(fields: Fields) -> tuple[Effect, ...]:
 
 
 def _withdrawal(fields: Fields) -> tuple[Effect, ...]:
-    """Return what leaves; within OKX (``dest`` 3) the address names a user, and is ``internal:{toAddr}``."""
+    """Return what leaves; within OKX (``dest`` 3) ``toAddr`` names a user, by what ``toAddrType`` says."""
     inside, address = fields.word("dest", _DESTINATIONS), fields.text("toAddr")
-    known = None if inside is None or address is None else f"internal:{address}" if inside else address
+    by = fields.word("toAddrType", _ADDRESSES)
+    if inside and by is None:
+        raise fields.refuse("toAddrType", "must be 1 (email, phone, login name) or 2 (UID) beside dest 3")
+    if not inside and by == "uid":
+        raise fields.refuse("toAddrType", "is a UID, which dest 3 has: the same digits can be an address")
+    if address is not None and address.startswith(_INTERNAL):
+        raise fields.refuse("toAddr", f"begins as what is no address: {_INTERNAL}")
+    known = None if inside is None or address is None else f"{_INTERNAL}{by}:{address}" if inside else address
     network = fields.network("chain", VENUE)
     return withdrawal(fields, venue=VENUE, asset="ccy", amount="amt", destination=known, network=network)
 

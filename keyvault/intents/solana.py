@@ -18,11 +18,15 @@ succeeds in each later block. The bytes do not say which of both they carry.
 
 The cluster is bound by the blockhash, but not named: a message for a test cluster reads the same.
 
+``fee_max`` is what the message can cost us: its fees if we pay them, and the rent of accounts of other wallets that we
+fund, whoever pays the fees.
+
 What policy must know: nothing here says who owns a token account, save where ``via`` does. A mint of Token-2022 may
 take a fee from a transfer, call a program, or let somebody else take tokens back; that is a property of ``asset``.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from keyvault.core.errors import Broken, Malformed
@@ -72,6 +76,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         effects=effects,
         completeness=_completeness(effects),
         binds=_BINDS if _may_be_durable(message) else _BINDS_EXPIRY,
+        decoder_version=2,
     )
 
 
@@ -115,8 +120,9 @@ def _completeness(effects: tuple[Effect, ...]) -> Completeness:
 
 
 def _effects(message: Message, us: bytes, fee_max: int) -> tuple[Effect, ...]:
-    """Return one effect for each instruction that does something; the fee stands on the first."""
+    """Return one effect for each instruction that does something; the fee stands on the first, with all rent."""
     effects: list[Effect] = []
+    rent = 0
     owners: dict[tuple[bytes, bytes, bytes], str] = {}
     keys, privileges = message.keys, message.privileges
     for number, (index, indices, data) in enumerate(message.instructions):
@@ -133,10 +139,14 @@ def _effects(message: Message, us: bytes, fee_max: int) -> tuple[Effect, ...]:
             call = Call(program, data, accounts, granted, us, number == 0, fee, owners)
             done = _DECODERS.get(program, _unknown)(call) or opaque(call)
             _follow(call, done, owners)
+            if program == ASSOCIATED_TOKEN and done.operation is Operation.SETUP:
+                rent += solana_associated.rent_max(call)
         effects.append(done)
     if not effects:
         contract = address(COMPUTE_BUDGET)
         effects.append(Effect(operation=Operation.SETUP, network=NETWORK, fee_max=fee_max, contract=contract))
+    if rent:
+        effects[0] = replace(effects[0], fee_max=(effects[0].fee_max or 0) + rent)
     return tuple(effects)
 
 

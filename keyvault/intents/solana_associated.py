@@ -4,6 +4,11 @@ Source: crate ``spl-associated-token-account-interface``. Create and CreateIdemp
 the account is, at the end, that of the wallet; RecoverNested moves tokens that were sent to an account of an account
 back to the wallet's own. All are SETUP: ``destination`` is the wallet, ``asset`` the mint. Every account that the
 program derives is derived here, too; if one is another, the call is not decoded.
+
+Whoever funds a new account pays its rent; whoever owns it can close it and take that. So what we pay for the account of
+another wallet is money that leaves, and counts with the fees of the message (``rent_max``). 165 bytes of a Token
+account cost (128 + 165) x 3,480 lamports x 2 years (crate ``solana-rent``); an account of Token-2022 is as long as the
+extensions of its mint make it, which the bytes do not say: taken as one that has all that exist, 640 bytes.
 """
 
 from typing import Final
@@ -13,6 +18,13 @@ from keyvault.intents.solana_address import RENT, SYSTEM, TOKEN, TOKEN_2022, add
 from keyvault.intents.solana_call import Call, effect
 
 _TOKEN_PROGRAMS = frozenset({TOKEN, TOKEN_2022})
+_LAMPORTS_PER_BYTE: Final = 3_480 * 2
+_OVERHEAD_BYTES: Final = 128
+_RENT_MAX: Final = {
+    TOKEN: (_OVERHEAD_BYTES + 165) * _LAMPORTS_PER_BYTE,
+    TOKEN_2022: (_OVERHEAD_BYTES + 640) * _LAMPORTS_PER_BYTE,
+}
+"""Highest rent of one account, in lamports."""
 _CREATE: Final = frozenset({b"", b"\0", b"\1"})
 _RECOVER: Final = b"\2"
 _CREATE_ROLES = b"\3\2\0\0\0\0"
@@ -34,6 +46,14 @@ def created(call: Call) -> tuple[tuple[bytes, bytes, bytes], str] | None:
         return None
     _, account, wallet, mint, _, token_program = call.accounts[:6]
     return (token_program, mint, account), address(wallet)
+
+
+def rent_max(call: Call) -> int:
+    """Return the lamports that a decoded call can take from us for another wallet's account, at most."""
+    if call.data not in _CREATE:
+        return 0
+    funder, _, wallet, _, _, token_program = call.accounts[:6]
+    return _RENT_MAX[token_program] if funder == call.us != wallet else 0
 
 
 def _create(call: Call) -> Effect | None:

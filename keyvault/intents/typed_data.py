@@ -81,7 +81,7 @@ def parse(payload: Payload, signer: Signer) -> Intent:
         not_before=meaning.not_before,
         expires_at=meaning.expires_at,
         slot=meaning.slot,
-        decoder_version=2,
+        decoder_version=3,
     )
 
 

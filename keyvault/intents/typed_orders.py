@@ -3,6 +3,8 @@
 CoW         Order in domain "Gnosis Protocol", version v2 (cowprotocol/contracts, GPv2Order.sol). ``appData`` is the
             hash of a document that may name hooks and fees: it stands in ``via``, and completeness is PARTIAL unless it
             is 0.
+            OrderCancellations and OrderCancellation (cowprotocol/contracts, src/ts/sign.ts; cowprotocol/services,
+            model/order.rs) are read by the order book only: they take its orders back, and do nothing else. CANCEL.
 Polymarket  Order of 12 members, version 1, and of 11, version 2, in domain "Polymarket CTF Exchange"
             (Polymarket/ctf-exchange, OrderStructs.sol; py-clob-client-v2). Version 2 also stands within TypedDataSign
             of Solady (ERC-7739) for contract wallets. Collateral and positions have six decimals; the collateral's
@@ -12,7 +14,7 @@ Prices are exact or rounded against the signer, by less than 10**-18.
 """
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, cast
 
 from keyvault.core.errors import Malformed
 from keyvault.core.intent import Bound, Completeness, Effect, Operation
@@ -21,6 +23,7 @@ from keyvault.intents.typed_message import ZERO_ADDRESS, Facts, Family, Meaning,
 from keyvault.intents.typed_schema import FIELD
 from keyvault.intents.typed_sessions import POLYMARKET
 
+_UID_BYTES = 56
 _ZERO_HASH = bytes(32)
 _SELL_BALANCES = ("erc20", "external", "internal")
 _BUY_BALANCES = ("erc20", "internal")
@@ -66,6 +69,24 @@ def _cow_order(message: Message) -> Meaning | None:
         binds=frozenset({Bound.EXPIRY}),
         expires_at=moment(facts.integer("validTo")),
     )
+
+
+def _cow_cancellation(message: Message) -> Meaning | None:
+    uid = message.facts.data("orderUid")
+    return _cancelled(message, (uid,))
+
+
+def _cow_cancellations(message: Message) -> Meaning | None:
+    return _cancelled(message, cast("tuple[bytes, ...]", message.facts.members["orderUids"]))
+
+
+def _cancelled(message: Message, uids: tuple[bytes, ...]) -> Meaning | None:
+    """Return one CANCEL of all; None for what is no order's name: digest, owner and end, 56 bytes."""
+    named = uids and all(len(uid) == _UID_BYTES for uid in uids)
+    if not named or not message.domain.is_of("Gnosis Protocol", "v2"):
+        return None
+    effect = replace(message.base, operation=Operation.CANCEL)
+    return Meaning(effects=(effect,), binds=frozenset({Bound.ACCOUNT}))
 
 
 def _proceeds(order: Effect, facts: Facts) -> tuple[Effect, ...]:
@@ -161,6 +182,8 @@ FAMILIES: Final = (
         "string buyTokenBalance)",
         read=_cow_order,
     ),
+    Family(type_text="OrderCancellation(bytes orderUid)", read=_cow_cancellation),
+    Family(type_text="OrderCancellations(bytes[] orderUids)", read=_cow_cancellations),
     Family(
         type_text="Order(uint256 salt,address maker,address signer,address taker,uint256 tokenId,uint256 makerAmount,"
         "uint256 takerAmount,uint256 expiration,uint256 nonce,uint256 feeRateBps,uint8 side,uint8 signatureType)",
@@ -173,4 +196,4 @@ FAMILIES: Final = (
         read=_polymarket_v2_wrapped,
     ),
 )
-"""Every kind of order."""
+"""Every kind of order, and what cancels them."""

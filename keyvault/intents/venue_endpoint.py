@@ -51,7 +51,7 @@ def simple(venue: str, operation: Operation, symbol: str = "") -> Read:
     """Return a reader that states an operation, and a symbol if the value named ``symbol`` is there."""
 
     def read(fields: Fields) -> tuple[Effect, ...]:
-        return (Effect(operation=operation, venue=venue, symbol=fields.text(symbol)),)
+        return (Effect(operation=operation, venue=venue, symbol=fields.symbol(symbol, venue)),)
 
     return read
 
@@ -67,7 +67,7 @@ def withdrawal(
     network: str | None = None,
 ) -> tuple[Effect, ...]:
     """Return a WITHDRAW effect; ``asset`` and ``amount`` are the names of their values."""
-    code, number = fields.text(asset), fields.decimal(amount)
+    code, number = fields.asset(asset, venue), fields.decimal(amount)
     effect = Effect(
         operation=Operation.WITHDRAW,
         venue=venue,

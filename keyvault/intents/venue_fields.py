@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
+from keyvault.core.venue_names import KRAKEN, asset_at, symbol_at
 from keyvault.intents import percent
 from keyvault.intents.strict_json import Value
 from keyvault.intents.venue_decimal import decimal, whole
@@ -47,6 +48,22 @@ class Fields:
         if value is not None and " " in value:
             raise self.refuse(name, "has a space or a character that cannot be printed")
         return value
+
+    def asset(self, name: str, venue: str) -> str | None:
+        """Return an asset by its one name at the venue (``venue_names``)."""
+        code = self.text(name)
+        return None if code is None else self._named(name, code, asset_at(venue, code), venue)
+
+    def symbol(self, name: str, venue: str) -> str | None:
+        """Return a market by its one name at the venue (``venue_names``)."""
+        code = self.text(name)
+        return None if code is None else self._named(name, code, symbol_at(venue, code), venue)
+
+    def _named(self, name: str, code: str, one: str, venue: str) -> str:
+        """Return the one name; only Kraken is known to take others."""
+        if code != one and (venue != KRAKEN or not code.isascii()):
+            raise self.refuse(name, f"is {code[:80]!r}, and {venue} writes its names in capitals: write {one[:80]}")
+        return one
 
     def _line(self, name: str) -> str | None:
         if name not in self._values:

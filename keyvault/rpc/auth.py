@@ -1,6 +1,6 @@
 """Who is calling: exactly one SPIFFE id in the client certificate that TLS verified."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -15,13 +15,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 READERS = ("admin", "approver", "auditor")
 """Roles that may read keys, policy, charter, proposals and the ledger."""
 _SAN = "x509_subject_alternative_name"
+PRINCIPAL_KEY = "keyvault-principal"
+"""Metadata by which a node says for whom it passes a call on."""
 
 
 class Door:
     """Admits callers of one trust domain by role."""
 
-    def __init__(self, trust_domain: str) -> None:
+    def __init__(self, trust_domain: str, nodes: Collection[Principal] = ()) -> None:
+        """``nodes`` are the other nodes of the enclave: they are believed for whom they pass a call on."""
         self._prefix = f"spiffe://{trust_domain}/"
+        self._nodes = frozenset(nodes)
 
     async def admit(self, context: Context, *roles: str) -> Principal:
         """Return the caller, or end the call: UNAUTHENTICATED without a usable id, PERMISSION_DENIED for other roles.
@@ -29,7 +33,7 @@ class Door:
         No roles means that every role may call.
         """
         try:
-            principal = _principal(tuple(context.auth_context().get(_SAN, ())))
+            principal = self._caller(context)
         except Malformed as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         if not principal.startswith(self._prefix):
@@ -41,6 +45,16 @@ class Door:
                 grpc.StatusCode.PERMISSION_DENIED, f"{principal} may not call this: it needs role {' or '.join(roles)}"
             )
         return principal
+
+    def _caller(self, context: Context) -> Principal:
+        """Return who calls, or for whom a node does. Raises Malformed, also for what only nodes may say."""
+        principal = _principal(tuple(context.auth_context().get(_SAN, ())))
+        said = [value for key, value in context.invocation_metadata() or () if key == PRINCIPAL_KEY]
+        if not said:
+            return principal
+        if principal not in self._nodes or len(said) != 1 or not isinstance(said[0], str):
+            raise Malformed("metadata", f"{PRINCIPAL_KEY} is for calls that one of the enclave's nodes passes on")
+        return parse_principal(said[0])
 
 
 @lru_cache(maxsize=4_096)

@@ -17,16 +17,24 @@ from grpc_reflection.v1alpha import reflection
 
 from keyvault.core import limits
 from keyvault.core.errors import Unavailable
+from keyvault.core.ids import Principal
 from keyvault.engine.clock import Clock
+from keyvault.engine.node import Node
 from keyvault.engine.served import Served
+from keyvault.engine.standing import Member
 from keyvault.rpc.audit import AuditService
 from keyvault.rpc.auth import Door
+from keyvault.rpc.cluster import ClusterService
+from keyvault.rpc.forward import Forwarder
 from keyvault.rpc.governance import GovernanceService
 from keyvault.rpc.keys import KeyService
+from keyvault.rpc.positions import Positions
 from keyvault.rpc.signing import SigningService
 from keyvault.v1 import (
     audit_pb2,
     audit_pb2_grpc,
+    cluster_pb2,
+    cluster_pb2_grpc,
     governance_pb2,
     governance_pb2_grpc,
     keys_pb2,
@@ -41,6 +49,7 @@ SERVICES = (
     keys_pb2.DESCRIPTOR.services_by_name["KeyService"].full_name,
     governance_pb2.DESCRIPTOR.services_by_name["GovernanceService"].full_name,
     audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
+    cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name,
 )
 
 OPTIONS = (
@@ -68,12 +77,36 @@ class Identity:
     client_ca: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """What a node of a shared enclave has besides: how it stands, where it is called, and which others there are."""
+
+    node: Node
+    member: Member
+    address: str
+    nodes: frozenset[Principal]
+
+
 class Server:
     """Serves one enclave until it is stopped."""
 
-    def __init__(self, *, enclave: Served, clock: Clock, identity: Identity, listen: str, trust_domain: str) -> None:
-        door = Door(trust_domain)
-        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=limits.CALLS_MAX)
+    def __init__(
+        self,
+        *,
+        enclave: Served,
+        clock: Clock,
+        identity: Identity,
+        listen: str,
+        trust_domain: str,
+        membership: Membership | None = None,
+    ) -> None:
+        door = Door(trust_domain, () if membership is None else membership.nodes)
+        self._forwarder = _forwarder(membership, door, identity)
+        self._server = grpc.aio.server(
+            options=OPTIONS,
+            maximum_concurrent_rpcs=limits.CALLS_MAX,
+            interceptors=() if membership is None else (Positions(enclave), *filter(None, (self._forwarder,))),
+        )
         self._health = health.aio.HealthServicer()
         self._signing = SigningService(enclave, door, clock)
         self._governance = GovernanceService(enclave, door, clock)
@@ -81,6 +114,8 @@ class Server:
         keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyService(enclave, door), self._server)
         governance_pb2_grpc.add_GovernanceServiceServicer_to_server(self._governance, self._server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(enclave, door), self._server)
+        cluster = ClusterService(enclave, door, None if membership is None else membership.member)
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -114,3 +149,17 @@ class Server:
         self._signing.drain()
         self._governance.drain()
         await self._server.stop(grace_s)
+        if self._forwarder is not None:
+            await self._forwarder.close()
+
+
+def _forwarder(membership: Membership | None, door: Door, identity: Identity) -> Forwarder | None:
+    """Return what passes calls on; None for a server that is alone, or that names no other nodes."""
+    if membership is None or not membership.nodes:
+        return None
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=identity.client_ca,
+        private_key=identity.private_key,
+        certificate_chain=identity.certificate_chain,
+    )
+    return Forwarder(membership.node, door, credentials, membership.address)

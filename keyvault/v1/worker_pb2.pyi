@@ -30,6 +30,13 @@ class WorkerRequest(_message.Message):
     GENERATE_FIELD_NUMBER: _builtins.int
     UNWRAP_FIELD_NUMBER: _builtins.int
     DESTROY_FIELD_NUMBER: _builtins.int
+    TRANSPORT_KEY_FIELD_NUMBER: _builtins.int
+    CREATE_WRAPPING_KEY_FIELD_NUMBER: _builtins.int
+    CHECK_WRAPPING_KEY_FIELD_NUMBER: _builtins.int
+    EXPORT_WRAPPING_KEY_FIELD_NUMBER: _builtins.int
+    IMPORT_WRAPPING_KEY_FIELD_NUMBER: _builtins.int
+    WRAP_FIELD_NUMBER: _builtins.int
+    UNWRAP_COPY_FIELD_NUMBER: _builtins.int
     READ_ANCHOR_FIELD_NUMBER: _builtins.int
     WRITE_ANCHOR_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -41,6 +48,20 @@ class WorkerRequest(_message.Message):
     @_builtins.property
     def destroy(self) -> Global___DestroyObject: ...
     @_builtins.property
+    def transport_key(self) -> Global___TransportKey: ...
+    @_builtins.property
+    def create_wrapping_key(self) -> Global___CreateWrappingKey: ...
+    @_builtins.property
+    def check_wrapping_key(self) -> Global___CheckWrappingKey: ...
+    @_builtins.property
+    def export_wrapping_key(self) -> Global___ExportWrappingKey: ...
+    @_builtins.property
+    def import_wrapping_key(self) -> Global___ImportWrappingKey: ...
+    @_builtins.property
+    def wrap(self) -> Global___WrapObject: ...
+    @_builtins.property
+    def unwrap_copy(self) -> Global___UnwrapCopy: ...
+    @_builtins.property
     def read_anchor(self) -> Global___ReadAnchor: ...
     @_builtins.property
     def write_anchor(self) -> Global___WriteAnchor: ...
@@ -51,14 +72,21 @@ class WorkerRequest(_message.Message):
         generate: Global___GenerateObject | None = ...,
         unwrap: Global___UnwrapObject | None = ...,
         destroy: Global___DestroyObject | None = ...,
+        transport_key: Global___TransportKey | None = ...,
+        create_wrapping_key: Global___CreateWrappingKey | None = ...,
+        check_wrapping_key: Global___CheckWrappingKey | None = ...,
+        export_wrapping_key: Global___ExportWrappingKey | None = ...,
+        import_wrapping_key: Global___ImportWrappingKey | None = ...,
+        wrap: Global___WrapObject | None = ...,
+        unwrap_copy: Global___UnwrapCopy | None = ...,
         read_anchor: Global___ReadAnchor | None = ...,
         write_anchor: Global___WriteAnchor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["destroy", b"destroy", "generate", b"generate", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "unwrap", b"unwrap", "write_anchor", b"write_anchor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap", "write_anchor", b"write_anchor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destroy", b"destroy", "generate", b"generate", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "unwrap", b"unwrap", "write_anchor", b"write_anchor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap", "write_anchor", b"write_anchor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap", "destroy", "read_anchor", "write_anchor"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap", "destroy", "transport_key", "create_wrapping_key", "check_wrapping_key", "export_wrapping_key", "import_wrapping_key", "wrap", "unwrap_copy", "read_anchor", "write_anchor"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -73,6 +101,7 @@ class WorkerResponse(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     DESTROYED_FIELD_NUMBER: _builtins.int
+    TRANSPORTED_FIELD_NUMBER: _builtins.int
     ANCHOR_READ_FIELD_NUMBER: _builtins.int
     ANCHOR_WRITTEN_FIELD_NUMBER: _builtins.int
     RETIRING_FIELD_NUMBER: _builtins.int
@@ -91,6 +120,8 @@ class WorkerResponse(_message.Message):
     @_builtins.property
     def destroyed(self) -> Global___ObjectDestroyed: ...
     @_builtins.property
+    def transported(self) -> Global___Transported: ...
+    @_builtins.property
     def anchor_read(self) -> Global___AnchorRead: ...
     @_builtins.property
     def anchor_written(self) -> Global___AnchorWritten: ...
@@ -102,15 +133,16 @@ class WorkerResponse(_message.Message):
         capabilities: Global___Capabilities | None = ...,
         error: Global___WorkerError | None = ...,
         destroyed: Global___ObjectDestroyed | None = ...,
+        transported: Global___Transported | None = ...,
         anchor_read: Global___AnchorRead | None = ...,
         anchor_written: Global___AnchorWritten | None = ...,
         retiring: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["anchor_read", b"anchor_read", "anchor_written", b"anchor_written", "capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anchor_read", b"anchor_read", "anchor_written", b"anchor_written", "capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed", "transported", b"transported"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor_read", b"anchor_read", "anchor_written", b"anchor_written", "capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "retiring", b"retiring", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor_read", b"anchor_read", "anchor_written", b"anchor_written", "capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "retiring", b"retiring", "signed", b"signed", "transported", b"transported"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["signed", "made", "capabilities", "error", "destroyed", "anchor_read", "anchor_written"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["signed", "made", "capabilities", "error", "destroyed", "transported", "anchor_read", "anchor_written"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 
@@ -239,17 +271,21 @@ class GenerateObject(_message.Message):
 
     OBJECT_ID_FIELD_NUMBER: _builtins.int
     ALGORITHM_FIELD_NUMBER: _builtins.int
+    PLAINTEXT_TRANSPORT_FIELD_NUMBER: _builtins.int
     object_id: _builtins.bytes
     algorithm: _types_pb2.KeyAlgorithm.ValueType
+    plaintext_transport: _builtins.bool
+    """Ed25519 on a token that cannot wrap it: the seed may pass through the worker's memory, now and when it is copied."""
     def __init__(
         self,
         *,
         object_id: _builtins.bytes = ...,
         algorithm: _types_pb2.KeyAlgorithm.ValueType = ...,
+        plaintext_transport: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "object_id", b"object_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "object_id", b"object_id", "plaintext_transport", b"plaintext_transport"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -419,6 +455,174 @@ class AnchorWritten(_message.Message):
 Global___AnchorWritten: _TypeAlias = AnchorWritten  # noqa: Y015
 
 @_typing.final
+class TransportKey(_message.Message):
+    """The RSA key for which another token wraps its wrapping key; made when first asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransportKey: _TypeAlias = TransportKey  # noqa: Y015
+
+@_typing.final
+class CreateWrappingKey(_message.Message):
+    """Makes the AES key under which keys are wrapped, or finds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateWrappingKey: _TypeAlias = CreateWrappingKey  # noqa: Y015
+
+@_typing.final
+class CheckWrappingKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckWrappingKey: _TypeAlias = CheckWrappingKey  # noqa: Y015
+
+@_typing.final
+class ExportWrappingKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_FIELD_NUMBER: _builtins.int
+    to: _builtins.bytes
+    """The other token's transport key: SubjectPublicKeyInfo (DER)."""
+    def __init__(
+        self,
+        *,
+        to: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportWrappingKey: _TypeAlias = ExportWrappingKey  # noqa: Y015
+
+@_typing.final
+class ImportWrappingKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRAPPED_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
+    wrapped: _builtins.bytes
+    check: _builtins.bytes
+    """What the other token said of its key; another key is not kept."""
+    def __init__(
+        self,
+        *,
+        wrapped: _builtins.bytes = ...,
+        check: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "wrapped", b"wrapped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportWrappingKey: _TypeAlias = ImportWrappingKey  # noqa: Y015
+
+@_typing.final
+class WrapObject(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.bytes
+    algorithm: _types_pb2.KeyAlgorithm.ValueType
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.bytes = ...,
+        algorithm: _types_pb2.KeyAlgorithm.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "object_id", b"object_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WrapObject: _TypeAlias = WrapObject  # noqa: Y015
+
+@_typing.final
+class UnwrapCopy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    WRAPPED_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    PLAINTEXT_TRANSPORT_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.bytes
+    algorithm: _types_pb2.KeyAlgorithm.ValueType
+    wrapped: _builtins.bytes
+    identity: _builtins.bytes
+    """What the key must prove to be: its public key, or the key check of an HMAC secret."""
+    plaintext_transport: _builtins.bool
+    """As in GenerateObject."""
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.bytes = ...,
+        algorithm: _types_pb2.KeyAlgorithm.ValueType = ...,
+        wrapped: _builtins.bytes = ...,
+        identity: _builtins.bytes = ...,
+        plaintext_transport: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "identity", b"identity", "object_id", b"object_id", "plaintext_transport", b"plaintext_transport", "wrapped", b"wrapped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnwrapCopy: _TypeAlias = UnwrapCopy  # noqa: Y015
+
+@_typing.final
+class Transported(_message.Message):
+    """The transport key (DER), the wrapping key's check, a blob, or nothing, as was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    value: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Transported: _TypeAlias = Transported  # noqa: Y015
+
+@_typing.final
 class Capabilities(_message.Message):
     """What this worker did in its self-test; the server verifies the signatures itself."""
 
@@ -455,6 +659,7 @@ class Capabilities(_message.Message):
     TOKEN_SERIAL_FIELD_NUMBER: _builtins.int
     LIBRARY_FIELD_NUMBER: _builtins.int
     IMPORTS_SECRETS_FIELD_NUMBER: _builtins.int
+    TRANSPORTS_FIELD_NUMBER: _builtins.int
     KEEPS_ANCHOR_FIELD_NUMBER: _builtins.int
     token_label: _builtins.str
     token_serial: _builtins.str
@@ -465,6 +670,10 @@ class Capabilities(_message.Message):
     """A data object was made, read back and destroyed."""
     @_builtins.property
     def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capabilities.Trial]: ...
+    @_builtins.property
+    def transports(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.KeyAlgorithm.ValueType]:
+        """Keys of these algorithms were wrapped, unwrapped, and signed as before; none where keys are not to be wrapped."""
+
     def __init__(
         self,
         *,
@@ -473,11 +682,12 @@ class Capabilities(_message.Message):
         token_serial: _builtins.str = ...,
         library: _builtins.str = ...,
         imports_secrets: _builtins.bool = ...,
+        transports: _abc.Iterable[_types_pb2.KeyAlgorithm.ValueType] | None = ...,
         keeps_anchor: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["imports_secrets", b"imports_secrets", "keeps_anchor", b"keeps_anchor", "library", b"library", "token_label", b"token_label", "token_serial", b"token_serial", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["imports_secrets", b"imports_secrets", "keeps_anchor", b"keeps_anchor", "library", b"library", "token_label", b"token_label", "token_serial", b"token_serial", "transports", b"transports", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

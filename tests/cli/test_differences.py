@@ -80,3 +80,10 @@ def test_the_changed_lines_are_those_of_the_file(new: Policy, minus: str, plus: 
     lines = policy_text_changes(WHOLE_POLICY, new).splitlines()
     assert any(line.startswith("  -") and minus in line for line in lines)
     assert any(line.startswith("  +") and plus in line for line in lines) or not plus
+
+
+def test_a_new_version_alone_changes_no_lines() -> None:
+    """The version is said elsewhere: with it came all lists, as the lines around it."""
+    assert policy_text_changes(WHOLE_POLICY, changed(version=9)) == ""
+    lines = policy_text_changes(WHOLE_POLICY, dataclasses.replace(of_rule(2, usd_above=1), version=9)).splitlines()
+    assert [line for line in lines if line.startswith(("  -", "  +")) and "version" in line] == []

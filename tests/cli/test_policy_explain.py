@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from keyvault.cli.policy_quota import quota_table
+from keyvault.core.limits_check import Quota
+from keyvault.core.policy import ANY, Limit
+from keyvault.core.policy_rules import Per
+from keyvault.core.tallies import Measure
 from tests.cli.conftest import document_of
 from tests.deployment import Deployment
 
@@ -142,4 +147,28 @@ def test_quota_shows_what_is_left(keyvault: Run) -> None:
         "slow", "key", "limited", "count", "1"
     )  # fmt: skip
     assert "slow" in keyvault("policy", "quota", "limited").stdout
+
+
+def test_amounts_are_shown_in_whole_units_where_they_are_known() -> None:
+    """Ether and its like, and everything at a venue, have 18 decimals; of tokens nobody knows them."""
+    limits = (
+        Limit(id="ether", keys=ANY, window_ms=1_000, amount_max=1, chain_id=1),
+        Limit(id="coin", keys=ANY, window_ms=1_000, amount_max=1, venue="kraken", asset="XBT"),
+        Limit(id="token", keys=ANY, window_ms=1_000, amount_max=1, chain_id=1, asset="0x" + "70" * 20),
+    )
+    quotas = tuple(
+        Quota(limit=each.id, per=Per.KEY, group="k", measure=Measure.AMOUNT, used=15 * 10**17, cap=10**18, window_ms=9)
+        for each in limits
+    )
+    lines = [" ".join(line.split()) for line in quota_table(quotas, limits).splitlines()[1:]]
+    assert lines == [
+        "ether key k 1.5 1 ether 9ms",
+        "coin key k 1.5 1 XBT 9ms",
+        "token key k 1500000000000000000 1000000000000000000 smallest units 9ms",
+    ]
+    assert "smallest units" in quota_table(quotas[:1])
+
+
+def test_a_quota_of_nobody_is_not_found(keyvault: Run) -> None:
+    """A key that is not there has no limits."""
     assert keyvault("policy", "quota", "nobody").exit_code == 3

@@ -130,3 +130,10 @@ def test_a_policy_without_prices_knows_none() -> None:
     """And says so by nothing."""
     assert parse_policy("version: 1\n", name="p").prices == Prices()
     assert parse_policy(GOOD, name="p").prices.age_ms_max == 7 * 86_400_000
+
+
+def test_a_price_that_is_too_small_says_how_to_write_it() -> None:
+    """Dollars have six decimals; what is worth less is priced by the thousand."""
+    (problem,) = problems(GOOD.replace("usd: 3000", "usd: 0.0000005"))
+    assert "usd: 0.0000005 has more than 6 decimals: round it, or price a thousand or a million of them" in problem
+    assert "(name: 1000PEPE)" in problem

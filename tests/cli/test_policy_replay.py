@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import Result
 
 from tests.cli.conftest import document_of
@@ -80,7 +81,10 @@ def test_a_proposal_carries_the_hash_of_its_replay(
     name = proposed["short"]
     assert f"replay report {sha256}" in keyvault("proposals", "show", name).stdout
     vetoed = keyvault("approve", name, "--member", "carol", "--veto", "--yes")
-    assert f"replay report {sha256}" in vetoed.stderr + vetoed.stdout
+    assert f"replay report {sha256} says of " in vetoed.stderr + vetoed.stdout
+
+    told = keyvault("policy", "apply", draft, "--next-version", "--replay", out)
+    assert re.search(r"Its replay decided \d+ requests from .*, in the first \d+ entries, again\.", told.output)
 
     other = draft_of(keyvault, tmp_path / "other.yaml", window="35h")
     refused = keyvault("policy", "apply", other, "--next-version", "--replay", out)
@@ -90,6 +94,64 @@ def test_a_proposal_carries_the_hash_of_its_replay(
     refused = keyvault("policy", "apply", draft, "--next-version", "--replay", out)
     assert refused.exit_code == 2
     assert "byte for byte" in refused.stderr
+
+
+def test_a_report_that_says_nothing_is_not_shown_to_members(
+    keyvault: Run, offline: Run, desk: Deployment, tmp_path: Path
+) -> None:
+    """An empty one, and one that ends early, are refused, unless that is said; then members read how much it says."""
+    assert keyvault("sign", *transfer(nonce=35)).exit_code == 0
+    draft, out = draft_of(keyvault, tmp_path / "draft.yaml", window="38h"), tmp_path / "tiny.replay"
+    tiny = ("policy", "replay", draft, "--ledger", desk.dir / "ledger.db", "--since", "1s", "--entries", 1)
+    assert "It says NOTHING of the draft" in offline(*tiny, "--out", out).stdout
+    apply = ("policy", "apply", draft, "--next-version", "--replay", out)
+    refused = keyvault(*apply)
+    assert refused.exit_code == 2
+    early, empty = r"ends early: it read 1 entries, and the ledger has \d+", r"is empty \(0 requests from"
+    assert re.search(f"{early}|{empty}", refused.stderr)
+    assert "or say --short-replay: members read how much it is about" in refused.stderr
+    short = keyvault(*apply, "--short-replay", "--json")
+    proposed = document_of(short)["proposal"]
+    assert proposed["parameters"]["replay_requests"] == "0"
+    assert re.search(r"says of 0 requests from \S+Z to \S+Z, in the first 1 entries", proposed["summary"])
+    keyvault("approve", proposed["short"], "--member", "carol", "--veto", "--yes")
+
+
+def test_an_empty_report_up_to_the_end_is_refused_too(
+    keyvault: Run, offline: Run, desk: Deployment, tmp_path: Path
+) -> None:
+    """A period in which nothing was asked says nothing, whatever came before it."""
+    assert keyvault("sign", *transfer(nonce=36)).exit_code == 0
+    draft, out = draft_of(keyvault, tmp_path / "draft.yaml", window="39h"), tmp_path / "empty.replay"
+    document_of(offline("policy", "replay", draft, "--ledger", desk.dir / "ledger.db", "--out", out, "--json"))
+    report = json.loads(out.read_text())
+    report["decisions"], report["since_ms"] = 0, report["until_ms"]
+    out.write_text(json.dumps(report, sort_keys=True, separators=(",", ":")))
+    refused = keyvault("policy", "apply", draft, "--next-version", "--replay", out)
+    assert refused.exit_code == 2
+    assert "is empty (0 requests from" in refused.stderr
+    assert "and the ledger has requests. Make it again with a longer --since" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"root": "ab" * 32}, "was made from another ledger: its first"),
+        ({"enclave": "other"}, "is about enclave other, and this is "),
+        ({"entries": "x"}, "is no report of"),
+        ({"root": "x"}, "is no report of"),
+    ],
+)
+def test_a_report_of_another_ledger_is_refused(
+    keyvault: Run, offline: Run, desk: Deployment, tmp_path: Path, change: dict[str, str], problem: str
+) -> None:
+    """What it says that it read is held against the enclave's own checkpoint, flag or not."""
+    draft, out = draft_of(keyvault, tmp_path / "draft.yaml", window="39h"), tmp_path / "other.replay"
+    document_of(offline("policy", "replay", draft, "--ledger", desk.dir / "ledger.db", "--out", out, "--json"))
+    out.write_text(json.dumps(json.loads(out.read_text()) | change, sort_keys=True, separators=(",", ":")))
+    refused = keyvault("policy", "apply", draft, "--next-version", "--replay", out, "--short-replay")
+    assert refused.exit_code == 2
+    assert problem in refused.stderr
 
 
 def test_without_a_replay_the_proposal_says_none(keyvault: Run, tmp_path: Path) -> None:

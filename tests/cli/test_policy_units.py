@@ -94,3 +94,18 @@ def test_every_interval_comes_back(days: frozenset[int], time: tuple[int, int]) 
     parts = [units.parse_hours(text) for text in units.format_hours(interval)]
     assert frozenset[int]().union(*(part.days for part in parts)) == days
     assert {(part.start, part.end) for part in parts} == {time}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1 Gwei", "unknown unit 'Gwei': did you mean gwei?"),
+        ("1 ETHER", "unknown unit 'ETHER': did you mean ether?"),
+        ("1 satoshi", "unknown unit 'satoshi': there is ether, gwei, wei"),
+    ],
+)
+def test_a_unit_that_is_nearly_one_is_named(text: str, problem: str) -> None:
+    """Units are written in small letters; what was probably meant is said."""
+    with pytest.raises(Malformed) as raised:
+        units.parse_amount(text)
+    assert raised.value.problem == problem

@@ -1,9 +1,12 @@
 """All that a policy can say, as a file and as bytes: one form each, and the same policy back."""
 
+from dataclasses import replace
+
 from hypothesis import given
 
 from keyvault.cli.policy_file import format_policy, parse_policy
-from keyvault.core.policy import Policy
+from keyvault.core.intent import Operation, PayloadKind
+from keyvault.core.policy import ANY, Policy, Rule, Verdict
 from keyvault.core.policy_lint import lint
 from keyvault.ledger.codec_policy import decode_policy, encode_policy
 from tests.core.whole_policies import whole_policies
@@ -58,6 +61,7 @@ rules:
     price_band: any
   - {id: new, verdict: escalate, quorum: 1 of risk, first_seen: 24h, usd_above: 1000}
   - {id: alike, verdict: deny, look_alike: true}
+  - {id: blind, verdict: allow, keys: [btc-1], principals: any, kinds: [raw-digest], operations: [opaque]}
 limits:
   - id: desk-dollars
     keys: any
@@ -77,8 +81,17 @@ limits:
 
 def test_a_file_says_all_that_a_policy_can() -> None:
     """Every field, in the words of people: classes of authority, dollars with commas, days one by one."""
-    assert parse_policy(FILE, name="p.yaml") == WHOLE_POLICY
-    assert parse_policy(format_policy(WHOLE_POLICY), name="shown") == WHOLE_POLICY
+    blind = Rule(
+        id="blind",
+        verdict=Verdict.ALLOW,
+        keys=frozenset({"btc-1"}),
+        principals=ANY,
+        kinds=frozenset({PayloadKind.RAW_DIGEST}),
+        operations=frozenset({Operation.OPAQUE}),
+    )  # what can be anything is counted by every limit
+    whole = replace(WHOLE_POLICY, rules=(*WHOLE_POLICY.rules, blind))
+    assert parse_policy(FILE, name="p.yaml") == whole
+    assert parse_policy(format_policy(whole), name="shown") == whole
 
 
 @given(whole_policies())

@@ -20,6 +20,7 @@ from tests.core.rule_strategies import KEYS
 
 OTHER = KEYS[1]
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+ETH = 10**18
 COUNT = Limit(id="few", keys=ANY, window_ms=MINUTE, count_max=3)
 AMOUNT = Limit(id="day", keys=frozenset({KEY}), window_ms=DAY, amount_max=100, chain_id=1)
 CANCEL = charge_for(Effect(operation=Operation.CANCEL, venue="binance"))
@@ -143,8 +144,8 @@ def test_groups_are_named_in_words() -> None:
     transfers = Effect(operation=Operation.TRANSFER, network="solana", destination="Bob", asset=token, amount=5)
     nobody = dataclasses.replace(transfers, destination=None)
     base = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4, network="solana", asset=token)
-    venue = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4, venue="binance", asset="ETH", per=Per.VENUE)
-    withdrawal = Effect(operation=Operation.WITHDRAW, venue="binance", asset="ETH", destination="Bob", quantity=5)
+    venue = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4 * ETH, venue="binance", asset="ETH", per=Per.VENUE)
+    withdrawal = Effect(operation=Operation.WITHDRAW, venue="binance", asset="ETH", destination="Bob", quantity=5 * ETH)
     coin = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=4, network="bitcoin", per=Per.ALL)
     satoshi = Effect(operation=Operation.TRANSFER, network="bitcoin", destination="Bob", amount=5)
     told = [
@@ -164,7 +165,7 @@ def test_groups_are_named_in_words() -> None:
             transfers,
             f"asset {token} at solana used 0 of 4 of {token} on solana",
         ),
-        (venue, withdrawal, "venue binance used 0 of 4 of ETH at binance"),
+        (venue, withdrawal, "venue binance used 0 of 4 ETH at binance"),
         (coin, satoshi, "all together used 0 of 4 smallest units on bitcoin"),
     ]
     for limit, effect, text in told:
@@ -197,6 +198,24 @@ def test_an_amount_of_nobody_knows_what_counts_for_each_asset() -> None:
     for per in (Per.KEY, Per.ASSET):
         limit = Limit(id="l", keys=ANY, window_ms=HOUR, amount_max=9, chain_id=1, per=per)
         assert "used 5 of 9" in str(refusal(charged(watching(limit), anywhere), transfer(5)))
+
+
+def test_what_is_of_no_known_asset_is_in_no_group_of_an_asset() -> None:
+    """A limit per asset counts where the asset is known: not what names none at a venue, nor what has no place."""
+    per_asset = Limit(id="l", keys=ANY, window_ms=HOUR, count_max=0, per=Per.ASSET)
+    check(watching(per_asset), charge_for(Effect(operation=Operation.WITHDRAW, venue="binance", quantity=5)))
+    check(watching(per_asset), charge_for(Effect(operation=Operation.MESSAGE, asset="ETH")))
+    refusal(watching(per_asset), transfer(5))
+
+
+def test_without_any_room_a_signature_counts_for_each_asset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only its key is known of is in the group of every asset, at every place."""
+    monkeypatch.setattr(limits, "WINDOW_CELLS_MAX", 0)
+    monkeypatch.setattr(limits, "WINDOW_CELLS_ANYWHERE_MAX", 0)
+    per_asset = Limit(id="l", keys=ANY, window_ms=HOUR, count_max=1, per=Per.ASSET)
+    windows = charged(watching(per_asset), transfer(5))
+    for asked in (transfer(5), transfer(5, chain_id=10)):
+        assert "used 1 of 1" in str(refusal(windows, asked))
 
 
 def test_plans_are_bounded_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
 from keyvault.core.policy import ANY, Policy, Rule, Verdict, evaluate
 from keyvault.core.policy_cel import VARIABLES, compile_predicate
+from keyvault.core.policy_cel_words import told
 
 HOME = "0x" + "ab" * 20
 BOT = Principal("spiffe://demo/bot/maker")
@@ -125,15 +126,15 @@ def test_a_predicate_reads_whose_asset_it_is_and_what_it_stands_in(
 @pytest.mark.parametrize(
     ("when", "problem"),
     [
-        ("", "mismatched input"),
+        ("", "at character 1: it ends where a fact"),
         ("amount", "is of type int, and must be true or false"),
         ("'yes'", "is of type string"),
-        ("amount == 'x'", "no matching overload"),
-        ("amount <", "mismatched input"),
+        ("amount == 'x'", "at character 8: == does not fit a number and a text"),
+        ("amount <", "at character 9: it ends where"),
         ("amount + 1 > 2", "'+' is not part of a predicate: there is no arithmetic"),
         ("amount / fee > 2", "there is no arithmetic"),
         ("-1 < amount", "there is no arithmetic"),
-        ("amount > 1.5", "no matching overload"),
+        ("amount > 1.5", "> does not fit a number and a double"),
         ("labels.desk == 'a'", "labels is not known"),
         ("request_id == 'a'", "request_id is not known"),
         ("now() > 5", "now is not known"),
@@ -144,7 +145,7 @@ def test_a_predicate_reads_whose_asset_it_is_and_what_it_stands_in(
         ("chain_id in [1].map(x, x)", "map is not known"),
         ("has(destination.x)", "has is not known"),
         ("{'a': 1}.size() > 0", "is not part of a predicate"),
-        ("amount > 9223372036854775808", "invalid int literal"),
+        ("amount > 9223372036854775808", "the number is above 2^63 - 1"),
         ("destination == 'a\\u0041'", "is not part of a predicate"),
         ("destination == 'é'", "is not part of a predicate"),
         ("destination == r'a'", "r is not known"),
@@ -159,6 +160,8 @@ def test_a_predicate_reads_whose_asset_it_is_and_what_it_stands_in(
         ("venue in ['binance', 'OKX']", "'OKX' is never a venue"),
         ("replaces == 'another'", "'another' is never a replaces"),
         ("completeness == 'OPAQUE'", "'OPAQUE' is never a completeness: there is FULL, PARTIAL"),
+        ("asset == 'XXBT'", "'XXBT' is never a asset: write XBT"),
+        ("symbol in ['XBTUSD', 'XXBTZUSD']", "'XXBTZUSD' is never a symbol: write XBTUSD"),
         ("side == 'buy'", "'buy' is never a side: there is BUY, SELL"),
         ("amount > 5 && operation == 'swap'", "'swap' is never a operation"),
         (f"destination == '0x{'AB' * 20}'", f"is never a destination: write 0x{'ab' * 20}"),
@@ -265,3 +268,62 @@ def test_a_predicate_that_cannot_be_compiled_decides_nothing() -> None:
     """A policy that never saw the lint does not get past its first compilation."""
     with pytest.raises(Malformed, match="when"):
         passes(dataclasses.replace(PAY, when="amuont > 1"))
+
+
+@pytest.mark.parametrize(
+    ("when", "problem"),
+    [
+        (
+            "destination == 'BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4'",
+            "write bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+        ),
+        (f"destination == '{'52' * 19}9e'", f"write 0x{'52' * 19}9e"),
+        (f"destination != '{'52' * 20}'", f"write 0x{'52' * 20}"),
+        (f"'{'52' * 20}' == (destination)", f"write 0x{'52' * 20}"),
+        (f"destination in ['{HOME}', '{'52' * 20}']", f"write 0x{'52' * 20}"),
+        ("destination == 'bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a'", "write qpm2qsz"),
+        (f"destination == '0:{'0' * 64}'", "write EQAAAA"),
+        ("destination.startsWith('bitcoincash:q')", "have no bitcoincash: leave it out"),
+    ],
+)
+def test_what_restricts_names_accounts_in_their_one_spelling(when: str, problem: str) -> None:
+    """A deny rule that names another would deny nothing; in an allow rule it is what the request says."""
+    with pytest.raises(Malformed, match=r"what restricts.*goes by accounts") as raised:
+        compile_predicate(when, unknown_holds=True)
+    assert problem in raised.value.problem
+    compile_predicate(when, unknown_holds=False)
+
+
+@pytest.mark.parametrize("when", [f"'{HOME}' in [destination]", "'a' in [symbol, destination]", "1 in [(chain_id)]"])
+def test_a_list_has_no_facts(when: str) -> None:
+    """Facts in a list would be compared with texts that nobody looked at."""
+    with pytest.raises(Malformed, match=r"a list has texts and numbers, no facts: write .* == ..., for each"):
+        compile_predicate(when, unknown_holds=False)
+
+
+@pytest.mark.parametrize(
+    ("when", "problem"),
+    [
+        ("(amount > 1", "at character 12: a ) is missing"),
+        ("amount > 1)", "at character 11: ) is too much: join conditions by && or ||, or leave it out"),
+        (
+            "amount > 1 &&\n'a' == 5",
+            "at character 19: == does not fit a text and a number",
+        ),
+        ("side in [1]", "at character 6: in does not fit a text and a list of number: compare what is of one type"),
+        ("amount > 99999999999999999999", "at character 10: the number is above 2^63 - 1"),
+        ("venue.startsWith()", "at character 17: startsWith is not used like that: write it behind a text"),
+    ],
+)
+def test_what_the_compiler_says_is_said_in_words(when: str, problem: str) -> None:
+    """Where it is, what is wrong and what to do, like all other findings."""
+    with pytest.raises(Malformed) as raised:
+        compile_predicate(when, unknown_holds=False)
+    assert raised.value.problem.startswith(problem)
+
+
+def test_what_is_not_known_of_the_compiler_is_told_as_it_is() -> None:
+    """Another version may say other things; nothing is lost, and nothing is long."""
+    assert told("", "x") == "cannot be compiled: the compiler does not say why"
+    assert told("boom", "x") == "cannot be compiled: boom"
+    assert told("INVALID_ARGUMENT: ERROR: <input>:1:2: odd " + "x" * 900, "x") == "at character 2: odd " + "x" * 156

@@ -162,3 +162,10 @@ def test_a_predicate_that_does_not_hold_is_said() -> None:
     assert said.reason is Reason.NO_RULE_ALLOWS
     assert "its when does not hold" in said.explanation
     assert explain(compiled, KEY, MAKER, transfer(2)).outcomes[0].why_not == "its when does not hold"
+
+
+def test_a_destination_that_resembles_none_is_said() -> None:
+    """In words, not as the number of a fact."""
+    deny = Rule(id="alike", verdict=Verdict.DENY, look_alike=True)
+    outcome = explain(compile_policy(policy_of([allow("mine"), deny])), KEY, MAKER, transfer(2)).outcomes[1]
+    assert outcome.why_not == "the destination does not look like a known one"

@@ -205,10 +205,17 @@ def test_l7_nothing_restricts_at_times_only() -> None:
     assert found(dataclasses.replace(PAY, hours=hours)) == []
 
 
+def test_l8_the_week_ends_on_sunday_at_midnight() -> None:
+    """The first and the last minute of the week may be named, as may the whole day."""
+    for start, end in ((0, 1_440), (1_439, 1_440), (0, 1)):
+        assert found(dataclasses.replace(PAY, hours=(Interval(days=frozenset({0, 6}), start=start, end=end),))) == []
+
+
 @pytest.mark.parametrize(
     "hours",
     [
         (Interval(days=frozenset(), start=0, end=60),),
+        (Interval(days=frozenset({1}), start=-1, end=60),),
         (Interval(days=frozenset({7}), start=0, end=60),),
         (Interval(days=frozenset({1}), start=60, end=60),),
         (Interval(days=frozenset({1}), start=0, end=1_441),),

@@ -94,6 +94,16 @@ def test_a_flaw_of_an_allow_rule_is_found_at_its_field(change: dict[str, object]
         ({"destinations": frozenset()}, "destinations"),
         ({"kinds": frozenset({PayloadKind.BINANCE_REST}), "chains": frozenset({1})}, "chains"),
         ({"venues": frozenset({"binanse"})}, "venues"),
+        ({"keys": frozenset({"Eth"})}, "keys"),
+        ({"principals": frozenset({"maker"})}, "principals"),
+        ({"destinations": frozenset({"0x12"})}, "destinations"),
+        ({"contracts": frozenset({"0x12"})}, "contracts"),
+        ({"assets": frozenset({"a token"})}, "assets"),
+        ({"selectors": frozenset({"transfer"})}, "selectors"),
+        ({"primary_types": frozenset({"1 Order"})}, "primary_types"),
+        ({"type_hashes": frozenset({"0x12"})}, "type_hashes"),
+        ({"symbols": frozenset({"BTC USDT"})}, "symbols"),
+        ({"sides": frozenset({"buy"})}, "sides"),
         ({"quorum": "2 of risk"}, "quorum"),
         ({"amount_above": -1}, "amount_above"),
         ({"amount_above": 2**256}, "amount_above"),
@@ -102,7 +112,7 @@ def test_a_flaw_of_an_allow_rule_is_found_at_its_field(change: dict[str, object]
     ],
 )
 def test_a_deny_rule_that_does_not_deny_what_it_says_is_found(change: dict[str, object], field: str) -> None:
-    """Caps in a deny rule deny what is small; conditions that cannot hold deny nothing."""
+    """Caps in a deny rule deny what is small; conditions that cannot hold, or name no value, deny nothing."""
     assert fields(dataclasses.replace(DENY, **change)) == {field}  # type: ignore[arg-type]  # names of fields
 
 
@@ -287,6 +297,21 @@ def test_a_rule_without_findings_matches_every_operation_that_it_names(rule: dic
             evaluate(policy, key=KeyId("eth-hot"), principal=BOT, intent=asked)
         except Refused as refused:
             pytest.fail(f"{allow} does not allow {operation}: {refused}")
+
+
+@pytest.mark.parametrize("kind", [PayloadKind.DERIBIT_REST, PayloadKind.KRAKEN_REST])
+def test_a_request_that_opens_a_session_can_be_allowed(kind: PayloadKind) -> None:
+    """Every request to Deribit can be a logon, and Kraken gives tokens for WebSockets: a rule may say so."""
+    rule = Rule(
+        id="sessions",
+        verdict=Verdict.ALLOW,
+        keys=frozenset({"desk"}),
+        principals=ANY,
+        kinds=frozenset({kind}),
+        operations=frozenset({Operation.SESSION}),
+        venues=frozenset({policy_kinds.SECRETS[kind][0]}),
+    )
+    assert lint(Policy(version=1, rules=(rule,), limits=())) == ()
 
 
 def test_a_rule_for_hyperliquid_names_its_network() -> None:

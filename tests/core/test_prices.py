@@ -201,6 +201,15 @@ def test_a_market_that_is_not_known_has_no_distance(change: dict[str, object]) -
     assert BOOK.deviation_bps(effect) is None
 
 
+@pytest.mark.parametrize("via", ["trigger 3000", "linear > trigger 2000", "trigger legs", "trigger starttm +60"])
+def test_an_order_that_waits_has_no_distance(via: str) -> None:
+    """Its limit is near today's price, and executed in a market that nobody knows yet; its size is what it was."""
+    effect = dataclasses.replace(ORDER, price=3_000 * ATTO, via=via)
+    assert BOOK.deviation_bps(effect) is None
+    assert BOOK.usd_of(effect) == 3_000_000_000
+    assert BOOK.deviation_bps(dataclasses.replace(effect, via="linear")) == 0
+
+
 def test_prices_are_stale_from_their_end_on() -> None:
     """Until then the table is the table; from then on no price is known."""
     assert BOOK.at(UnixMillis(NOW + 999)) is BOOK

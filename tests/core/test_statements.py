@@ -14,6 +14,7 @@ from keyvault.core.charter import Duty
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind
+from keyvault.core.replay_read import ReplayRead
 from keyvault.core.statements import (
     DUTIES,
     ROTATION_SERVICE,
@@ -27,58 +28,9 @@ from keyvault.core.statements import (
     subject_of,
     words_sha256,
 )
+from tests.core.statement_parameters import PARAMETERS
 from tests.worlds import BOT, NOW
 
-HASH = "0a" * 32
-PARAMETERS: dict[Action, dict[str, str]] = {
-    Action.KEY_CREATE: {
-        "key": "eth-hot",
-        "algorithm": "P256",
-        "initial": "PRE_ACTIVE",
-        "cryptoperiod_days": "90",
-        "rotation": "propose",
-    },
-    Action.KEY_IMPORT: {
-        "key": "venue",
-        "algorithm": "HMAC_SHA256",
-        "initial": "ACTIVE",
-        "cryptoperiod_days": "0",
-        "rotation": "warn",
-        "wrapped_sha256": HASH,
-    },
-    Action.KEY_ROTATE: {"key": "eth-hot", "version": "2", "initial": "ACTIVE", "wrapped_sha256": ""},
-    Action.KEY_ENABLE: {"key": "eth-hot", "version": "1"},
-    Action.KEY_DISABLE: {"key": "eth-hot", "version": "1"},
-    Action.KEY_DESTROY: {"key": "eth-hot", "version": "1", "after_days": "30"},
-    Action.KEY_KEEP: {"key": "eth-hot", "version": "1"},
-    Action.POLICY_PUBLISH: {"policy_sha256": HASH, "version": "2", "replay_sha256": "0c" * 32},
-    Action.CHARTER_CHANGE: {"charter_sha256": HASH, "version": "2"},
-    Action.BREAK_GLASS: {"charter_sha256": HASH, "version": "2", "reason": "carol lost her key"},
-    Action.FREEZE: {"scope": "principal", "name": BOT},
-    Action.THAW: {"scope": "enclave", "name": ""},
-    Action.CEREMONY_STEP: {"ceremony": "root-2026", "step": "3", "record_sha256": HASH},
-    Action.LEAVE_QUARANTINE: {
-        "incarnation": "2",
-        "position": "40",
-        "lost_incarnation": "1",
-        "lost_epoch": "7",
-        "lost_position": "57",
-        "lost_root": HASH,
-        "reason": "the disk of the server and its mirror are gone",
-    },
-    Action.SIGN: {
-        "key": "eth-hot",
-        "key_version": "1",
-        "algorithm": "SECP256K1",
-        "public_key": "04" + "0b" * 64,
-        "request_id": "r-1",
-        "kind": "raw-digest",
-        "payload_sha256": HASH,
-        "facts_sha256": HASH,
-        "words_sha256": HASH,
-        "quorum": "2 of risk; 1 of owners",
-    },
-}
 SIGNER = {"algorithm", "public_key"}
 """Whose signature it is, for decoders; people read the key's name and version."""
 
@@ -380,4 +332,31 @@ def test_a_policy_without_a_replay_says_so() -> None:
     assert (
         "no replay of the ledger under it was made" in statement(Action.POLICY_PUBLISH, replay_sha256="none").summary()
     )
-    assert f"replay report {'0c' * 32}" in statement(Action.POLICY_PUBLISH).summary()
+    assert f"replay report {'0c' * 32}." in statement(Action.POLICY_PUBLISH).summary()
+
+
+def test_a_replay_says_how_much_it_read() -> None:
+    """Period, entries and number of requests are words that members sign: an empty report looks like one."""
+    read = ReplayRead(sha256="0c" * 32, requests=0, entries=1, since=1_790_000_000_000, until=1_790_000_000_999)
+    words = statement(Action.POLICY_PUBLISH, **read.parameters()).summary()
+    said = "says of 0 requests from 2026-09-21T14:13:20Z to 2026-09-21T14:13:20Z, in the first 1 entries."
+    assert words.endswith(f"replay report {'0c' * 32} {said}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"replay_sha256": "none"},
+        {"replay_requests": "many"},
+        {"replay_since_ms": "-1"},
+        {"replay_until_ms": "9" * 14},
+    ],
+)
+def test_a_replay_s_words_are_checked(change: dict[str, str]) -> None:
+    """Numbers are numbers, and without a report there is nothing that it read."""
+    read = ReplayRead(sha256="0c" * 32, requests=5, entries=1, since=1, until=2).parameters()
+    with pytest.raises(Malformed):
+        statement(Action.POLICY_PUBLISH, **(read | change)).summary()
+    del read["replay_entries"]
+    with pytest.raises(Malformed, match="has exactly the parameters"):
+        statement(Action.POLICY_PUBLISH, **read).summary()

@@ -19,6 +19,8 @@ ADDRESSES = st.integers(0, 2**160 - 1).map(lambda number: f"0x{number:040x}")
 TEXTS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40).filter(
     lambda text: text != "any" and text[:2].lower() != "0x" and text[0] != "@"
 )
+CODES = TEXTS.map(str.upper)
+"""Assets and markets as venues name them."""
 CHAINS = st.integers(1, AMOUNT_MAX) | st.sampled_from(["bitcoin", "solana", "cosmos:dydx-mainnet-1"])
 PLACES = st.sampled_from(sorted(VENUES))
 TYPE_HASHES = st.integers(0, 2**256 - 1).map(lambda number: f"0x{number:064x}")
@@ -34,9 +36,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "selectors": st.integers(0, 2**32 - 1).map(lambda number: f"0x{number:08x}"),
     "primary_types": st.from_regex(r"[A-Za-z_$][A-Za-z0-9_$]{0,20}", fullmatch=True).filter(lambda name: name != "any"),
     "type_hashes": TYPE_HASHES,
-    "symbols": TEXTS,
+    "symbols": CODES,
     "sides": st.sampled_from(["BUY", "SELL"]),
-    "assets": ADDRESSES | st.just("native") | TEXTS,
+    "assets": ADDRESSES | st.just("native") | CODES,
 }
 CAPS = {
     "amount_max": st.integers(0, AMOUNT_MAX),
@@ -133,7 +135,7 @@ def limited(draw: st.DrawFn) -> Limit:
     where: dict[str, Any] = {}
     if place:
         where[place] = {"chain_id": draw(st.integers(1, AMOUNT_MAX)), "network": "solana", "venue": "okx"}[place]
-        where["asset"] = draw(TEXTS | ADDRESSES if place == "venue" else st.none() | ADDRESSES)
+        where["asset"] = draw(CODES if place == "venue" else st.none() | ADDRESSES)
     return Limit(
         id=draw(NAMES),
         keys=draw(some(NAMES) | st.just(ANY)),
@@ -147,6 +149,19 @@ def limited(draw: st.DrawFn) -> Limit:
         tags=draw(st.none() | some(st.sampled_from(TAGS))),
         **where,
         **measures,
+    )
+
+
+def unread(counting: tuple[Limit, ...], tags: dict[str, frozenset[str]]) -> Rule:
+    """Return a rule that permits what can be anything, so that each of the limits counts something."""
+    named = [limit.keys for limit in counting if isinstance(limit.keys, frozenset)]
+    return Rule(
+        id="unread",
+        verdict=Verdict.ALLOW,
+        keys=frozenset({"unread"}).union(*named, *tags.values()),
+        principals=ANY,
+        kinds=frozenset({PayloadKind.RAW_DIGEST}),
+        operations=frozenset({Operation.OPAQUE}),
     )
 
 
@@ -166,7 +181,7 @@ def prices(draw: st.DrawFn) -> Prices:
     names = draw(st.lists(TEXTS, max_size=3, unique=True))
     if not names:
         return Prices()
-    keys = st.tuples(CHAINS | PLACES, ADDRESSES | TEXTS | st.just("native"))
+    keys = st.tuples(CHAINS, ADDRESSES | TEXTS | st.just("native")) | st.tuples(PLACES, CODES)
     places = draw(st.lists(keys, min_size=len(names), max_size=6, unique_by=str))
     assets = tuple(
         Asset(
@@ -177,7 +192,7 @@ def prices(draw: st.DrawFn) -> Prices:
         )
         for number, name in enumerate(names)
     )
-    markets = draw(st.lists(st.tuples(PLACES, TEXTS), max_size=3, unique=True))
+    markets = draw(st.lists(st.tuples(PLACES, CODES), max_size=3, unique=True))
     return Prices(
         assets=assets,
         markets=tuple(draw(traded(venue, symbol, names)) for venue, symbol in markets),
@@ -197,11 +212,14 @@ def whole_policies(draw: st.DrawFn) -> Policy:
     named = {each for user in users if isinstance(user, frozenset) for each in user}
     all_tags = any(limit.per is Per.TAG and limit.tags is None for limit in kept)
     tagged = {tag for limit in kept for tag in limit.tags or (TAGS if all_tags else ())}
+    tags = {tag: draw(some(NAMES)) for tag in TAGS if tag in tagged}
+    if kept and "unread" not in taken and draw(st.booleans()):
+        rules.append(unread(kept, tags))
     return Policy(
         version=draw(st.integers(1, 2**32 - 1)),
         rules=tuple(rules),
         limits=kept,
         lists={name: draw(some(ADDRESSES | TEXTS)) for name in LISTS if f"@{name}" in named},
-        tags={tag: draw(some(NAMES)) for tag in TAGS if tag in tagged},
+        tags=tags,
         prices=draw(prices()),
     )

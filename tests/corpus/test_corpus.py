@@ -1,6 +1,7 @@
 """Every attack and every legitimate payload of the corpus, against the policy that a careful firm would have.
 
-The cases are data: ``{policy}/{place}.yaml``, in the form of ``keyvault policy test``. README.md says what stops what.
+The cases are data: ``{policy}/{place}.yaml``, in the form of ``keyvault policy test``. The policy is the example of
+that name, or ``policy.yaml`` beside the cases. README.md says what stops what.
 """
 
 from collections import defaultdict
@@ -16,9 +17,12 @@ from keyvault.cli.policy_file import parse_policy
 from keyvault.cli.policy_test import run_case
 from keyvault.cli.policy_trial import Word
 from keyvault.core.ids import UnixMillis
+from keyvault.core.intent import PayloadKind
 from keyvault.core.policy import CompiledPolicy, compile_policy
+from keyvault.core.policy_lint import lint
 
 CORPUS = Path(__file__).parent
+OWN_POLICY = "policy.yaml"
 SOME_TIME = UnixMillis(1_790_000_000_000)
 ATTACKS_MIN = 120
 LEGITIMATE_MIN = 80
@@ -26,12 +30,14 @@ LEGITIMATE_MIN = 80
 
 @lru_cache
 def rules_of(policy: str) -> CompiledPolicy:
-    return compile_policy(parse_policy(example(policy), name=policy))
+    own = CORPUS / policy / OWN_POLICY
+    text = example(policy) if policy in EXAMPLES else own.read_text(encoding="utf-8")
+    return compile_policy(parse_policy(text, name=policy))
 
 
 def corpus() -> Iterator[tuple[str, str, Case]]:
     """Yield policy, file and case of the whole corpus."""
-    for path in sorted(CORPUS.glob("*/*.yaml")):
+    for path in sorted(set(CORPUS.glob("*/*.yaml")) - set(CORPUS.glob(f"*/{OWN_POLICY}"))):
         policy = path.parent.name
         for case in parse_cases(path.read_text(encoding="utf-8"), name=str(path), folder=path.parent, at=SOME_TIME):
             yield policy, f"{policy}/{path.name}", case
@@ -58,12 +64,21 @@ def test_no_attack_is_allowed() -> None:
 
 
 def test_the_corpus_is_large_enough() -> None:
-    """There are many attacks and many legitimate payloads, of every example."""
+    """There are many attacks and many legitimate payloads, of every example and of every kind that can be allowed."""
     attacks = [policy for policy, _, case in CASES if case.attack]
     legitimate = [policy for policy, _, case in CASES if not case.attack]
     assert len(attacks) >= ATTACKS_MIN
     assert len(legitimate) >= LEGITIMATE_MIN
-    assert set(attacks) == set(legitimate) == set(EXAMPLES)
+    assert set(attacks) == set(legitimate) == {*EXAMPLES, "desk"}
+    for attack in (True, False):
+        kinds = {case.request.payload.kind for _, _, case in CASES if bool(case.attack) is attack}
+        assert set(PayloadKind) - kinds == (set() if attack else {PayloadKind.RAW_DIGEST})
+
+
+def test_policies_of_the_corpus_could_be_published() -> None:
+    """What a firm could not publish stops nothing."""
+    for path in CORPUS.glob(f"*/{OWN_POLICY}"):
+        assert lint(parse_policy(path.read_text(encoding="utf-8"), name=str(path))) == ()
 
 
 def test_the_table_says_what_stops_what() -> None:

@@ -2,18 +2,19 @@
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from keyvault.client import PreconditionFailed
 from keyvault.core.events import SignatureIssued
-from keyvault.demo.postgres import SERVER_ROLE, Cluster
+from keyvault.demo.nodes import Nodes
+from keyvault.demo.postgres import SERVER_ROLE, Cluster, cluster
 from keyvault.ledger.merkle import Tree, leaf_hash
-from tests.deployment import Deployment, run_keyvault
+from tests.deployment import run_keyvault
 from tests.e2e.test_recovery import sign
-from tests.ha.nodes import Nodes, nodes
 
 SIGNED = 6
 
@@ -22,7 +23,7 @@ def _sizes(here: Nodes) -> list[int]:
     """Return how many entries each node's own copy has."""
     found = []
     for node in here.nodes:
-        with closing(sqlite3.connect(f"file:{node.ledger}?mode=ro", uri=True)) as copy:
+        with closing(sqlite3.connect(f"file:{node.folder / 'ledger.db'}?mode=ro", uri=True)) as copy:
             found.append(int(copy.execute("SELECT size FROM head").fetchone()[0]))
     return found
 
@@ -42,9 +43,20 @@ def _put_back(postgres: Cluster, entries: int) -> None:
         primary.execute(f"ALTER TABLE keyvault.{table} ENABLE TRIGGER USER")
 
 
-async def test_no_node_signs_on_a_database_that_was_put_back(prepared: Deployment, tmp_path: Path) -> None:
+@contextmanager
+def _nodes(folder: Path, prepared: Path) -> Iterator[Nodes]:
+    with cluster(standbys=1) as postgres:
+        made = Nodes(folder, prepared, postgres, count=2)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.close()
+
+
+async def test_no_node_signs_on_a_database_that_was_put_back(prepared: Path, tmp_path: Path) -> None:
     """All nodes are quarantined by their own copies; the newest copy, loaded anew, has everything that was signed."""
-    with nodes(tmp_path, prepared, count=2) as here:
+    with _nodes(tmp_path, prepared) as here:
         await here.until_leading()
         async with here.client() as bot:
             for number in range(SIGNED):
@@ -52,25 +64,25 @@ async def test_no_node_signs_on_a_database_that_was_put_back(prepared: Deploymen
         async with asyncio.timeout(30):
             while len(set(_sizes(here))) > 1:  # noqa: ASYNC110  another process sets no event of ours
                 await asyncio.sleep(0.1)
-        for node in here.nodes:
-            assert await asyncio.to_thread(here.stop, node) == 0
+        await asyncio.to_thread(_stop, here)
         await asyncio.to_thread(_put_back, here.postgres, SIGNED)
-        for node in here.nodes:
-            here.start(node)
+        await asyncio.to_thread(here.start)
         async with here.client() as bot:
             with pytest.raises(PreconditionFailed, match="quarantine") as refused:
                 await sign(bot, "new")
             assert refused.value.reason == "QUARANTINED"
-        for node in here.nodes:
-            assert await asyncio.to_thread(here.stop, node) == 0
+        await asyncio.to_thread(_stop, here)
         await asyncio.to_thread(_load_anew, here)
-        for node in here.nodes:
-            here.start(node)
+        await asyncio.to_thread(here.start)
         async with here.client() as bot:
             await sign(bot, "new")
         facts = await asyncio.to_thread(here.audited, tmp_path)
         signed = [each.request.request_id for each in facts if isinstance(each, SignatureIssued)]
         assert signed == [*(f"r-{number}" for number in range(SIGNED)), "new"]
+
+
+def _stop(here: Nodes) -> None:
+    assert [node.stop() for node in here.nodes] == [0] * len(here.nodes)
 
 
 def _load_anew(here: Nodes) -> None:
@@ -84,5 +96,5 @@ def _load_anew(here: Nodes) -> None:
     assert loaded.returncode == 0, loaded.stderr
     for node in here.nodes:
         if node is not newest:
-            for file in node.dir.glob("ledger.db*"):
+            for file in node.folder.glob("ledger.db*"):
                 file.unlink()

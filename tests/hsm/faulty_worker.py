@@ -2,7 +2,8 @@
 
 Fails once, at the next C_Sign or C_DestroyObject after the file TRIGGER appeared, and removes the file. What concerns
 C_UnwrapKey, and "without", is so from the start. With "reuse", while TRIGGER is there, the handle of the last key but
-one that was used is the last one's. Every C_Login is noted in JOURNAL.
+one that was used is the last one's. With "dies-before:C_X:N" or "dies-after:C_X:N", the worker dies in the Nth call of
+that function while TRIGGER is there. With "trusts" every key reads as CKA_TRUSTED. Every C_Login is noted in JOURNAL.
 """
 
 import ctypes
@@ -17,7 +18,18 @@ from typing import TypeAlias
 from keyvault.hsm import worker
 
 C_LOGIN, C_LOGOUT, C_DESTROY_OBJECT, C_SIGN_INIT, C_SIGN, C_VERIFY_INIT = 18, 19, 22, 42, 43, 48
-C_GENERATE_KEY, C_UNWRAP_KEY = 58, 61
+C_GENERATE_KEY, C_UNWRAP_KEY, C_GET_ATTRIBUTE_VALUE = 58, 61, 24
+CALLS = {
+    "C_CreateObject": (20, 4),
+    "C_CopyObject": (21, 5),
+    "C_DestroyObject": (C_DESTROY_OBJECT, 2),
+    "C_Sign": (C_SIGN, 5),
+    "C_GenerateKey": (C_GENERATE_KEY, 5),
+    "C_GenerateKeyPair": (59, 8),
+    "C_WrapKey": (60, 6),
+    "C_UnwrapKey": (C_UNWRAP_KEY, 8),
+}
+"""Position in CK_FUNCTION_LIST, and how many arguments, each of the size of a pointer."""
 POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
 LOGIN = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong)
 LOGOUT = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong)
@@ -27,6 +39,7 @@ SIGN = ctypes.CFUNCTYPE(
 )
 DESTROY = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 INIT = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.POINTER(ctypes.c_ulong), ctypes.c_ulong)
+GET = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong)
 GENERATE = ctypes.CFUNCTYPE(
     ctypes.c_ulong,
     *(ctypes.c_ulong, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p),
@@ -37,7 +50,7 @@ UNWRAP = ctypes.CFUNCTYPE(
     *(ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p),
 )
 CKM_GENERIC_SECRET_KEY_GEN, CKM_AES_KEY_WRAP_PAD, CKM_AES_KEY_WRAP_KWP = 0x350, 0x210A, 0x210B
-CKA_VALUE_LEN = 0x161
+CKA_TRUSTED, CKA_VALUE_LEN = 0x86, 0x161
 CKR_FUNCTION_FAILED, CKR_MECHANISM_INVALID = 0x06, 0x70
 HMACS = {"without-HMAC_SHA256": 0x251, "without-HMAC_SHA512": 0x271}
 """The mechanism that the token has not: CKM_SHA256_HMAC, CKM_SHA512_HMAC."""
@@ -91,7 +104,7 @@ def main() -> None:
 
     destroy = destroying(fault, trigger, DESTROY(slot(C_DESTROY_OBJECT).value or 0), logout)
     unwrap = unwrapping(fault, UNWRAP(slot(C_UNWRAP_KEY).value or 0), GENERATE(slot(C_GENERATE_KEY).value or 0))
-    patches = {
+    patches: dict[int, ctypes._CFunctionType] = {
         C_LOGIN: LOGIN(login),
         C_SIGN: SIGN(sign),
         C_DESTROY_OBJECT: DESTROY(destroy),
@@ -101,6 +114,7 @@ def main() -> None:
     for position in (C_SIGN_INIT, C_VERIFY_INIT):
         real = INIT(slot(position).value or 0)
         patches[position] = INIT(reusing(trigger, real, used) if fault == "reuse" else lacking(HMACS.get(fault), real))
+    patches.update(transporting(fault, trigger, slot))
     for position, patch in patches.items():
         slot(position).value = ctypes.cast(patch, ctypes.c_void_p).value
     worker.main(arguments)
@@ -122,6 +136,51 @@ def destroying(fault: str, trigger: Path, real: Call, logout: Call) -> Call:
         return 0
 
     return destroy
+
+
+def transporting(
+    fault: str, trigger: Path, slot: Callable[[int], ctypes.c_void_p]
+) -> "dict[int, ctypes._CFunctionType]":
+    """Return the patches for "dies-..." and "trusts", by position."""
+    if fault == "trusts":
+        return {C_GET_ATTRIBUTE_VALUE: GET(trusting(GET(slot(C_GET_ATTRIBUTE_VALUE).value or 0)))}
+    if not fault.startswith("dies-"):
+        return {}
+    position, count = CALLS[fault.split(":")[1]]
+    call = ctypes.CFUNCTYPE(ctypes.c_ulong, *(ctypes.c_void_p,) * count)
+    return {position: call(dying(fault, trigger, call(slot(position).value or 0)))}
+
+
+def dying(fault: str, trigger: Path, real: Call) -> Call:
+    """Return a function in whose Nth call the worker dies."""
+    when, _, number = fault.split(":")
+    left = int(number)
+
+    def call(*arguments: int) -> int:
+        nonlocal left
+        left -= trigger.exists()
+        now = left == 0 and triggered(trigger)
+        if now and when == "dies-before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        value = real(*arguments)
+        if now:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    return call
+
+
+def trusting(real: Call) -> Call:
+    """Return a C_GetAttributeValue for which the security officer trusts every key."""
+
+    def get(session: int, handle: int, template: int, count: int) -> int:
+        value = real(session, handle, template, count)
+        for one in (Attribute * count).from_address(template):
+            if one.type == CKA_TRUSTED and one.value and one.size == 1:
+                ctypes.memset(one.value, 1, 1)
+        return value
+
+    return get
 
 
 def reusing(trigger: Path, real: Call, used: list[int]) -> Call:

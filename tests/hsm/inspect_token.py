@@ -5,6 +5,8 @@
 ``leaky-import BLOB``: the same, when the AES key of an import can be got out of the token.
 ``anchors``: the anchor objects; ``forget-anchor``: destroy them.
 ``remove ID``: destroy what has this id, as somebody else's program would.
+``plant-wrapping-key``: make a wrapping key that can decrypt, too.
+``move ALGORITHM BLOB``: make a key and a copy of it, tell its blob and identity, and stay until stdin ends.
 ``plant ID SECRET``: store a secret (hex) that can be got out of the token, as a careless program would.
 """
 
@@ -19,18 +21,18 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.types import WrapMixin
 
-from keyvault.core.keys import KeyAlgorithm
-from keyvault.hsm import templates
+from keyvault.core.keys import KeyAlgorithm, KeyTransport
+from keyvault.hsm import proofs, templates, worker
 from keyvault.hsm.anchor import LABEL
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import TokenError
 from keyvault.hsm.pin import read_pin
-from keyvault.hsm.token import Session, Token
+from keyvault.hsm.token import Session, Token, Transport, seeds
 from keyvault.hsm.token.keys import attributes
 
 FLAGS = (
     *("PRIVATE", "SENSITIVE", "EXTRACTABLE", "ALWAYS_SENSITIVE", "NEVER_EXTRACTABLE", "TOKEN"),
-    *("SIGN", "VERIFY", "ENCRYPT", "DECRYPT", "WRAP", "UNWRAP", "DERIVE"),
+    *("SIGN", "VERIFY", "ENCRYPT", "DECRYPT", "WRAP", "UNWRAP", "DERIVE", "WRAP_WITH_TRUSTED"),
 )
 
 
@@ -45,8 +47,8 @@ def main() -> None:
         case ["import", *blobs]:
             found = imported(token, [bytes.fromhex(blob) for blob in blobs])
         case ["leaky-import", blob]:
-            careful = templates.transport_key()
-            templates.transport_key = lambda: {**careful, "EXTRACTABLE": True}
+            careful = templates.import_aes_key()
+            templates.import_aes_key = lambda: {**careful, "EXTRACTABLE": True}
             found = imported(token, [bytes.fromhex(blob)])
         case ["plant", object_id, secret]:
             found = planted(token, object_id.encode(), bytes.fromhex(secret))
@@ -54,6 +56,20 @@ def main() -> None:
             found = {str(number): anchor for number, anchor in enumerate(anchors(token))}
         case ["forget-anchor"]:
             found = {str(number): anchor for number, anchor in enumerate(anchors(token, forget=True))}
+        case ["move", algorithm, secret]:
+            sys.stdout.write(json.dumps(moving(token, KeyAlgorithm(algorithm), bytes.fromhex(secret))) + "\n")
+            sys.stdout.flush()
+            sys.stdin.read()
+            os._exit(0)
+        case ["plant-wrapping-key"]:
+            token.open_session().generate_key(
+                KeyType.AES,
+                256,
+                store=True,
+                mechanism=Mechanism.AES_KEY_GEN,
+                template=attributes({**templates.wrapping_key(), "TOKEN": True, "DECRYPT": True}),
+            )
+            found = {}
         case ["remove", object_id]:
             found = removed(token, object_id.encode())
         case _:
@@ -91,7 +107,7 @@ def secrets(token: Token) -> dict[str, dict[str, str]]:
     for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY):
         for key in list(session.get_objects({Attribute.CLASS: kind, Attribute.TOKEN: True})):
             assert isinstance(key, pkcs11.Key)
-            found[key[Attribute.ID].decode("ascii", "backslashreplace")] = about(key, wrapping)
+            found[key[Attribute.LABEL]] = about(key, wrapping)
     return found
 
 
@@ -102,6 +118,7 @@ def about(key: pkcs11.Key, wrapping: pkcs11.SecretKey) -> dict[str, str]:
     assert isinstance(wrapping, WrapMixin)
     return {
         **said,
+        "id": key[Attribute.ID].decode("ascii", "backslashreplace"),
         "read": attempt(partial(key.__getitem__, secret)),
         "wrap": attempt(partial(wrapping.wrap_key, key, mechanism=Mechanism.AES_KEY_WRAP_PAD)),
         "reveal": attempt(partial(reveal, key)),
@@ -117,8 +134,10 @@ def leaky(token: Token) -> dict[str, dict[str, str]]:
     """Return the code of the refusal, and how many objects are left under the key's id."""
     honest = templates.signing_pair
 
-    def dishonest(object_id: bytes, algorithm: KeyAlgorithm, *, stored: bool) -> templates.PairTemplates:
-        pair = honest(object_id, algorithm, stored=stored)
+    def dishonest(
+        object_id: bytes, algorithm: KeyAlgorithm, *, stored: bool, way: templates.WayOut = templates.STAYS
+    ) -> templates.PairTemplates:
+        pair = honest(object_id, algorithm, stored=stored, way=way)
         return templates.PairTemplates(public=pair.public, private={**pair.private, "EXTRACTABLE": True})
 
     templates.signing_pair = dishonest
@@ -149,6 +168,25 @@ def imported(token: Token, blobs: list[bytes]) -> dict[str, dict[str, str]]:
         keys = list(other.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}))
         found[str(number)] = {"code": code, "keys": " ".join(sorted(key[Attribute.ID].decode() for key in keys))}
     return found
+
+
+def moving(token: Token, algorithm: KeyAlgorithm, secret: bytes) -> dict[str, str]:
+    """Make a key (HMAC: from a blob for the import key), wrap it, destroy it, and make it again by its blob."""
+    token.key_transport = KeyTransport.KWP
+    session, name = Session(token), b"moving"
+    worker.self_test(token, session)
+    if algorithm is KeyAlgorithm.ED25519:
+        # SoftHSM itself leaves the seed in its freed memory when it signs with Ed25519.
+        vars(seeds)["check_proven"] = lambda *_arguments: None
+    if secret:
+        session.unwrap(name, IMPORT_KEY_OBJECT_ID, algorithm, secret)
+        identity = proofs.cut(session.sign(name, algorithm, proofs.key_check(name, algorithm).input))
+    else:
+        identity = session.generate(name, algorithm, plaintext_transport=True)
+    blob = Transport(session).wrap(name, algorithm)
+    session.destroy(name, algorithm)
+    Transport(session).unwrap_copy(name, algorithm, blob, identity, plaintext_transport=True)
+    return {"blob": blob.hex(), "identity": identity.hex()}
 
 
 def planted(token: Token, object_id: bytes, secret: bytes) -> dict[str, dict[str, str]]:

@@ -235,7 +235,7 @@ async def test_an_aes_key_that_stays_costs_the_worker(world: World) -> None:
     wrapped = wrap_secret(world.created.import_public_key, SECRET, SHA256)
     async with running(world.faulty("destroy-fails")) as token:
         world.trigger.touch()
-        assert await refusal(token, wrapped) == "TRANSPORT_KEY_LEFT"
+        assert await refusal(token, wrapped) == "IMPORT_AES_KEY_LEFT"
         await token.lanes[0].ready()
         assert token.worker_starts == 2
         await token.unwrap(b"api", SHA256, wrapped)

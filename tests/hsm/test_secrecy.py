@@ -76,7 +76,7 @@ def test_the_token_folder_is_private(world: World) -> None:
 def test_templates_say_every_use(half: str) -> None:
     """Every template states each usage attribute of its class; none is left to a default."""
     pairs = [templates.signing_pair(b"k", one, stored=True) for one in templates.EC_PARAMETERS]
-    pairs.append(templates.import_pair(b"k"))
+    pairs.append(templates.unwrapping_pair(b"k"))
     uses = {"public": {"ENCRYPT", "VERIFY", "WRAP"}, "private": {"DECRYPT", "SIGN", "UNWRAP", "DERIVE"}}[half]
     common = {"ID", "LABEL", "TOKEN", "PRIVATE", "MODIFIABLE"}
     for pair in pairs:

@@ -146,10 +146,10 @@ def test_a_wrapped_secret_opens_with_the_import_key() -> None:
     oaep = padding.OAEP(padding.MGF1(sha1), sha1, None)
     opened = []
     for _ in range(2):
-        for_transport_key, for_secret = split_blob(wrap_secret(IMPORT_DER, b"secret", SHA256), 384, SHA256)
-        transport_key = IMPORT_KEY.decrypt(for_transport_key, oaep)
-        assert len(transport_key) == 32
-        opened.append((transport_key, for_secret, aes_key_unwrap_with_padding(transport_key, for_secret)))
+        for_aes_key, for_secret = split_blob(wrap_secret(IMPORT_DER, b"secret", SHA256), 384, SHA256)
+        aes_key = IMPORT_KEY.decrypt(for_aes_key, oaep)
+        assert len(aes_key) == 32
+        opened.append((aes_key, for_secret, aes_key_unwrap_with_padding(aes_key, for_secret)))
     (first_key, first_blob, first_secret), (second_key, second_blob, second_secret) = opened
     assert first_key != second_key
     assert first_blob != second_blob

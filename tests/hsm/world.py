@@ -60,18 +60,22 @@ class World:
         command = (sys.executable, "-P", "-s", script, fault, str(self.trigger), str(self.folder / "logins"))
         return replace(self.config, worker_command=command)
 
+    @property
+    def inspector(self) -> tuple[str, ...]:
+        """The command that looks into the token."""
+        created = self.created
+        script = str(HERE / "inspect_token.py")
+        return (sys.executable, script, str(created.module), created.label, str(created.pin_file))
+
+    @property
+    def inspector_environment(self) -> dict[str, str]:
+        """Its environment."""
+        return {"SOFTHSM2_CONF": str(self.created.softhsm2_conf), "PYTHONPATH": package_root()}
+
     def inspect(self, *words: str) -> dict[str, dict[str, str]]:
         """Return what a PKCS#11 client of its own process with the PIN sees (inspect_token.py)."""
-        created = self.created
         done = subprocess.run(
-            (
-                *(sys.executable, str(HERE / "inspect_token.py")),
-                *(str(created.module), created.label, str(created.pin_file), *words),
-            ),
-            env={"SOFTHSM2_CONF": str(created.softhsm2_conf), "PYTHONPATH": package_root()},
-            capture_output=True,
-            text=True,
-            check=True,
+            (*self.inspector, *words), env=self.inspector_environment, capture_output=True, text=True, check=True
         )
         found: dict[str, dict[str, str]] = json.loads(done.stdout)
         return found

@@ -29,6 +29,8 @@ MULTISEND = "0x38869bf66a61cf6bdb996a6ae40d5853fd43b526"
 CALL_ONLY = "0x40a2accbd92bca938b02010e17a5b8929b49130d"
 EXEC_TRANSACTION = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
 
+_NOTHING = (ZERO, 0, b"", 0, 0, 0, 0, ZERO, ZERO, b"")
+
 
 def calldata(signature: str, *values: Any) -> bytes:  # noqa: ANN401 - any ABI value
     """Return a call in canonical encoding."""
@@ -80,6 +82,11 @@ def execution(to: str, data: bytes = b"", operation: int = 0, value: int = 0, **
         **refund,
     }
     return calldata(EXEC_TRANSACTION, to, value, data, operation, *fields.values(), bytes(65))
+
+
+def executing(contract: str = SAFE, **facts: Any) -> Effect:  # noqa: ANN401 - any fact
+    """Return the CALL of execTransaction of a contract that may be a Safe."""
+    return effect(Operation.CALL, contract, calldata(EXEC_TRANSACTION, *_NOTHING), **facts)
 
 
 def batch(*entries: tuple[int, str, int, bytes]) -> bytes:

@@ -25,11 +25,26 @@ ONE_AT_ONE = {"quantity": UNIT, "price": UNIT}
             {"quantity": UNIT, "price": 2 * UNIT, "time_in_force": "POST_ONLY"},
             "FULL",
         ),
-        ("type=STOP_LOSS&quantity=1&stopPrice=2", {"quantity": UNIT}, "FULL"),
-        ("type=STOP_LOSS_LIMIT&quantity=1&stopPrice=2&price=3", {"quantity": UNIT, "price": 3 * UNIT}, "FULL"),
+        ("type=STOP_LOSS&quantity=1&stopPrice=2", {"quantity": UNIT, "via": "trigger 2"}, "FULL"),
+        (
+            "type=STOP_LOSS_LIMIT&quantity=1&stopPrice=2&price=3",
+            {"quantity": UNIT, "price": 3 * UNIT, "via": "trigger 2"},
+            "FULL",
+        ),
+        (
+            "type=TAKE_PROFIT_LIMIT&quantity=1&stopPrice=2&trailingDelta=100&price=3",
+            {"quantity": UNIT, "price": 3 * UNIT, "via": "trigger 2 trailingDelta 100"},
+            "FULL",
+        ),
+        ("type=STOP_LOSS&quantity=1", {"quantity": UNIT, "via": "trigger"}, "FULL"),
+        (
+            "type=TRAILING_STOP_MARKET&quantity=1&activationPrice=9&callbackRate=1&isIsolated=TRUE",
+            {"quantity": UNIT, "via": "isolated > trigger activationPrice 9 callbackRate 1"},
+            "PARTIAL",
+        ),
         ("type=LIMIT&quantity=1&price=3&pegPriceType=MARKET_PEG", {"quantity": UNIT}, "FULL"),
         ("type=LIMIT&price=3", {"price": 3 * UNIT}, "PARTIAL"),
-        ("quantity=1&price=3&stopPrice=2", {"quantity": UNIT}, "PARTIAL"),
+        ("quantity=1&price=3&stopPrice=2", {"quantity": UNIT, "via": "trigger 2"}, "PARTIAL"),
         (
             "type=LIMIT&quantity=1&price=3&timeInForce=GTX",
             {"quantity": UNIT, "price": 3 * UNIT, "time_in_force": "POST_ONLY"},
@@ -43,7 +58,11 @@ ONE_AT_ONE = {"quantity": UNIT, "price": UNIT}
         ),
         ("type=LIMIT&quantity=1&price=3&reduceOnly=false", {"quantity": UNIT, "price": 3 * UNIT}, "PARTIAL"),
         ("type=LIMIT&quantity=1&priceMatch=OPPONENT", {"quantity": UNIT}, "PARTIAL"),
-        ("quantity=1&aboveType=LIMIT_MAKER&abovePrice=9&belowType=STOP_LOSS", {"quantity": UNIT}, "PARTIAL"),
+        (
+            "quantity=1&aboveType=LIMIT_MAKER&abovePrice=9&belowType=STOP_LOSS",
+            {"quantity": UNIT, "via": "trigger legs"},
+            "PARTIAL",
+        ),
         (f"type=LIMIT&quantity={BIG}&price=0.000000000000000001", {"quantity": BIG * UNIT, "price": 1}, "FULL"),
     ],
 )
@@ -67,7 +86,7 @@ def test_a_price_beside_a_type_without_one_is_refused(name: str) -> None:
 def test_a_price_beside_a_type_with_one_is_the_limit(name: str) -> None:
     """Orders that wait for another price first have a limit, too."""
     intent = parse(request(f"symbol=BTCUSDT&side=SELL&quantity=1&price=3&stopPrice=2&type={name}"))
-    assert [each.price for each in intent.effects] == [3 * UNIT]
+    assert [(each.price, each.via) for each in intent.effects] == [(3 * UNIT, "trigger 2")]
 
 
 @pytest.mark.parametrize("more", ["", "&positionSide=LONG&timeInForce=GTE_GTC&workingType=MARK_PRICE&recvWindow=4000"])
@@ -209,3 +228,43 @@ def test_effects_are_bounded() -> None:
     assert len(parse(request(_batch(*[one] * 32))).effects) == 64
     with pytest.raises(Malformed, match="more than 64 effects"):
         parse(request(_batch(*[one] * 33)))
+
+
+ALGORITHM = "symbol=BTCUSDT&side=SELL&algoType=CONDITIONAL&triggerPrice=2"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "operation", "facts"),
+    [
+        (f"{ALGORITHM}&type=STOP&quantity=1&price=3&clientAlgoId=a", Operation.ORDER, (UNIT, 3 * UNIT, "trigger 2")),
+        (f"{ALGORITHM}&type=STOP_MARKET&quantity=1&workingType=MARK_PRICE", Operation.ORDER, (UNIT, None, "trigger 2")),
+        (f"{ALGORITHM}&type=TAKE_PROFIT_MARKET&closePosition=true", Operation.REDUCE, (None, None, "trigger 2")),
+        (f"{ALGORITHM}&type=STOP_MARKET&quantity=1&reduceOnly=true", Operation.ORDER, (UNIT, None, "trigger 2")),
+        (
+            "symbol=BTCUSDT&side=SELL&algoType=CONDITIONAL&type=TRAILING_STOP_MARKET&quantity=1&callbackRate=5",
+            Operation.ORDER,
+            (UNIT, None, "trigger callbackRate 5"),
+        ),
+    ],
+)
+def test_conditional_orders_of_futures(
+    parameters: str, operation: Operation, facts: tuple[int | None, int | None, str]
+) -> None:
+    """The endpoint takes what order took before: side, size, limit, and the price that it waits for; never FULL."""
+    intent = parse(request(parameters))
+    (effect,) = intent.effects
+    assert (effect.operation, effect.side, effect.symbol) == (operation, "SELL", "BTCUSDT")
+    assert (effect.quantity, effect.price, effect.via) == facts
+    assert intent.completeness is Completeness.PARTIAL
+
+
+@pytest.mark.parametrize("name", ["algoId=7", "clientAlgoId=a"])
+def test_conditional_orders_are_cancelled_by_their_ids(name: str) -> None:
+    """DELETE algoOrder needs one of them and nothing else; GET algoOrder as well."""
+    assert [each.operation for each in parse(request(name)).effects] == [Operation.CANCEL]
+
+
+def test_other_algorithms_are_refused() -> None:
+    """The documents have one word."""
+    with pytest.raises(Malformed, match="must be one of CONDITIONAL"):
+        parse(request(ALGORITHM.replace("CONDITIONAL", "VP") + "&type=STOP&quantity=1"))

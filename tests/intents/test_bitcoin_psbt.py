@@ -161,6 +161,15 @@ def test_burning_coins_as_fee_shows() -> None:
     assert parse(version_0([coin], [(0, b"\x6a")])).effects == (transfer(0, address(ME), fee=10**8), message)
 
 
+def test_inputs_and_outputs_up_to_all_coins() -> None:
+    """Inputs of all the coins that there can be may be spent without a fee; inputs of one more are refused."""
+    most = 21 * 10**14
+    psbt = version_0([Coin(ME, amount=most)], [(most, STRANGER)])
+    assert parse(psbt).effects == (transfer(most, STRANGER_ADDRESS),)
+    more = version_0([Coin(ME, amount=most), Coin(ME, amount=1, salt=2)], [(most, STRANGER)])
+    assert refusal(more)[1].endswith("or its inputs more than all coins")
+
+
 def test_altered_destination_shows() -> None:
     """A11: a payment whose output was altered on its way has another destination, digest, and the same slot."""
     good = parse(version_0([COIN], [(99_000, p2wpkh(THIRD))]))

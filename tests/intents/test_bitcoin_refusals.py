@@ -270,6 +270,7 @@ MISREAD: dict[str, tuple[bytes, str, str]] = {
         ), "inputs[0].non_witness_utxo", "has no output 1",
     ),
     "claim with more after it": (own(witness_utxo=output(100_000, ME) + b"\0"), "inputs[0].witness_utxo", "follow"),
+    "claim cut off": (own(witness_utxo=output(100_000, ME)[:-1]), "inputs[0].witness_utxo", "is cut off"),
     "empty map key type of two": (own((b"\x02\x02", bytes(70))), "inputs[0].partial_sig", "its key"),
     "many keys": (
         version_0([Coin(ME), Coin(STRANGER, salt=2, pairs=[(bytes((0x7F, n)), b"") for n in range(256)])], PAY),

@@ -120,7 +120,12 @@ def test_method_and_path_change_nothing() -> None:
         ({"bboSideType": "Queue"}, {"price": None}),
         ({"qty": 2}, {"quantity": 2 * UNIT}),
         ({"side": ...}, {"side": None}),
-        ({"triggerPrice": "1"}, {}),
+        ({"triggerPrice": "1"}, {"via": "linear > trigger 1"}),
+        ({"triggerPrice": "1", "category": ...}, {"via": "trigger 1"}),
+        ({"triggerPrice": 1, "triggerDirection": 2}, {"via": "linear > trigger 1 triggerDirection 2"}),
+        ({"triggerBy": "LastPrice"}, {"via": "linear > trigger triggerBy LastPrice"}),
+        ({"category": "spot", "orderFilter": "tpslOrder"}, {"via": "spot > trigger"}),
+        ({"category": "spot", "orderFilter": "Order"}, {"via": "spot"}),
     ],
 )
 def test_facts_of_orders(changes: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -197,6 +202,12 @@ def test_unknown_is_opaque(body: dict[str, Any]) -> None:
             {"destination": "member:2:FUND", "source": "1"},
         ),
         ({"coin": "USDT", "amount": "1.5"}, {}),
+        ({"coin": "USDT", "address": "123", "forceChain": 2, "amount": "1.5"}, {"destination": "uid:123"}),
+        ({"coin": "USDT", "chain": "E", "address": "1", "forceChain": 2, "amount": "1.5"}, {"destination": "uid:1"}),
+        (
+            {"coin": "USDT", "chain": "ETH", "address": "123", "forceChain": 1, "amount": "1.5"},
+            {"destination": "123", "network": "bybit:ETH"},
+        ),
     ],
 )
 def test_withdrawals_state_everything(body: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -204,7 +215,7 @@ def test_withdrawals_state_everything(body: dict[str, Any], facts: dict[str, Any
     expected = {"symbol": "USDT", "asset": "USDT", "amount": UNIT * 3 // 2, "decimals": 18, **facts}
     intent = parse(post(body, "/v5/asset/withdraw/create"))
     assert intent.effects == (Effect(operation=Operation.WITHDRAW, venue="bybit", **expected),)
-    full = "toAccountType" in body or "chain" in body
+    full = "toAccountType" in body or "chain" in body or body.get("forceChain") == 2
     assert intent.completeness is (Completeness.FULL if full else Completeness.PARTIAL)
 
 
@@ -241,14 +252,18 @@ def test_settings_are_effects_beside_the_rest() -> None:
         (post(ORDER | {"marketUnit": "quoteCoin"}), "marketUnit", "at spot only"),
         (post(ORDER | {"symbol": "BTCUSDT_BTC/USDT"}), "category", "leave it out"),
         (post(ORDER | {"reduceOnly": 1}), "reduceOnly", "must be a string"),
-        (post({"request": []}), "request", "not empty"),
-        (post({"request": [1]}), "request", "objects only"),
-        (post({"request": [{"symbol": "A"}] * 65}), "request", "more than 64"),
-        (post({"request": [{"symbol": "A", "side": "x"}]}), "request.0.side", "Buy, Sell"),
+        (post({"category": "spot", "request": []}), "request", "not empty"),
+        (post({"category": "spot", "request": [1]}), "request", "objects only"),
+        (post({"category": "spot", "request": [{"symbol": "A"}] * 65}), "request", "more than 64"),
+        (post({"category": "spot", "request": [{"symbol": "A", "side": "x"}]}), "request.0.side", "Buy, Sell"),
         (post({"coin": "A", "address": "x?1", "amount": "1"}), "address", "has a ?"),
         (post({"coin": "A", "address": "x", "chain": "/" * 50, "amount": "1"}), "chain", "is longer than 128"),
         (post({"coin": "A", "address": "x", "chain": "", "amount": "1"}), "chain", "is empty"),
         (post({"coin": "A", "address": "x", "toAccountType": "FUND"}), "address", "another destination"),
+        (post({"coin": "A", "address": "uid:1", "amount": "1"}), "address", "begins as what is no address"),
+        (post({"coin": "A", "address": "0xAb", "forceChain": 2}), "address", "number of a user"),
+        (post({"coin": "A", "address": "1", "tag": "2", "forceChain": 2}), "address", "without a tag"),
+        (post({"coin": "A", "address": "1", "forceChain": 3}), "forceChain", "0, 1 or 2"),
         (payload(PayloadKind.BYBIT_REST, "POST", "/v5/a", "a=1", "", KEY), "query", "in the body"),
         (payload(PayloadKind.BYBIT_REST, "GET", "/v5/a", "a=1", "{}", KEY), "body", "has no body"),
         (payload(PayloadKind.BYBIT_REST, "get", "/v5/a", "a=1", "", KEY), "method", "upper case"),
@@ -283,7 +298,7 @@ ENDPOINTS = {
     "POST order/cancel-all": (Operation.CANCEL, "category"),
     "POST order/cancel-all, by coin": (Operation.CANCEL, "settleCoin"),
     "POST order/disconnected-cancel-all": (Operation.CANCEL, "timeWindow"),
-    "POST spread/order/cancel": (Operation.CANCEL, "orderId"),
+    "POST spread/order/cancel": (Operation.CANCEL, "orderLinkId"),
     "POST asset/withdraw/cancel": (Operation.CANCEL, "id"),
     "POST order/create": (Operation.ORDER, "category symbol side orderType qty"),
     "POST order/create-batch": (Operation.ORDER, "category request"),

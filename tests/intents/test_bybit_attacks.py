@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from keyvault.core.intent import Effect, Operation
-from tests.intents.test_bybit import ORDER, order, post
+from tests.intents.test_bybit import ORDER, get, order, post
 from tests.intents.venues import UNIT, compact, parse, refusal
 
 CLOSING = {name: value for name, value in ORDER.items() if name != "orderLinkId"} | {"reduceOnly": True}
@@ -84,3 +84,61 @@ def test_text_that_another_venue_reads_as_parameters_is_refused(body: dict[str, 
     """What is signed could be name=value&name=value inside: refused in every text and name, escaped or not."""
     for text in (compact(body), compact(body).replace("&", "\\u0026").replace("=", "\\u003d")):
         assert "must be without & =" in refusal(post(text))[1]
+
+
+OPAQUE = (Effect(operation=Operation.OPAQUE, venue="bybit"),)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"orderId": "1899736339155943424"},
+        {"orderId": "1899736339155943424", "orderLinkId": "a"},
+        {"orderId": "1899736339155943424", "symbol": "BTCUSDT"},
+        {"orderId": "1899736339155943424", "category": "p2p"},
+        {"orderId": "1899736339155943424", "qty": "1"},
+        {"request": [{"symbol": "BTCUSDT", "orderId": "1899736339155943424"}]},
+    ],
+)
+def test_release_of_a_sale_is_no_cancel(body: dict[str, Any]) -> None:
+    """What names an order without a category releases the assets of a P2P sale: p2p/order/finish needs nothing else."""
+    assert parse(post(body, "/v5/order/cancel")).effects == OPAQUE
+
+
+def test_orders_are_cancelled_beside_their_category() -> None:
+    """order/cancel needs a category; orders of the spread market have none, and a client's id."""
+    one = parse(post({"category": "linear", "symbol": "BTCUSDT", "orderId": "7"}))
+    assert one.effects == (Effect(operation=Operation.CANCEL, venue="bybit", symbol="BTCUSDT"),)
+    assert [e.operation for e in parse(post({"orderLinkId": "a"})).effects] == [Operation.CANCEL]
+
+
+@pytest.mark.parametrize("category", ["SPOT", "Spot", "Linear", "earn", "", 1, None, ["spot"]])
+def test_other_categories_are_opaque(category: object) -> None:
+    """The documents have four words, in lower case; another one could be any of them: no quantity is stated of it."""
+    body = {name: value for name, value in ORDER.items() if name != "price"} | {"orderType": "Market"}
+    assert parse(post(body | {"category": category})).effects == OPAQUE
+    assert parse(post({"category": category, "request": [{"symbol": "A"}]})).effects == OPAQUE
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "operations"),
+    [
+        ({"accountType": "CONTRACT"}, "accountType=CONTRACT", [Operation.SETUP]),
+        ({"baseCoin": "BTC"}, "baseCoin=BTC", [Operation.CANCEL, Operation.SETUP]),
+        ({"category": "option", "baseCoin": "BTC"}, "category=option&baseCoin=BTC", [Operation.CANCEL]),
+    ],
+)
+def test_json_that_could_set_something_is_no_read(
+    body: dict[str, Any], query: str, operations: list[Operation]
+) -> None:
+    """deposit-to-account needs an accountType and mmp-reset a baseCoin; reads have them in the query."""
+    assert [e.operation for e in parse(post(body)).effects] == operations
+    read = parse(get(query)).effects
+    assert [e.operation for e in read] == [Operation.REQUEST if "accountType" in body else Operation.CANCEL]
+
+
+@pytest.mark.parametrize(("said", "borrows"), [(0, False), (1, True), ("0", True), (False, True)])
+def test_order_without_a_loan_is_no_setting(said: object, borrows: bool) -> None:  # noqa: FBT001 - a row of a table
+    """A value of 0 in isLeverage is as good as absent; only the number of the documents counts."""
+    found = parse(post(ORDER | {"category": "spot", "isLeverage": said})).effects
+    assert [e.operation for e in found] == [Operation.ORDER, *[Operation.SETUP] * borrows]

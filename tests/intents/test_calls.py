@@ -178,6 +178,23 @@ def test_wrapping_is_known_where_it_is_unambiguous() -> None:
 
 
 @pytest.mark.parametrize(
+    ("chain", "wrapped"),
+    [
+        (1, WETH),
+        (10, "0x4200000000000000000000000000000000000006"),
+        (8453, "0x4200000000000000000000000000000000000006"),
+        (42161, "0x82af49447d8a07e3bd95bd0d56f35241523fbab1"),
+    ],
+)
+def test_each_wrapped_coin_is_known_on_its_chain(chain: int, wrapped: str) -> None:
+    """Ethereum, Optimism, Base and Arbitrum have one contract each that wraps their coin; elsewhere it is any other."""
+    withdraw = calldata("withdraw(uint256)", 5)
+    assert called(wrapped, withdraw, chain_id=chain)[0][0].operation is MOVE
+    for elsewhere in (chain - 1, chain + 1, 56):
+        assert called(wrapped, withdraw, chain_id=elsewhere)[0][0].operation is Operation.CALL
+
+
+@pytest.mark.parametrize(
     ("signature", "values", "destinations"),
     [
         ("transferOwnership(address)", (STRANGER,), (STRANGER,)),

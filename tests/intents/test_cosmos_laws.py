@@ -74,6 +74,7 @@ def expected_order(order: Oracle) -> Iterator[dict[str, Any]]:
         "side": orders.Order.Side.Name(order.side).removeprefix("SIDE_"),
         "time_in_force": ("GTT", "IOC", "POST_ONLY")[order.time_in_force],
         "expires_at": order.good_til_block_time * 1000 or None,
+        "via": f"trigger {order.conditional_order_trigger_subticks} subticks" if order.condition_type else None,
     }
     if order.HasField("builder_code_parameters"):
         builder = order.builder_code_parameters.builder_address

@@ -25,6 +25,7 @@ from tests.intents.cosmos_building import (
     coin,
     document,
     packed,
+    parsed,
     payload,
     raw,
     refusal,
@@ -46,6 +47,7 @@ def check(given: Payload, field: str, problem: str) -> None:
 
 NOTHING_KNOWN = PackedAny(type_url="/a.B")
 CRITICAL = body(send(), extension_options=[NOTHING_KNOWN])
+CRITICALS = body(send(), extension_options=[NOTHING_KNOWN, PackedAny(type_url="/a.B", value=b"\xff")])
 UNCRITICAL = body(send(), non_critical_extension_options=[NOTHING_KNOWN])
 TRANSACTION = tx.TxRaw(body_bytes=body(send()), auth_info_bytes=auth_info(), signatures=[b"\xff" * 64])
 MANY = [send()] * 64
@@ -59,6 +61,7 @@ DOCUMENTS: list[Row] = [
     ("no message", document(body()), "body.messages", "is empty"),
     ("unordered (SDK 0.53)", document(body(send()) + b"\x20\x01"), "body", "has field 4"),
     ("critical extension", document(CRITICAL), "body.extension_options", "not supported"),
+    ("critical extensions", document(CRITICALS), "body.extension_options", "not supported"),
     ("unknown extension", document(UNCRITICAL), "body.non_critical_extension_options", "may only have one"),
     ("memo with a line feed", document(body(send(), memo="a\nb")), "body.memo", "cannot be printed"),
     ("memo that turns around", document(body(send(), memo="a\u202eb")), "body.memo", "cannot be printed"),
@@ -247,6 +250,7 @@ def limited(*coins: Message) -> PackedAny:
 
 
 GRANTED = f"{M}.grant"
+Y10K = 253_402_300_800
 GRANTS: list[Row] = [
     ("no grant", payload(authz.MsgGrant(granter=ME, grantee=STRANGER)), GRANTED, "is missing"),
     ("no authorization", grant(None), f"{GRANTED}.authorization", "is missing"),
@@ -254,6 +258,7 @@ GRANTS: list[Row] = [
     ("nameless", grant(PackedAny(value=b"\x01")), f"{GRANTED}.authorization.type_url", "must be a slash"),
     ("no message", grant(packed(authorizations.GenericAuthorization())), f"{GRANTED}.authorization.msg", "a slash"),
     ("nanoseconds", grant(limited(coin(1)), expiration=Timestamp(nanos=10**9)), f"{GRANTED}.expiration", "year 9999"),
+    ("year 10000", grant(limited(coin(1)), expiration=Timestamp(seconds=Y10K)), f"{GRANTED}.expiration", "year 9999"),
     ("far", grant(limited(coin(1)), expiration=Timestamp(seconds=2**50)), f"{GRANTED}.expiration", "year 9999"),
     ("past", grant(limited(coin(1)), expiration=Timestamp(seconds=-1)), f"{GRANTED}.expiration.seconds", "higher"),
     ("revoke", payload(authz.MsgRevoke(granter=ME, grantee=OTHER)), f"{M}.msg_type_url", "must be a slash"),
@@ -265,6 +270,12 @@ GRANTS: list[Row] = [
 def test_grants(given: Payload, field: str, problem: str) -> None:
     """A grant says to whom, what and until when, or it is refused."""
     check(given, field, problem)
+
+
+def test_a_grant_may_last_until_the_year_9999_ends() -> None:
+    """The last nanosecond that a timestamp can say is read, and rounded up."""
+    last = grant(limited(coin(1)), expiration=Timestamp(seconds=Y10K - 1, nanos=999_999_999))
+    assert [effect.expires_at for effect in parsed(last).effects] == [Y10K * 1000]
 
 
 def ibc(**changes: str | bytes | None) -> Payload:
@@ -300,3 +311,8 @@ IBC: list[Row] = [
 def test_ibc_transfers(given: Payload, field: str, problem: str) -> None:
     """A packet says by which channel, to whom and what, in one way, or it is refused."""
     check(given, field, problem)
+
+
+def test_the_longest_receiver_is_named() -> None:
+    """A receiver of 128 characters stands whole behind the way that it is reached."""
+    assert parsed(ibc(receiver="n" * 128)).effects[0].destination == f"transfer/channel-0/{'n' * 128}"

@@ -129,13 +129,21 @@ def test_logon_is_a_session() -> None:
         (get("buy", f"{ORDER}&advanced=usd"), {"price": None}),
         (get("buy", ORDER.replace("amount", "contracts")), {"quantity": None}),
         *[
-            (get("buy", ORDER.replace("type=limit", f"type={name}")), {})
-            for name in ("limit", "stop_limit", "take_limit")
+            (get("buy", ORDER.replace("type=limit", f"type={name}")), {"via": via})
+            for name, via in (("limit", None), ("stop_limit", "trigger"), ("take_limit", "trigger"))
         ],
         *[
-            (get("buy", f"instrument_name=BTC-PERPETUAL&amount=40&type={name}"), {"price": None})
-            for name in ("market", "stop_market", "take_market", "market_limit", "trailing_stop")
+            (get("buy", f"instrument_name=BTC-PERPETUAL&amount=40&type={name}"), {"price": None, "via": via})
+            for name, via in (
+                ("market", None),
+                ("stop_market", "trigger"),
+                ("take_market", "trigger"),
+                ("market_limit", None),
+                ("trailing_stop", "trigger"),
+            )
         ],
+        (get("buy", f"{ORDER.replace('=limit', '=take_limit')}&trigger_price=9"), {"via": "trigger 9"}),
+        (get("buy", f"{ORDER}&trigger_offset=9&trigger=mark_price"), {"via": "trigger trigger_offset 9"}),
         (
             post("buy", rpc("buy", instrument_name="BTC-PERPETUAL", amount=40, type="market", reduce_only=True)),
             {"operation": Operation.REDUCE, "price": None},

@@ -107,6 +107,18 @@ def test_address_of_a_public_key() -> None:
             ethereum_address(wrong)
 
 
+def bybit(body: str) -> Payload:
+    """Return an order at Bybit."""
+    return Payload(
+        kind=PayloadKind.BYBIT_REST, parts=(b"POST", b"/v5/order/create", b"", body.encode(), b"ABCDEFGHIJ12345678")
+    )
+
+
+def okx(body: str) -> Payload:
+    """Return an order at OKX."""
+    return Payload(kind=PayloadKind.OKX_REST, parts=(b"POST", b"/api/v5/trade/order", b"", body.encode(), b"key"))
+
+
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
@@ -132,6 +144,22 @@ def test_address_of_a_public_key() -> None:
         (
             request(f"symbol=LTCBTC&side=SELL&type=MARKET&quantity=1&{TIME}"),
             "Places or changes an order at binance: SELL 1, symbol LTCBTC.",
+        ),
+        (
+            request(f"symbol=AB&side=SELL&type=STOP_LOSS_LIMIT&quantity=1&price=2&stopPrice=3&isIsolated=TRUE&{TIME}"),
+            "Places or changes an order at binance: SELL 1, symbol AB at 2 (isolated), NOT AT ONCE BUT ON trigger 3.",
+        ),
+        (
+            request(f"symbol=BTCUSD_PERP&side=BUY&type=LIMIT&quantity=7&price=9&{TIME}"),
+            "Places or changes an order at binance: BUY 7 contracts, symbol BTCUSD_PERP at 9.",
+        ),
+        (
+            bybit('{"category":"inverse","symbol":"BTCUSD","side":"Buy","orderType":"Limit","qty":"1000","price":"9"}'),
+            "Places or changes an order at bybit: BUY 1000 dollars (inverse), symbol BTCUSD at 9 (inverse).",
+        ),
+        (
+            okx('{"instId":"BTC-USDT-SWAP","tdMode":"cross","side":"buy","ordType":"limit","sz":"2","px":"9"}'),
+            "Places or changes an order at okx: BUY 2 contracts, symbol BTC-USDT-SWAP at 9 (cross).",
         ),
         (request(f"symbol=LTCBTC&{TIME}"), "Cancels or reads orders at binance, symbol LTCBTC."),
         (

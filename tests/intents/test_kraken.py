@@ -76,15 +76,33 @@ def test_order_states_everything() -> None:
         (f"{ORDER}&reduce_only=true", {}),
         (f"{ORDER}&reduce_only=true&leverage=none", {}),
         (f"{ORDER}&validate=true", {}),
-        (ORDER.replace("limit", "stop-loss"), {"price": None}),
-        (ORDER.replace("limit", "stop-loss-limit") + "&price2=38000", {"price": 38_000 * UNIT}),
-        (ORDER.replace("limit", "trailing-stop-limit"), {"price": None}),
+        (ORDER.replace("limit", "stop-loss"), {"price": None, "via": "trigger 37500"}),
+        (
+            ORDER.replace("limit", "stop-loss-limit") + "&price2=38000",
+            {"price": 38_000 * UNIT, "via": "trigger 37500"},
+        ),
+        (
+            ORDER.replace("limit", "take-profit-limit").replace("37500", "%2B1%25") + "&price2=38000&starttm=9",
+            {"price": 38_000 * UNIT, "via": "trigger +1% starttm 9"},
+        ),
+        (ORDER.replace("limit", "trailing-stop-limit"), {"price": None, "via": "trigger 37500"}),
+        (f"{ORDER}&starttm=%2B3600", {"via": "trigger starttm +3600"}),
+        (f"{ORDER}&starttm=0", {}),
         (ORDER.replace("1.25", "0"), {"quantity": None}),
     ],
 )
 def test_facts_of_orders(body: str, facts: dict[str, Any]) -> None:
     """Volume in its asset, the price that is the limit, REDUCE only on margin; a validation counts as the order."""
     assert parse(call("AddOrder", body)).effects == (order(**facts),)
+
+
+def test_password_of_the_second_factor_goes_with_everything() -> None:
+    """A key with two factors needs otp in each body: it is signed, and no fact."""
+    body = f"{ORDER}&otp=123456"
+    intent = parse(call("AddOrder", body))
+    assert intent.effects == (order(),)
+    assert intent.signing_input != parse(call("AddOrder", ORDER)).signing_input
+    assert [each.operation for each in parse(call("CancelAll", "otp=1")).effects] == [Operation.CANCEL]
 
 
 @pytest.mark.parametrize("more", ["leverage=2", "leverage=2&reduce_only=false", "leverage=1&reduce_only=true"])
@@ -160,7 +178,7 @@ def test_operation_of_each_endpoint(name: str, body: str, effect: Effect) -> Non
         ("Earn/Allocate", "amount=1"),
         ("AddOrder/x", ORDER),
         ("AddOrder", f"{ORDER}&hidden=1"),
-        ("AddOrder", f"{ORDER}&otp=1"),
+        ("AddOrder", f"{ORDER}&OTP=1"),
         ("AddOrder", f"{ORDER}&Volume=1"),
         ("AddOrder", f"{ORDER}&oflags=post%2Chidden"),
         ("AddOrder", ORDER.replace("limit", "settle-position")),
@@ -215,3 +233,26 @@ def test_unfit_signature_is_broken() -> None:
         assemble(call("Balance"), bytes(32))
     assert assemble(call("Balance"), bytes(64)).headers[1] == ("API-Sign", b64(bytes(64)))
     assert assemble(call("Balance"), bytes(64)).body == f"nonce={NONCE}"
+
+
+@pytest.mark.parametrize("pair", ["XXBTZUSD", "xbtusd", "XBT%2FUSD", "BTC%2FUSD", "BTCUSD"])
+def test_each_name_of_a_pair_is_one_symbol(pair: str) -> None:
+    """Kraken takes several names for one market: the effect has its altname, and the bytes are signed as they are."""
+    body = ORDER.replace("XBTUSD", pair)
+    intent = parse(call("AddOrder", body))
+    assert intent.effects == (order(),)
+    assert intent.signing_input.endswith(hashlib.sha256(f"{NONCE}nonce={NONCE}&{body}".encode()).digest())
+
+
+@pytest.mark.parametrize("asset", ["XXBT", "xbt", "BTC", "XBT"])
+def test_each_name_of_an_asset_is_one_asset(asset: str) -> None:
+    """So no other name of an asset passes a rule, or is counted apart."""
+    (effect,) = parse(call("Withdraw", f"asset={asset}&key=cold&amount=1")).effects
+    assert (effect.asset, effect.symbol) == ("XBT", "XBT")
+
+
+def test_a_name_that_is_not_ascii_is_refused() -> None:
+    """Capitals of other scripts are a venue's own idea."""
+    field, reason = refusal(call("Withdraw", "asset=%C5%BFC&key=cold&amount=1"))
+    assert field == "asset"
+    assert "in capitals" in reason

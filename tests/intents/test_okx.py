@@ -192,7 +192,7 @@ OPERATIONS: list[tuple[str, object, Effect, Completeness]] = [
     ),
     (
         "asset/withdrawal",
-        {"ccy": "USDT", "amt": "1", "dest": "3", "toAddr": "a@b.c"},
+        {"ccy": "USDT", "amt": "1", "dest": "3", "toAddr": "a@b.c", "toAddrType": "1"},
         Effect(
             operation=Operation.WITHDRAW,
             venue="okx",
@@ -200,7 +200,21 @@ OPERATIONS: list[tuple[str, object, Effect, Completeness]] = [
             asset="USDT",
             amount=UNIT,
             decimals=18,
-            destination="internal:a@b.c",
+            destination="internal:login:a@b.c",
+        ),
+        Completeness.PARTIAL,
+    ),
+    (
+        "asset/withdrawal",
+        {"ccy": "USDT", "amt": "1", "dest": "3", "toAddr": "12345678", "toAddrType": "2"},
+        Effect(
+            operation=Operation.WITHDRAW,
+            venue="okx",
+            symbol="USDT",
+            asset="USDT",
+            amount=UNIT,
+            decimals=18,
+            destination="internal:uid:12345678",
         ),
         Completeness.PARTIAL,
     ),
@@ -283,6 +297,9 @@ def test_unknown_is_opaque(request_: Payload) -> None:
     assert intent.completeness is Completeness.OPAQUE
 
 
+INSIDE = {"ccy": "USDT", "amt": "1", "dest": "3", "toAddr": "12345678"}
+
+
 def test_logon_is_a_session() -> None:
     """A logon is a SESSION; its message lacks the passphrase, which the caller adds."""
     intent = parse(LOGON)
@@ -298,6 +315,10 @@ def test_logon_is_a_session() -> None:
 @pytest.mark.parametrize(
     ("request_", "field", "problem"),
     [
+        (post(INSIDE, "asset/withdrawal"), "toAddrType", "must be 1"),
+        (post(INSIDE | {"toAddrType": "3"}, "asset/withdrawal"), "toAddrType", "one of 1, 2"),
+        (post(INSIDE | {"dest": "4", "toAddrType": "2"}, "asset/withdrawal"), "toAddrType", "which dest 3 has"),
+        (post(INSIDE | {"dest": "4", "toAddr": "internal:uid:1"}, "asset/withdrawal"), "toAddr", "no address"),
         (post(ORDER | {"ordType": "market"}), "px", "no limit price"),
         (post(ORDER | {"tgtCcy": "base_ccy"}), "tgtCcy", "at spot only"),
         (post(ORDER | {"ordType": "Limit"}), "ordType", "must be one of"),

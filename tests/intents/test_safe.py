@@ -24,6 +24,7 @@ from tests.intents.building_evm import (
     called,
     calling,
     effect,
+    executing,
     execution,
     mutations,
     parsed,
@@ -106,14 +107,23 @@ def test_a01_bybit_inside_a_transaction() -> None:
     data = execution(LIBRARY, BYBIT_DATA, operation=1, safe_tx_gas=45_746)
     intent = parsed(calling(BYBIT, data))
     facts = {"source": BYBIT, "via": f"safe {BYBIT}", "fee_max": 21_000 * 30 * 10**9}
-    assert intent.effects == (effect(Operation.DELEGATE, LIBRARY, BYBIT_DATA, **facts),)
+    delegated = effect(Operation.DELEGATE, LIBRARY, BYBIT_DATA, **(facts | {"fee_max": 0}))
+    assert intent.effects == (executing(BYBIT, fee_max=facts["fee_max"]), delegated)
     assert intent.completeness is Completeness.PARTIAL
 
 
 def test_a_call_of_a_safe_has_the_safe_as_source() -> None:
     """Operation 0 is the inner call, made by the Safe; signed and executed alike."""
     assert signed() == ((MOVED,), Completeness.FULL)
-    assert called(SAFE, execution(TOKEN, TRANSFER)) == ((MOVED,), Completeness.FULL)
+    assert called(SAFE, execution(TOKEN, TRANSFER)) == ((executing(), MOVED), Completeness.PARTIAL)
+
+
+def test_a_contract_that_executes_need_be_no_safe() -> None:
+    """A stranger's contract does with execTransaction what it likes: the call of it is stated, and nothing is FULL."""
+    effects, complete = called(STRANGER, execution(TOKEN, TRANSFER))
+    assert effects[0] == executing(STRANGER)
+    assert [each.operation for each in effects] == [Operation.CALL, MOVE]
+    assert complete is Completeness.PARTIAL
 
 
 def test_coin_of_a_safe() -> None:
@@ -121,14 +131,17 @@ def test_coin_of_a_safe() -> None:
     out = Effect(operation=MOVE, chain_id=1, destination=FRIEND, amount=5, source=SAFE, via=VIA)
     into = Effect(operation=MOVE, chain_id=1, destination=SAFE, amount=2, source=ACCOUNT, contract=SAFE)
     assert signed(to=FRIEND, value=5, data=b"") == ((out,), Completeness.FULL)
-    assert called(SAFE, execution(FRIEND, value=5), 2) == ((into, out), Completeness.FULL)
+    assert called(SAFE, execution(FRIEND, value=5), 2) == ((into, executing(), out), Completeness.PARTIAL)
 
 
 def test_a_safe_inside_a_safe() -> None:
     """A Safe that owns another one executes it: the path says both, and the innermost Safe is the source."""
     owner = "0x" + "0a" * 20
     effects, _ = signed(safe=owner, to=SAFE, data=execution(TOKEN, TRANSFER), via="typed", depth=1)
-    assert [(each.source, each.via) for each in effects] == [(SAFE, f"typed > safe {owner} > {VIA}")]
+    assert [(each.operation, each.source, each.via) for each in effects] == [
+        (Operation.CALL, owner, f"typed > safe {owner}"),
+        (MOVE, SAFE, f"typed > safe {owner} > {VIA}"),
+    ]
 
 
 @pytest.mark.parametrize(("token", "receiver"), [(ZERO, STRANGER), (TOKEN, STRANGER), (ZERO, ZERO), (TOKEN, ZERO)])
@@ -145,7 +158,7 @@ def test_refunds_are_transfers_of_an_unknown_amount(token: str, receiver: str) -
     )
     facts: dict[str, Any] = {"gas_price": 1, "gas_token": token, "refund_receiver": receiver}
     assert signed(**facts) == ((MOVED, refund), Completeness.PARTIAL)
-    assert called(SAFE, execution(TOKEN, TRANSFER, **facts)) == ((MOVED, refund), Completeness.PARTIAL)
+    assert called(SAFE, execution(TOKEN, TRANSFER, **facts)) == ((executing(), MOVED, refund), Completeness.PARTIAL)
     assert signed(**{**facts, "gas_price": 0, "base_gas": 9, "safe_tx_gas": 9}) == ((MOVED,), Completeness.FULL)
 
 
@@ -212,6 +225,15 @@ def test_what_is_no_known_multisend_is_a_delegatecall() -> None:
         delegate = effect(Operation.DELEGATE, case["to"], case["data"], source=SAFE, via=VIA, chain_id=chain)
         assert signed(operation=1, **case) == ((delegate,), Completeness.PARTIAL), case
     assert signed(operation=1, to=MULTISEND_1_1_1, data=data, chain_id=None)[0][0].operation is MOVE
+
+
+def test_multisend_1_1_1_is_known_on_its_chains_only() -> None:
+    """It was deployed by an account, so it is trusted only where safe-deployments has it."""
+    data = batch((0, TOKEN, 0, TRANSFER))
+    chains = {1, 4, 5, 42, 88, 100, 246, 369, 73_799}
+    for chain in {0, *(near for each in chains for near in (each - 1, each, each + 1)), 10, 137, 73_798}:
+        read = signed(operation=1, to=MULTISEND_1_1_1, data=data, chain_id=chain)[0][0].operation
+        assert read is (MOVE if chain in chains else Operation.DELEGATE), chain
 
 
 def test_a_batch_that_is_called_is_not_run_by_the_safe() -> None:

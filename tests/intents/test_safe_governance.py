@@ -22,6 +22,7 @@ from tests.intents.building_evm import (
     calldata,
     called,
     effect,
+    executing,
     execution,
     message,
     mutations,
@@ -51,10 +52,10 @@ def test_a05_governance(signature: str, values: tuple[Any, ...], stated: list[tu
     alone = tuple(
         effect(operation, SAFE, data, source=SAFE, destination=to, via=f"safe {SAFE}") for operation, to in stated
     )
-    assert called(SAFE, execution(SAFE, data)) == (alone, Completeness.PARTIAL)
+    assert called(SAFE, execution(SAFE, data)) == ((executing(), *alone), Completeness.PARTIAL)
     hidden = execution(MULTISEND, batch((0, TOKEN, 0, TRANSFER), (0, SAFE, 0, data)), operation=1)
     effects, complete = called(SAFE, hidden)
-    assert [(each.operation, each.destination) for each in effects[1:]] == stated
+    assert [(each.operation, each.destination) for each in effects[2:]] == stated
     assert complete is Completeness.PARTIAL
 
 
@@ -116,11 +117,11 @@ def test_a02_bybit_as_it_was_signed() -> None:
 
 def test_batches_are_bounded() -> None:
     """A batch of as many calls as the limit is read, one more is Malformed, also beside a refund."""
-    most = batch(*((0, TOKEN, 0, TRANSFER),) * limits.EFFECTS_MAX)
+    most = batch(*((0, TOKEN, 0, TRANSFER),) * (limits.EFFECTS_MAX - 1))  # the call of the Safe is an effect, too
     assert len(called(SAFE, execution(MULTISEND, most, operation=1))[0]) == limits.EFFECTS_MAX
     with pytest.raises(Malformed, match="has more than 64 effects"):
         called(SAFE, execution(MULTISEND, most, operation=1, gas_price=1))
-    more = batch(*((0, TOKEN, 0, TRANSFER),) * (limits.EFFECTS_MAX + 1))
+    more = batch(*((0, TOKEN, 0, TRANSFER),) * limits.EFFECTS_MAX)
     with pytest.raises(Malformed, match="has more than 64 effects"):
         called(SAFE, execution(MULTISEND, more, operation=1))
 
@@ -128,8 +129,10 @@ def test_batches_are_bounded() -> None:
 def test_depth_counts_safes_and_batches() -> None:
     """Safes within Safes and batches within batches are bounded by the same depth."""
     data = TRANSFER
-    for _ in range(limits.CALL_DEPTH_MAX + 1):
+    for _ in range(limits.CALL_DEPTH_MAX):
         data = execution(SAFE, data)
+    assert called(SAFE, data)[0][-1].amount == 5_000_000
+    data = execution(SAFE, data)
     with pytest.raises(Malformed, match="nested deeper than 8"):
         called(SAFE, data)
     inner = batch((0, TOKEN, 0, TRANSFER))

@@ -77,6 +77,7 @@ def test_the_whole_intent_of_a_transfer() -> None:
         effects=(effect,),
         completeness=Completeness.FULL,
         binds=frozenset({Bound.ACCOUNT, Bound.CHAIN, Bound.NONCE, Bound.EXPIRY}),
+        decoder_version=2,
     )
     assert parsed(compiled(transfer())).effects == (effect,)
 
@@ -115,6 +116,7 @@ def test_a_message_written_byte_by_byte_is_read() -> None:
         (wire(instructions=b"\3\0\0"), ".instructions[0]", "program that is not there"),
         (wire(instructions=b"\2\1\3\0"), ".instructions[0]", "account that is not there"),
         (wire(instructions=b"\2\2\0"), "", "cut off"),
+        (wire(instructions=b"\2\0\x80\x80\1"), "", "cut off"),
         (wire(instructions=b"\2\0\1"), "", "cut off"),
         (wire(keys=(bytes(key("somebody")), bytes(PAYER), bytes(32))), ".accounts", "of this key"),
         (wire() + bytes(1_100), "", "does not fit"),
@@ -132,6 +134,39 @@ def test_every_beginning_of_a_message_is_refused(data: bytes) -> None:
     """A message that is cut off anywhere is refused as cut off, or because a list is longer than the rest."""
     for end in range(len(data)):
         assert refusal(data[:end])[0] in (FIELD, f"{FIELD}.accounts", f"{FIELD}.lookups", f"{FIELD}.instructions")
+
+
+def test_keys_and_blockhash_are_whole() -> None:
+    """A message that ends inside its keys or blockhash has too few bytes for them; one that ends there is cut off."""
+    end = 3 + 1 + 3 * 32 + 32
+    assert refusal(wire()[:end]) == (FIELD, "is cut off")
+    for cut in (5, end - 32, end - 1):
+        assert refusal(wire()[:cut]) == (f"{FIELD}.accounts", "are more than there are bytes")
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 129, 255, 256])
+def test_lengths_of_one_and_two_bytes_are_read(size: int) -> None:
+    """From 128 on a length has two bytes, of accounts and of data alike."""
+    accounts, data = b"\1" * size, bytes(range(256))[:size]
+    text = b"\2" + solana_message.length(size) + accounts + solana_message.length(size) + data
+    message = solana_message.decode(wire(instructions=text))
+    assert message.instructions == ((2, accounts, data),)
+
+
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [
+        (0, b"\0"),
+        (127, b"\x7f"),
+        (128, b"\x80\1"),
+        (16_383, b"\xff\x7f"),
+        (16_384, b"\x80\x80\1"),
+        (65_535, b"\xff\xff\3"),
+    ],
+)
+def test_lengths_are_written_in_their_shortest_form(value: int, encoded: bytes) -> None:
+    """Seven bits go into each byte, the lowest first."""
+    assert solana_message.length(value) == encoded
 
 
 def lookups(*tables: bytes, accounts: bytes = b"\2\0\1") -> bytes:
@@ -158,6 +193,17 @@ def test_flawed_look_ups_are_refused(data: bytes, field: str, problem: str) -> N
     assert problem in found[1]
 
 
+def test_an_index_of_one_byte_names_every_account() -> None:
+    """With 256 accounts the last one can be named; with one more the message is refused."""
+    for taken in (253, 254):
+        table = bytes(TABLE.key) + solana_message.length(taken) + bytes(range(taken)) + b"\0"
+        data = lookups(table, accounts=b"\2\0\xff")
+        if taken == 253:
+            assert parsed(data).effects[0].via == f"lookup table {TABLE.key}[252]"
+        else:
+            assert refusal(data) == (f"{FIELD}.accounts", "are 257 with those of tables, more than 256")
+
+
 def test_programs_from_tables_are_refused() -> None:
     """Nobody could say what an instruction does whose program lies on the chain."""
     table = bytes(TABLE.key) + b"\1\4\0"
@@ -177,13 +223,18 @@ def test_no_owner_is_claimed_after_a_looked_up_account() -> None:
 
 
 def test_every_signature_must_fit_into_the_packet() -> None:
-    """A message that fits with one signature, but asks for two, could never be sent."""
-    filler = 1_232 - 65 - len(wire()) - 1
-    instructions = b"\2\2\0\1" + solana_message.length(12 + filler) + b"\2\0\0\0" + bytes(8 + filler)
-    assert parsed(wire(instructions=instructions)).completeness is Completeness.OPAQUE
-    field, problem = refusal(wire(header=b"\2\0\1", instructions=instructions))
-    assert field == f"{FIELD}.header"
-    assert "2 signatures" in problem
+    """A message fits to the byte; one that fits with one signature, but asks for two, could never be sent."""
+
+    def filled(signers: int, size: int) -> bytes:
+        filler = size - signers * 64 - 1 - len(wire()) - 1
+        instructions = b"\2\2\0\1" + solana_message.length(12 + filler) + b"\2\0\0\0" + bytes(8 + filler)
+        return wire(header=bytes((signers, 0, 1)), instructions=instructions)
+
+    for signers in (1, 2):
+        assert parsed(filled(signers, 1_232)).completeness is Completeness.OPAQUE
+    assert refusal(filled(1, 1_233)) == (FIELD, "does not fit into 1232 bytes with a signature")
+    for two in (filled(2, 1_233), b"\2" + filled(1, 1_232)[1:]):
+        assert refusal(two) == (f"{FIELD}.header", "with 2 signatures it is longer than the network takes")
 
 
 def test_accounts_from_tables_are_opaque() -> None:
@@ -214,6 +265,11 @@ def test_facts_about_tables_stay_short() -> None:
     texts = [one.via for one in parsed(data).effects if one.via]
     assert len(texts) == 48
     assert sum(map(len, texts)) < 32_768
+
+
+def test_as_many_instructions_as_effects_are_read() -> None:
+    """Sixty-four instructions are 64 effects; one more is refused above."""
+    assert len(parsed(wire(count=b"\x40", instructions=b"\2\0\0" * 64)).effects) == 64
 
 
 def test_several_keys_sign() -> None:

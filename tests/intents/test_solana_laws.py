@@ -73,7 +73,7 @@ def creation(source: random.Random) -> Pair:
     right = source.random() < 0.7
     account = associated(wallet, mint) if right else source.choice(PEOPLE)
     instruction = create_associated(wallet, mint, account=account)
-    effect = expected(Operation.SETUP, ASSOCIATED, destination=str(wallet), asset=str(mint))
+    effect = expected(Operation.SETUP, ASSOCIATED, destination=str(wallet), asset=str(mint), fee_max=2_039_280)
     return instruction, effect if right else opaque(instruction)
 
 
@@ -159,6 +159,8 @@ def check(message: Message | MessageV0, data: bytes, made: list[Pair], first: in
         effects.append(opaque(instruction, via=via) if via or late else effect)
     effects = with_owners(effects, [instruction for instruction, _ in made])
     intent = parsed(data)
+    fee += sum(effect.fee_max or 0 for effect in effects)
+    effects = [replace(effect, fee_max=0) for effect in effects]
     assert intent.effects == (replace(effects[0], fee_max=fee), *effects[1:])
     durable = VersionedTransaction.populate(message, []).uses_durable_nonce()
     assert (Bound.EXPIRY in intent.binds) is not durable

@@ -1,6 +1,7 @@
 """What each instruction means, and that nothing but exactly that instruction means it."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 
 import pytest
 from solders import compute_budget
@@ -187,15 +188,36 @@ def test_an_associated_account_is_created_by_the_system_program() -> None:
     assert seen(changed) == opaque(changed)
 
 
-@pytest.mark.parametrize(
-    "seed", [(33).to_bytes(8, "little") + b"s" * 33, (2).to_bytes(8, "little") + b"\xc3\x28", b"\xff" * 8 + b"s"]
-)
-def test_impossible_seeds_are_opaque(seed: bytes) -> None:
-    """A seed that is too long, or no text, or longer than the data is none."""
-    account = Pubkey.create_with_seed(PAYER, "s", FRIEND)
-    data = b"\x0a\0\0\0" + bytes(PAYER) + seed + bytes(FRIEND)
-    instruction = call(SYSTEM, data, (account, "w"), (PAYER, "s"))
-    assert seen(instruction) == opaque(instruction)
+def derived(tag: int, seed: bytes, owner: bytes = bytes(32)) -> Instruction:
+    """Return an instruction whose account does follow from its bytes, though no chain would take them."""
+    account = Pubkey(sha256(bytes(PAYER) + seed + owner).digest())
+    text = len(seed).to_bytes(8, "little") + seed
+    ours, base = (account, "w"), (PAYER, "s")
+    data, accounts = {
+        3: (bytes(PAYER) + text + bytes(16) + owner, [(PAYER, "sw"), ours]),
+        9: (bytes(PAYER) + text + bytes(8) + owner, [ours, base]),
+        10: (bytes(PAYER) + text + owner, [ours, base]),
+        11: (bytes(8) + text + owner, [ours, base, (FRIEND, "w")]),
+    }[tag]
+    return call(SYSTEM, bytes((tag, 0, 0, 0)) + data, *accounts)
+
+
+@pytest.mark.parametrize("tag", [3, 9, 10, 11])
+def test_impossible_seeds_and_owners_are_opaque(tag: int) -> None:
+    """A seed that is too long, or no text, or longer than the data is none; an owner has 32 bytes."""
+    for seed in (b"", b"s" * 32, b"\xc3\xa9" * 16):
+        assert seen(derived(tag, seed)).operation is not Operation.OPAQUE
+    whole = derived(tag, b"s")
+    impossible = [
+        derived(tag, b"s" * 33),
+        with_accounts(derived(tag, b"s" * 33), derived(tag, b"").accounts),
+        derived(tag, b"\xc3\x28"),
+        with_data(whole, bytes(whole.data).replace(b"\1" + bytes(7), b"\xff" * 8)),
+        derived(tag, b"s", bytes(31)),
+        derived(tag, b"s", bytes(33)),
+    ]
+    for instruction in impossible:
+        assert seen(instruction) == opaque(instruction)
 
 
 def test_a_derived_account_has_one_base() -> None:
@@ -334,3 +356,20 @@ def test_completeness_is_that_of_the_worst_and_of_all() -> None:
     assert parsed(legacy(PAY, unknown)).completeness is Completeness.PARTIAL
     assert parsed(legacy(close)).completeness is Completeness.PARTIAL
     assert parsed(legacy(unknown, unknown)).completeness is Completeness.OPAQUE
+
+
+def test_rent_of_accounts_of_others_is_a_fee() -> None:
+    """Who owns an account can close it and take its rent: it stands on the first effect, whoever pays the fee."""
+    strangers = [create_associated(key(f"stranger {number}")) for number in range(7)]
+    found = effects(*strangers)
+    assert [one.fee_max for one in found] == [5_000 + 7 * 2_039_280] + [0] * 6
+    paid_by_another = effects(PRESENCE, *strangers, payer=key("payer"))
+    assert [one.fee_max for one in paid_by_another] == [7 * 2_039_280] + [0] * 7
+
+
+def test_rent_that_is_ours_or_of_others_is_no_fee() -> None:
+    """An account of our own gives the rent back to us; one that somebody else funds takes nothing from us."""
+    ours = effects(create_associated(PAYER))
+    theirs = effects(create_associated(FRIEND, funder=THEM.pubkey()), PRESENCE, payer=key("payer"))
+    assert [one.fee_max for one in ours] == [5_000]
+    assert [one.fee_max for one in theirs] == [0, 0]

@@ -34,6 +34,8 @@ KNOWN = {
     ),
     "SafeMessage": "60b3cbf8b4a223d68d641b3b6ddf9a298e7f33710cf3d3a9d1146b5a6150fbca",
     "Order(address sellToken": "d5a25ba2e97094ad7d83dc28a6572da797d6b3e7fc6663bd93efb789fc17e489",
+    "OrderCancellation(": "7b41b3a6e2b3cae020a3b2f9cdc997e0d420643957e7fea81747e984e47c88ec",
+    "OrderCancellations(": "4c89efb91ae246f78d2fe68b47db2fa1444a121a4f2dc3fda7a5a408c2e3588e",
     "Order(uint256 salt,address maker,address signer,address taker": (
         "a852566c4e14d00869b6db0220888a9090a13eccdaea03713ff0a3d27bf9767c"
     ),
@@ -42,7 +44,7 @@ KNOWN = {
 
 def test_well_known_type_hashes() -> None:
     """Type strings hash to the constants that the contracts have, and no two types share one."""
-    assert len(_FAMILIES) == 62
+    assert len(_FAMILIES) == 64
     for start, digest in KNOWN.items():
         found = [key.hex() for key, family in _FAMILIES.items() if family.type_text.startswith(start)]
         assert found == [digest], start

@@ -58,6 +58,34 @@ def cow_facts(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any field
     return {**facts, **changes}
 
 
+UID = "0x" + "1d" * 56
+
+
+@pytest.mark.parametrize(
+    ("type_text", "message"),
+    [
+        ("OrderCancellation(bytes orderUid)", {"orderUid": UID}),
+        ("OrderCancellations(bytes[] orderUids)", {"orderUids": [UID, UID.replace("1", "2")]}),
+    ],
+)
+def test_cow_cancellations(type_text: str, message: dict[str, Any]) -> None:
+    """The order book takes back what they name; no contract reads them. Of another protocol they mean nothing known."""
+    value = document(type_text, message, SETTLEMENT)
+    intent = read(value)
+    assert intent.effects == (effect(value, Operation.CANCEL),)
+    assert intent.completeness is Completeness.FULL
+    assert intent.binds == {Bound.ACCOUNT, Bound.CHAIN}
+    foreign = document(type_text, message, {**SETTLEMENT, "version": "v1"})
+    assert [each.operation for each in read(foreign).effects] == [Operation.TYPED_DATA]
+
+
+@pytest.mark.parametrize("uids", [[], ["0x"], [UID, UID + "00"], [UID[:-2]]])
+def test_what_names_no_order_of_cow_cancels_nothing(uids: list[str]) -> None:
+    """The name of an order has 56 bytes."""
+    value = document("OrderCancellations(bytes[] orderUids)", {"orderUids": uids}, SETTLEMENT)
+    assert [each.operation for each in read(value).effects] == [Operation.TYPED_DATA]
+
+
 @pytest.mark.parametrize("receiver", [ZERO, OWN])
 def test_cow_order(receiver: str) -> None:
     """An order says what goes, fee included, what comes at least, and until when; the owner gets it."""

@@ -14,7 +14,7 @@ from keyvault.core.intent import Completeness, Effect, Operation, Payload, Paylo
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.intents.venue_decimal import UNIT, decimal, whole
 from keyvault.intents.venue_request import completeness
-from tests.intents.venues import AT, DECODERS, compact, parse, payload, signer
+from tests.intents.venues import AT, DECODERS, compact, parse, payload, refusal, signer
 
 KEY = "A1b2C3d4E5f6G7h8J9"
 ADDRESS = "0x" + "12" * 20
@@ -224,3 +224,42 @@ def test_an_effect_that_lacks_a_fact_is_stated_in_part(whole: Effect) -> None:
         if getattr(whole, fact) is not None:
             less = dataclasses.replace(whole, **{fact: None})  # type: ignore[arg-type]  # names of fields
             assert completeness((whole, less, cancel)) is Completeness.PARTIAL, fact
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "write"),
+    [
+        (payload(PayloadKind.BINANCE_REST, "symbol=btcusdt&side=BUY&type=MARKET&quantity=1", ""), "symbol", "BTCUSDT"),
+        (payload(PayloadKind.BINANCE_REST, "coin=usdc&address=a&amount=1", ""), "coin", "USDC"),
+        (
+            payload(PayloadKind.BYBIT_REST, "POST", "/v5/a", "", '{"coin":"Usdc","chain":"ETH","address":"a"}', KEY),
+            "coin",
+            "USDC",
+        ),
+        (
+            payload(PayloadKind.BYBIT_REST, "GET", "/v5/a", "category=linear&symbol=btcusdt", "", KEY),
+            "symbol",
+            "BTCUSDT",
+        ),
+        (
+            payload(PayloadKind.OKX_REST, "POST", "/api/v5/trade/order", "", '{"instId":"btc-USDT"}', KEY),
+            "instId",
+            "BTC-USDT",
+        ),
+        (
+            payload(PayloadKind.OKX_REST, "POST", "/api/v5/asset/withdrawal", "", '{"ccy":"usdt","amt":"1"}', KEY),
+            "ccy",
+            "USDT",
+        ),
+        (
+            payload(PayloadKind.DERIBIT_REST, "GET", "/api/v2/private/buy?instrument_name=btc-PERPETUAL", "", KEY),
+            "instrument_name",
+            "BTC-PERPETUAL",
+        ),
+    ],
+)
+def test_a_name_in_small_letters_is_refused(request_: Payload, field: str, write: str) -> None:
+    """Rules go by names in capitals: one in small letters would pass them, were the venue to take it."""
+    found, reason = refusal(request_)
+    assert found == field
+    assert reason.endswith(f"in capitals: write {write}")

@@ -50,6 +50,7 @@ DOMAINS: dict[str, dict[str, Value]] = {
     "HyperliquidTransaction": {"name": "HyperliquidSignTransaction", "version": "1"},
     "Agent": {"name": "Exchange", "version": "1"},
     "Order(address": {"name": "Gnosis Protocol", "version": "v2"},
+    "OrderCancellation": {"name": "Gnosis Protocol", "version": "v2"},
     "Order(uint256 salt,address maker,address signer,address": {"name": "Polymarket CTF Exchange", "version": "1"},
     "Order(uint256 salt,address maker,address signer,uint256": {"name": "Polymarket CTF Exchange", "version": "2"},
     "TypedDataSign": {"name": "Polymarket CTF Exchange", "version": "2"},
@@ -91,7 +92,7 @@ def _value(types: dict[str, list[dict[str, str]]], kind: str, name: str, chance:
     if kind == "bool":
         return chance.random() < 0.5
     if kind == "bytes":
-        return "0x" + chance.randbytes(chance.randint(0, 70)).hex()
+        return "0x" + chance.randbytes(56 if name.startswith("orderUid") else chance.randint(0, 70)).hex()
     if kind == "bytes32":
         return "0x" + (bytes(32) if chance.random() < 0.3 else chance.randbytes(32)).hex()
     bits = int(kind.lstrip("uint"))

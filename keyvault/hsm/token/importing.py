@@ -47,13 +47,13 @@ def open_blob(
     import_key: pkcs11.Object, kwp: Mechanism, template: templates.Template, algorithm: KeyAlgorithm, wrapped: bytes
 ) -> pkcs11.Object:
     """Return the secret that the token made from a blob for this HMAC. Raises TokenError, PKCS11Error."""
-    for_transport_key, for_secret = _parts(import_key, algorithm, wrapped)
-    transport_key = _opened(import_key, _FIRST, templates.transport_key(), for_transport_key)
+    for_aes_key, for_secret = _parts(import_key, algorithm, wrapped)
+    aes_key = _opened(import_key, _FIRST, templates.import_aes_key(), for_aes_key)
     try:
-        check_secrecy(transport_key, templates.IMPORTED_SECRECY)
-        return _opened(transport_key, _Step(KeyType.GENERIC_SECRET, kwp, None), template, for_secret)
+        check_secrecy(aes_key, templates.imported_secrecy())
+        return _opened(aes_key, _Step(KeyType.GENERIC_SECRET, kwp, None), template, for_secret)
     finally:
-        _destroy(transport_key)
+        _destroy(aes_key)
 
 
 def unsupported() -> TokenError:
@@ -124,9 +124,9 @@ def _opened(key: pkcs11.Object, step: _Step, template: templates.Template, wrapp
         ) from error
 
 
-def _destroy(transport_key: pkcs11.Object) -> None:
+def _destroy(aes_key: pkcs11.Object) -> None:
     try:
-        transport_key.destroy()
+        aes_key.destroy()
     except PKCS11Error as error:
         explanation = "the token does not destroy the AES key of an import"
-        raise TokenError("TRANSPORT_KEY_LEFT", explanation, Remedy.RETIRE) from error
+        raise TokenError("IMPORT_AES_KEY_LEFT", explanation, Remedy.RETIRE) from error

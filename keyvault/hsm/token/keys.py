@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import SignMixin, VerifyMixin
 
@@ -12,6 +12,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
 from keyvault.core.limits import TOKEN_OBJECT_ID_BYTES_MAX
 from keyvault.hsm import templates
+from keyvault.hsm.base import ROOT_OBJECT_IDS
 from keyvault.hsm.failures import Remedy, TokenError, code_of, remedy_for
 
 T = TypeVar("T")
@@ -84,8 +85,35 @@ def check_algorithm(key: pkcs11.Object, algorithm: KeyAlgorithm) -> None:
 def check_secrecy(key: pkcs11.Object, promised: templates.Template) -> None:
     """Raise TokenError unless every attribute reads back as promised (I6)."""
     wrong = sorted(name for name, value in promised.items() if key[Attribute[name]] != value)
+    if wrong == ["EXTRACTABLE"] and promised["EXTRACTABLE"]:
+        raise not_transportable()
     if wrong:
         raise TokenError("NOT_SECRET", f"the token does not hold to {', '.join(wrong)} (I6)", Remedy.KEEP)
+
+
+def not_transportable() -> TokenError:
+    """Return what is said of a key that was made to stay in its token."""
+    return TokenError(
+        "NOT_TRANSPORTABLE",
+        "the key was made to stay in its token, and that cannot be changed: make a new version of it",
+        Remedy.KEEP,
+    )
+
+
+def unwrapping_pair(session: pkcs11.Session, object_id: bytes) -> pkcs11.PublicKey:
+    """Return the public half of a new RSA pair whose private half unwraps. Raises TokenError, PKCS11Error."""
+    pair = templates.unwrapping_pair(object_id)
+    public, private = session.generate_keypair(
+        KeyType.RSA,
+        templates.RSA_KEY_BITS,
+        store=True,
+        capabilities=MechanismFlag.UNWRAP,
+        mechanism=Mechanism.RSA_PKCS_KEY_PAIR_GEN,
+        public_template=attributes(pair.public),
+        private_template=attributes(pair.private),
+    )
+    keep_only_if_secret(private, public, templates.generated_secrecy())
+    return public
 
 
 def keep_only_if_secret(private: pkcs11.PrivateKey, public: pkcs11.PublicKey, promised: templates.Template) -> None:
@@ -107,6 +135,10 @@ def public_key(public: pkcs11.Object, algorithm: KeyAlgorithm) -> bytes:
 
 
 def check_object_id(object_id: bytes) -> None:
-    """Raise TokenError unless the id has a length that tokens take."""
+    """Raise TokenError unless the id has a length that tokens take, and is none of what opens other objects."""
     if not 1 <= len(object_id) <= TOKEN_OBJECT_ID_BYTES_MAX:
         raise TokenError("OBJECT_ID_SIZE", f"an id has 1 to {TOKEN_OBJECT_ID_BYTES_MAX} bytes", Remedy.KEEP)
+    if object_id in ROOT_OBJECT_IDS:
+        raise TokenError(
+            "OBJECT_KEPT", f"{object_id.decode()} is not made, moved or destroyed as keys are", Remedy.KEEP
+        )

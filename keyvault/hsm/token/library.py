@@ -3,7 +3,7 @@
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import pkcs11
 from pkcs11 import TokenFlag, _pkcs11
 from pkcs11.exceptions import PKCS11Error
 
+from keyvault.core.keys import KeyAlgorithm, KeyTransport
 from keyvault.hsm.cryptoki import Cryptoki, CryptokiError
 from keyvault.hsm.failures import Remedy, TokenError
+from keyvault.hsm.locked import Buffer
 from keyvault.hsm.token.keys import translate
 
 
@@ -29,8 +31,11 @@ class _LockingLibrary(_pkcs11.lib):
 class Token:
     """The module, loaded and initialised once per process, one token of it, and the login."""
 
-    def __init__(self, *, module: Path, label: str, lock_file: Path) -> None:
+    def __init__(
+        self, *, module: Path, label: str, lock_file: Path, key_transport: KeyTransport = KeyTransport.NONE
+    ) -> None:
         """Load the module and find exactly one token with this label. Raises TokenError; does not log in."""
+        self.key_transport = key_transport
         self._library = load_library(module)
         self._token = _find_token(self._library, label)
         self._lock_file = lock_file
@@ -43,6 +48,8 @@ class Token:
         """Whether one waits to destroy an object, or does: no lane begins to sign."""
         self.kwp_mechanism: pkcs11.Mechanism | None = None
         """By which mechanism this token opens AES-KWP; None until a trial import has found one."""
+        self.wraps: frozenset[KeyAlgorithm] = frozenset()
+        """Whose keys this token can wrap and unwrap; empty until trials have shown it."""
 
     @property
     def label(self) -> str:
@@ -80,6 +87,20 @@ class Token:
             return self._library.cryptoki.logged_in(session.handle)  # type: ignore[attr-defined]  # a Cython field
         except CryptokiError as error:
             raise TokenError("SESSION_INFO_FAILED", str(error), Remedy.REOPEN) from error
+
+    def read_seed(self, session: pkcs11.Session, readable: pkcs11.Object, into: Buffer) -> None:
+        """Fill the buffer with a secret of the session. Raises TokenError."""
+        try:
+            self._library.cryptoki.read_value(session.handle, readable.handle, into)  # type: ignore[attr-defined,arg-type]  # Cython
+        except (CryptokiError, ValueError) as error:
+            raise TokenError("SEED_NOT_READ", f"the token gives no seed: {error}", Remedy.REOPEN) from error
+
+    def create_from_seed(self, session: pkcs11.Session, attributes: Mapping[int, bytes], seed: Buffer) -> None:
+        """Make an object whose value is the seed. Raises TokenError."""
+        try:
+            self._library.cryptoki.create_object(session.handle, attributes, seed)  # type: ignore[attr-defined]  # Cython
+        except CryptokiError as error:
+            raise TokenError("SEED_NOT_TAKEN", f"the token takes no seed: {error}", Remedy.REOPEN) from error
 
     def close_session(self, session: pkcs11.Session) -> None:
         """Close a lane's session; one that the token does not know any more is closed already."""

@@ -63,6 +63,8 @@ def connect(text: str) -> psycopg.Connection[tuple[Any, ...]]:
     values = {"application_name": "keyvault", **_QUIET}
     values |= {name: str(value) for name, value in conninfo.conninfo_to_dict(text).items()}
     values["target_session_attrs"] = "read-write"
+    # Not always the first: a server that was replaced and never told takes writes, and waits for its standbys for ever.
+    values["load_balance_hosts"] = "random"
     try:
         return psycopg.connect(conninfo.make_conninfo("", **values, options=options), autocommit=True)
     except psycopg.Error as error:

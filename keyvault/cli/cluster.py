@@ -1,0 +1,109 @@
+"""``keyvault cluster``: the nodes of an enclave, who of them leads, and moving the lead."""
+
+from dataclasses import asdict, replace
+
+import click
+
+from keyvault.cli.exits import UsageProblem
+from keyvault.cli.output import emit, json_option, printable, table
+from keyvault.cli.session import call
+from keyvault.cli.target import Target, target_options
+from keyvault.client.cluster import NodeStanding
+from keyvault.client.errors import KeyvaultRpcError
+
+
+@click.group()
+def command() -> None:
+    """Show the nodes of an enclave, and move the lead between them.
+
+    Give --target all addresses, separated by commas.
+
+    \b
+    Example:
+      keyvault cluster status --deployment ./desk --target kv-1:7443,kv-2:7443,kv-3:7443
+    """  # noqa: D301  \b tells click to keep the lines
+
+
+@command.command()
+@target_options("admin", "auditor", "approver")
+@json_option
+def status(target: Target) -> None:
+    """Ask every node how it stands. A node that does not answer is shown with the reason.
+
+    position: entries that the node has verified; checkpoint: the newest one that it compared with its own copy.
+
+    \b
+    Example:
+      keyvault cluster status --deployment ./desk --target kv-1:7443,kv-2:7443,kv-3:7443
+    """  # noqa: D301  as above
+    found = [(address, _ask(target, address)) for address in target.addresses]
+    emit(
+        {"nodes": [_shown(answer) | {"target": address} for address, answer in found]},
+        lambda: table(
+            ("target", "role", "epoch", "position", "checkpoint", "note"),
+            [(address, *_row(answer)) for address, answer in found],
+        ),
+    )
+
+
+@command.command("step-down")
+@target_options("admin")
+@json_option
+def step_down(target: Target) -> None:
+    """Let another node lead. What is under way ends first; clients of the SDK do not notice.
+
+    \b
+    Example:
+      keyvault cluster step-down --deployment ./desk --target kv-1:7443,kv-2:7443,kv-3:7443
+    """  # noqa: D301  as above
+    for address in target.addresses:
+        answer = _ask(target, address)
+        if isinstance(answer, NodeStanding) and answer.leads:
+            call(replace(target, addresses=(address,)), lambda client: client.step_down())
+            text = f"{address} does not lead any more."
+            emit({"stepped_down": address}, lambda: text)  # noqa: B023  it is called at once
+            return
+    raise UsageProblem("none of these nodes leads now; `keyvault cluster status` shows how they stand")
+
+
+@command.command()
+@click.option("--off", is_flag=True, help="Let the node come back.")
+@target_options("admin")
+@json_option
+def drain(target: Target, off: bool) -> None:
+    """Keep one node away from the lead until its next start, or until --off. --target names that node alone.
+
+    For maintenance: it hands over first, goes on following, and serves reads.
+
+    \b
+    Example:
+      keyvault cluster drain --deployment ./desk --target kv-1:7443
+    """  # noqa: D301  as above
+    if len(target.addresses) != 1:
+        raise UsageProblem("--target must be the one node that is to be drained")
+    standing = call(target, lambda client: client.set_drained(drained=not off))
+    emit(_shown(standing), lambda: f"{target.addresses[0]} {'may lead again' if off else 'is drained'}.")
+
+
+def _ask(target: Target, address: str) -> NodeStanding | KeyvaultRpcError:
+    try:
+        return call(replace(target, addresses=(address,)), lambda client: client.get_node())
+    except KeyvaultRpcError as error:
+        return error
+
+
+def _shown(answer: NodeStanding | KeyvaultRpcError) -> dict[str, str | int | bool]:
+    return asdict(answer) if isinstance(answer, NodeStanding) else {"error": printable(str(answer))}
+
+
+def _row(answer: NodeStanding | KeyvaultRpcError) -> tuple[str, ...]:
+    if isinstance(answer, KeyvaultRpcError):
+        return ("no answer", "", "", "", printable(str(answer)))
+    role = "quarantine" if answer.quarantined else "leads" if answer.leads else "follows"
+    return (
+        role,
+        str(answer.epoch),
+        str(answer.position),
+        str(answer.checkpoint_size),
+        printable(answer.obstacle) if answer.obstacle else "",
+    )

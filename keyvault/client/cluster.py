@@ -1,0 +1,59 @@
+"""How the nodes of an enclave stand, and moving the lead between them. For roles admin, approver and auditor.
+
+Every call is about one node: give the client the address of that node alone.
+"""
+
+from dataclasses import dataclass
+
+from keyvault.client.governance import Governance
+from keyvault.v1 import cluster_pb2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStanding:
+    """One node, as it says itself. ``obstacle``: why it could not lead, in words; empty if it could."""
+
+    address: str
+    leads: bool
+    leader: str
+    epoch: int
+    position: int
+    checkpoint_size: int
+    obstacle: str
+    drained: bool
+    quarantined: bool
+    cosigner_vkey: str
+
+
+class Cluster(Governance):
+    """Nodes of one enclave."""
+
+    async def get_node(self) -> NodeStanding:
+        """Return how the node stands."""
+        request = cluster_pb2.GetNodeRequest(parent=self._parent)
+        return _standing(await self.transport.call(lambda at: at.cluster.GetNode, request))
+
+    async def step_down(self) -> NodeStanding:
+        """Let another node lead if this one does; return how it stands then. For role admin."""
+        request = cluster_pb2.StepDownRequest(parent=self._parent)
+        return _standing(await self.transport.call(lambda at: at.cluster.StepDown, request))
+
+    async def set_drained(self, *, drained: bool) -> NodeStanding:
+        """Let the node stay away from the lead, or come back; return how it stands then. For role admin."""
+        request = cluster_pb2.SetDrainedRequest(parent=self._parent, drained=drained)
+        return _standing(await self.transport.call(lambda at: at.cluster.SetDrained, request))
+
+
+def _standing(message: cluster_pb2.Node) -> NodeStanding:
+    return NodeStanding(
+        address=message.address,
+        leads=message.leads,
+        leader=message.leader,
+        epoch=message.epoch,
+        position=message.position,
+        checkpoint_size=message.checkpoint_size,
+        obstacle=message.obstacle,
+        drained=message.drained,
+        quarantined=message.quarantined,
+        cosigner_vkey=message.cosigner_vkey,
+    )

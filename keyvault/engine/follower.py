@@ -1,0 +1,98 @@
+"""Keeps a replica up to date from a shared store, and says what the node lacks to lead.
+
+Entries are read in the seat's thread, folded on the event loop, where everybody else reads the state, and written to
+the copy in the thread again. One at a time folds.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from keyvault.core import limits
+from keyvault.core.errors import Corrupt, Fenced, KeyvaultError, RolledBack, Unavailable
+from keyvault.engine.challenge import Challenges
+from keyvault.engine.clock import since_boot
+from keyvault.engine.cosigning import Cosigning
+from keyvault.engine.node import Node
+from keyvault.engine.replica import Replica
+from keyvault.engine.seat import Seat
+from keyvault.hsm.base import Token
+from keyvault.store.base import Head, SharedStore
+
+
+class Follower:
+    """Follows with one replica, through whatever seat there is."""
+
+    def __init__(self, replica: Replica, node: Node, cosigning: Cosigning) -> None:
+        self.folding = asyncio.Lock()
+        """Held by whoever changes the replica."""
+        self.settled = 0
+        """How many entries the newest look said are settled."""
+        self.quarantine = ""
+        """What the store lacks that this node saw acknowledged, in words; then nothing more is taken."""
+        self.is_busy = False
+        self._replica = replica
+        self._node = node
+        self._cosigning = cosigning
+        self._challenges = Challenges()
+        self._challenged_at = since_boot()
+
+    async def follow(self, seat: Seat, token: Token) -> str:
+        """Take what is settled; return what this node lacks to lead, in words. Raises RolledBack, Corrupt."""
+        if self.quarantine:
+            return self.quarantine
+        self.is_busy = True
+        try:
+            await self.take(seat, lambda: self.settled)
+            await seat.read(seat.store.check_synchronous)
+            return await self._missing(token) or await self._cosign(token)
+        except (RolledBack, Corrupt):
+            raise
+        except (KeyvaultError, RuntimeError) as error:  # cannot be reached, or a commit would not be synchronous
+            return str(error)
+        finally:
+            self.is_busy = False
+
+    async def _cosign(self, token: Token) -> str:
+        """Cosign the newest checkpoint that was compared. A token that fails for now is no obstacle: return none."""
+        lane = next((lane for lane in token.lanes if lane.is_up), None)
+        if lane is not None:
+            with suppress(Unavailable):
+                await self._cosigning.cosign(lane, self._replica.origin, self._replica.copy.checkpoint())
+        return ""
+
+    async def take(self, seat: Seat, until: Callable[[], int]) -> None:
+        """Take all entries below ``until``, and the newest checkpoint. Raises as Replica, and RuntimeError as Seat."""
+        async with self.folding:
+            more = True
+            while more:
+                fetched = await seat.read(partial(self._replica.fetch, seat.store, until()))
+                self._replica.take(fetched)
+                await seat.read(partial(self._replica.keep, fetched))
+                if fetched.entries:
+                    self._node.changed()
+                more = self._replica.head.size < until()
+
+    async def _missing(self, token: Token) -> str:
+        if not self._replica.head.size:
+            return "the ledger is empty"
+        lane = next((lane for lane in token.lanes if lane.is_up), None)
+        if lane is None:
+            self._challenges.forget()
+            return "its token has no worker"
+        if since_boot() - self._challenged_at > limits.CHALLENGE_INTERVAL_MS / 1000:
+            self._challenges.forget()
+            self._challenged_at = since_boot()
+        return await self._challenges.missing(lane, self._replica.state)
+
+
+def head_of_term(store: SharedStore, epoch: int) -> Head:
+    """Return a head under which everything is durable: what stood when the term of this epoch was acknowledged.
+
+    Raises Fenced if a later term began by the time it was read: its entries may be among it, and may not stay.
+    """
+    head = store.head()
+    if store.lease().epoch != epoch:
+        raise Fenced(f"epoch {epoch} is over: another node took over")
+    return head

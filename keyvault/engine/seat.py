@@ -1,0 +1,36 @@
+"""One opened shared store, and the two threads that use it: one reads, one writes."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from keyvault.store.base import SharedStore
+
+R = TypeVar("R")
+
+
+class Seat:
+    """One opened store, and the two threads that use it."""
+
+    def __init__(self, store: SharedStore, number: int) -> None:
+        """``number``: how many were opened before it."""
+        self.store = store
+        self.number = number
+        self.reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-follower")
+        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
+
+    def let_go(self) -> None:
+        """Cut the store off; whoever waits in it is told, and the threads end by themselves."""
+        self.store.abandon()
+        self.writer.submit(self.store.close)  # after the write that was cut off: it is not safe during it
+        self.reader.shutdown(wait=False)
+        self.writer.shutdown(wait=False)
+
+    async def read(self, read: Callable[[], R]) -> R:
+        """Run what reads. Raises what it raises, and RuntimeError once the store was let go."""
+        return await asyncio.get_running_loop().run_in_executor(self.reader, read)
+
+    async def write(self, write: Callable[[], R]) -> R:
+        """Run what writes; nothing cancels it. Raises as ``read``."""
+        return await asyncio.get_running_loop().run_in_executor(self.writer, write)

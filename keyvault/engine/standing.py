@@ -1,0 +1,49 @@
+"""How one node of an enclave stands, and what an operator may ask of it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from keyvault.core.ids import Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One node at one moment. ``obstacle`` says why it could not lead; empty if it could."""
+
+    address: str
+    leads: bool
+    leader: str
+    epoch: Epoch
+    position: int
+    checkpoint_size: int
+    obstacle: str
+    drained: bool
+    quarantined: bool
+    cosigner_vkey: str
+    """What its cosignatures are checked against; empty until it cosigned."""
+
+
+class Member(Protocol):
+    """A node that shares its enclave with others."""
+
+    def standing(self) -> Standing:
+        """Return how it stands."""
+
+    async def hand_over(self) -> None:
+        """Let another node lead, if this one does; return when it does not any more."""
+
+    async def set_drained(self, *, drained: bool) -> None:
+        """Hand over and stay away, or come back."""
+
+
+class Reporter(Protocol):
+    """Told what becomes of the node; for logs and metrics."""
+
+    def leads(self, epoch: int) -> None:
+        """It serves as the leader."""
+
+    def ended(self, epoch: int, why: str) -> None:
+        """Its term is over."""
+
+    def quarantined(self, why: str) -> None:
+        """It will not lead any more."""
