@@ -129,5 +129,5 @@ def _notice(  # the facts of a notice
         summary=summary,
         at_ms=at,
         ledger_index=index,
-        loud=action is Action.BREAK_GLASS,
+        loud=action in (Action.BREAK_GLASS, Action.LEAVE_QUARANTINE),
     )

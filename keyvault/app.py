@@ -128,6 +128,12 @@ class _Process:
             uncovered_entries=enclave.uncovered_at_start,
             recovery_s=round(time.monotonic() - began, 3),
         )
+        if not self._token.keeps_anchor:
+            log.warning(
+                "the token keeps no anchor", means="only the checkpoint file tells an older ledger that is put back"
+            )
+        if enclave.quarantine is not None:
+            log.critical("quarantine", reason=str(enclave.quarantine))
         try:
             return await self._serve(enclave, before_stop=_nothing_first)
         finally:
@@ -179,46 +185,49 @@ class _Process:
             membership=membership,
         )
         await server.start()
+        health = _Health(server, served)
+        await health.tell()
         log.info("serving", listen=self._config.server.listen, port=server.port)
         self._on_ready(server.port)
         self._notifier.start()
-        health = _Health(server)
-        watching = asyncio.gather(
-            watch(lambda: self._token.has_worker, health.say_token), _watch_lead(served, health.say_leads)
-        )
+        watching = asyncio.create_task(watch(lambda: self._token.has_worker, health.token))
+        following = asyncio.create_task(health.follow())
         telling = asyncio.create_task(_tell_what_falls_due(served, self._clock, self._notifier))
         try:
             await _first_of(served.stopped, self._stop.wait())
             return await _ended(served, server, before_stop)
         finally:
             watching.cancel()
+            following.cancel()
             telling.cancel()
 
 
 class _Health:
-    """Says whether anything can be signed here: the token has a worker, and the node leads."""
+    """What health says: of token, lead and quarantine, which members may leave while the server runs."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, served: Served) -> None:
         self._server = server
-        self._has_token = self._leads = True
+        self._served = served
+        self._token_is_well = True
+        self._said = (True, True)
 
-    async def say_token(self, has_worker: bool) -> None:  # noqa: FBT001  as ``watch`` calls it
-        self._has_token = has_worker
-        await self._server.say_signing(able=self._has_token and self._leads)
+    async def token(self, well: bool) -> None:  # noqa: FBT001 (as ``watch`` calls it)
+        """Take what became of the token."""
+        self._token_is_well = well
+        await self.tell()
 
-    async def say_leads(self, leads: bool) -> None:  # noqa: FBT001  as ``_watch_lead`` calls it
-        self._leads = leads
-        await self._server.say_signing(able=self._has_token and self._leads)
+    async def follow(self) -> None:
+        """Let health follow the lead and the quarantine, for ever."""
+        while True:
+            await asyncio.sleep(limits.TOKEN_LOOK_MS / 1000)
+            await self.tell()
 
-
-async def _watch_lead(served: Served, say: Callable[[bool], Awaitable[None]]) -> None:
-    """Look for ever; ``say`` is told each change, leading at first."""
-    leads = True
-    while True:
-        if served.leads != leads:
-            leads = served.leads
-            await say(leads)
-        await asyncio.sleep(limits.TOKEN_LOOK_MS / 1000)
+    async def tell(self) -> None:
+        """Say how things stand, if that has changed."""
+        able = self._token_is_well and self._served.leads and self._served.quarantine is None
+        if (able, self._token_is_well) != self._said:
+            self._said = (able, self._token_is_well)
+            await self._server.say_signing(able=able, whole=self._token_is_well)
 
 
 async def _nothing_first() -> None:

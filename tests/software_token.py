@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.core.limits import RSA_BITS_MIN
+from keyvault.core.marks import Mark
 from keyvault.core.wrap import parse_transport_key
 from keyvault.hsm import proofs
-from keyvault.hsm.base import KEPT_OBJECT_IDS, LOG_KEY_OBJECT_ID, SignItem, TokenFault
+from keyvault.hsm.base import ANCHOR_BEHIND, KEPT_OBJECT_IDS, LOG_KEY_OBJECT_ID, SignItem, TokenFault
 
 _SHA1 = hashes.SHA1()  # noqa: S303  as real tokens, see keyvault.core.wrap
 _OAEP = padding.OAEP(padding.MGF1(_SHA1), _SHA1, None)
@@ -70,6 +71,10 @@ class SoftwareToken:
         self._wrapping_key = b""
         self.signed: list[bytes] = []
         self.destroyed: list[bytes] = []
+        self.anchor: Mark | None = None
+        self.remembers = asyncio.Event()
+        """Cleared: writing the anchor waits, as where no worker comes up."""
+        self.remembers.set()
         self.away = False
         """Told to make and destroy nothing, as a token whose workers are being replaced."""
 
@@ -187,6 +192,23 @@ class SoftwareToken:
     def _check_here(self) -> None:
         if self.away:
             raise TokenFault("TEST", "told to be away")
+
+    @property
+    def keeps_anchor(self) -> bool:
+        """See Token."""
+        return True
+
+    async def read_anchor(self) -> Mark | None:
+        """See Token."""
+        return self.anchor
+
+    async def write_anchor(self, mark: Mark) -> None:
+        """See Token."""
+        self._check_here()
+        await self.remembers.wait()
+        if self.anchor is not None and not self.anchor.grows_to(mark):
+            raise TokenFault(ANCHOR_BEHIND, f"the token's anchor saw {self.anchor}, which {mark} does not follow")
+        self.anchor = mark
 
     async def close(self) -> None:
         """See Token."""

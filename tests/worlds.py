@@ -72,7 +72,8 @@ def charter(
 ) -> Charter:
     """Return a charter in which any one other admin approves everything, unless told otherwise.
 
-    The group ``admins`` holds everybody with a voice. A threshold of "" takes the duty away.
+    The group ``admins`` holds everybody with a voice. A threshold of "" takes the duty away. Leaving the quarantine is
+    as where a charter says nothing of it.
     """
     standing = members or tuple(person.member for person in persons)
     everybody = Group(
@@ -85,7 +86,7 @@ def charter(
     plan: dict[Duty, Threshold] = {
         duty: Threshold(duty=duty, quorum=one, delay_ms=LOOSEN_DELAY_MS if duty is Duty.POLICY_LOOSEN else 0)
         for duty in Duty
-        if duty is not Duty.BREAK_GLASS
+        if duty not in (Duty.BREAK_GLASS, Duty.LEAVE_QUARANTINE)
     }
     for duty, wanted in (thresholds or {}).items():
         if wanted == "":

@@ -8,8 +8,8 @@ import click
 from keyvault import config
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import emit, json_option
-from keyvault.core.errors import Conflict
-from keyvault.engine.recovery import recover
+from keyvault.core.errors import Conflict, RolledBack
+from keyvault.engine.recovery import Recovered, recover
 from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.store.anchor import Anchor
 from keyvault.store.base import Head, Store
@@ -75,7 +75,7 @@ def load(conninfo: str, config_file: Path) -> None:
         raise UsageProblem(f"{config_file} has no section [postgres]: add it first, with conninfo and address")
     enclave = checked.enclave.name
     with closing(open_file(checked.enclave.database, create=False)) as file:
-        epoch = recover(file).state.epoch
+        epoch = _whole(file).state.epoch
         create_ledger(conninfo, enclave, after_epoch=epoch)
         anchor = Anchor(checked.enclave.database)
         with closing(
@@ -86,6 +86,13 @@ def load(conninfo: str, config_file: Path) -> None:
             recover(shared)
         size = file.head().size
     emit({"enclave": enclave, "entries": size}, lambda: f"{size} entries of {enclave} are in the database.")
+
+
+def _whole(file: Store) -> Recovered:
+    found = recover(file)
+    if found.quarantine is not None:
+        raise RolledBack(f"this is not the newest ledger: {found.quarantine.found}")
+    return found
 
 
 def _move(file: Store, shared: Store) -> None:

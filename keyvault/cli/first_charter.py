@@ -2,7 +2,7 @@
 
 Every change needs one more member besides the one who asks; loosening the policy waits as well. What only stops things
 (tightening the policy, disabling a key, freezing) one member does alone. Break-glass, where there are members enough
-for it, needs two besides the asker and three days.
+for it, needs two besides the asker and three days; leaving the quarantine needs as many and does not wait.
 """
 
 from collections.abc import Sequence
@@ -88,12 +88,14 @@ def _groups(members: Sequence[Member]) -> tuple[Group, ...]:
 
 def _thresholds(members: Sequence[Member], loosen_delay_ms: int) -> tuple[Threshold, ...]:
     one, several = Of(1, EVERYBODY), Of(_BREAK_GLASS_PERSONS, EVERYBODY)
+    enough = sum(member.has_voice for member in members) > _BREAK_GLASS_PERSONS
     thresholds = [
         Threshold(duty=duty, quorum=one, delay_ms=loosen_delay_ms if duty is Duty.POLICY_LOOSEN else 0)
         for duty in Duty
-        if duty is not Duty.BREAK_GLASS
+        if duty not in (Duty.BREAK_GLASS, Duty.LEAVE_QUARANTINE)
     ]
-    if sum(member.has_voice for member in members) > _BREAK_GLASS_PERSONS:
+    thresholds.append(Threshold(duty=Duty.LEAVE_QUARANTINE, quorum=several if enough else one))
+    if enough:
         delay_ms = max(BREAK_GLASS_DELAY_MS, loosen_delay_ms)
         thresholds.append(Threshold(duty=Duty.BREAK_GLASS, quorum=several, delay_ms=delay_ms))
     return tuple(thresholds)

@@ -17,6 +17,7 @@ from keyvault.core.events import (
     Event,
     FreezeChanged,
     Genesis,
+    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -168,8 +169,28 @@ def _done(event: Change) -> tuple[str, str, Mapping[str, JsonValue]]:
             )
         case CeremonyStepRecorded():
             return "ceremony_step_recorded", "Members vouch for a step of a ceremony.", {}
+        case IncarnationStarted():
+            return "incarnation_started", _begun(event), _lost(event)
         case _:
             assert_never(event)
+
+
+def _begun(event: IncarnationStarted) -> str:
+    return (
+        f"A RESTORED LEDGER GOES ON as incarnation {event.incarnation} from {event.position} entries. GIVEN UP:"
+        f" {event.lost}; limits count as full, open proposals are void."
+    )
+
+
+def _lost(event: IncarnationStarted) -> dict[str, JsonValue]:
+    return {
+        "incarnation": event.incarnation,
+        "position": event.position,
+        "lost_incarnation": event.lost.incarnation,
+        "lost_epoch": event.lost.epoch,
+        "lost_position": event.lost.size,
+        "lost_root": event.lost.root.hex(),
+    }
 
 
 def _key(event: KeyCreated | KeyStateChanged | KeyDestroyed) -> dict[str, JsonValue]:

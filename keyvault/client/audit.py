@@ -77,7 +77,7 @@ class Audit(Changes):
         request = audit_pb2.GetCheckpointRequest(parent=self._parent)
         message = await self.transport.call(lambda at: at.audit.GetCheckpoint, request)
         text = message.checkpoint.encode()
-        return SignedCheckpoint(checkpoint=_proven(lambda: checkpoint.open_checkpoint(text, key)), note=text)
+        return SignedCheckpoint(checkpoint=_proven(lambda: checkpoint.open_in_any(text, key)), note=text)
 
     async def inclusion_proof(self, index: int) -> InclusionProof:
         """Return the entry and what proves its place; raise SignatureMismatch if that does not prove it."""
@@ -100,7 +100,7 @@ class Audit(Changes):
         request = audit_pb2.GetConsistencyProofRequest(parent=self._parent, old_size=old_size)
         message = await self.transport.call(lambda at: at.audit.GetConsistencyProof, request)
         text, hashes = message.checkpoint.encode(), tuple(message.hashes)
-        newest = _proven(lambda: checkpoint.open_checkpoint(text, key))
+        newest = _proven(lambda: checkpoint.open_in_any(text, key))
         if old_root is not None:
             _proven(
                 lambda: verify_consistency(

@@ -251,6 +251,30 @@ class Changes(Governance):
         parameters = {"ceremony": ceremony, "step": str(step), "record_sha256": record_sha256.hex()}
         return await self.change(Action.CEREMONY_STEP, parameters, signer=signer, approvers=approvers)
 
+    async def leave_quarantine(
+        self, reason: str, *, signer: MemberSigner, approvers: Sequence[MemberSigner] = ()
+    ) -> Proposal:
+        """Let a restored ledger go on, and give up what the server says was seen and is lost.
+
+        Whoever approves should know why the newest ledger is gone: nobody can get back what is given up. Raises
+        InvalidRequest if the enclave is not in quarantine.
+        """
+        enclave = await self.proven_enclave()
+        quarantine = enclave.quarantine
+        if quarantine is None:
+            raise invalid(Malformed("quarantine", f"{enclave.name} is not in quarantine"))
+        lost = quarantine.lost
+        parameters = {
+            "incarnation": str(max(enclave.incarnation, lost.incarnation) + 1),
+            "position": str(quarantine.position),
+            "lost_incarnation": str(lost.incarnation),
+            "lost_epoch": str(lost.epoch),
+            "lost_position": str(lost.size),
+            "lost_root": lost.root.hex(),
+            "reason": reason,
+        }
+        return await self.change(Action.LEAVE_QUARANTINE, parameters, signer=signer, approvers=approvers)
+
     # ----------------------------------------------------------------------------------------------------------------
 
     async def _turn(

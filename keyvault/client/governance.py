@@ -29,9 +29,12 @@ from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.charter import Duty
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Genesis
+from keyvault.core.ids import Epoch
+from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import DUTIES, Action, FreezeScope, Statement
 from keyvault.ledger import wire
+from keyvault.ledger.checkpoint import is_same_log
 from keyvault.ledger.codec import decode
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
@@ -54,7 +57,7 @@ class Governance(Caller):
             raise SignatureMismatch(f"asked for {self._parent}, the server describes {message.name[:200]!r}")
         if self._enclave_id not in (None, message.enclave_id):
             raise SignatureMismatch(f"the enclave's id is {message.enclave_id.hex()}, another one is expected")
-        if self._log_vkey not in (None, message.log_vkey):
+        if not _is_expected(self._log_vkey, message.log_vkey):
             raise OtherLog(f"the server's log key is {message.log_vkey[:200]!r}, expected is {self._log_vkey!r}")
         self._enclave_id, self._log_vkey = message.enclave_id, message.log_vkey
         return EnclaveInfo(
@@ -66,6 +69,8 @@ class Governance(Caller):
             ledger_size=message.ledger_size,
             epoch=message.epoch,
             charter_version=message.charter_version,
+            incarnation=message.incarnation or 1,
+            quarantine=_quarantine(message.quarantine) if message.HasField("quarantine") else None,
         )
 
     async def proven_enclave(self) -> EnclaveInfo:
@@ -236,7 +241,9 @@ class Governance(Caller):
         new charter the longest, for it may shorten it); at most PROPOSAL_LIFE_MS_MAX.
         """
         duty = DUTIES.get(action, Duty.POLICY_LOOSEN)
-        delay_ms = max(self._delays.values(), default=0) if duty is Duty.CHARTER else self._delays.get(duty, 0)
+        otherwise = Duty.CHARTER if duty is Duty.LEAVE_QUARANTINE else duty  # ``core.charter`` law 5
+        own_ms = self._delays.get(duty, self._delays.get(otherwise, 0))
+        delay_ms = max(self._delays.values(), default=0) if duty is Duty.CHARTER else own_ms
         longest = min(limits.PROPOSAL_LIFE_MS + delay_ms, limits.PROPOSAL_LIFE_MS_MAX)
         expires_at = self.transport.timing.now_ms() + (longest if life_ms is None else life_ms)
         try:
@@ -305,6 +312,26 @@ class Governance(Caller):
             return KeyName.of_resource(self.enclave, message.name)
         except Malformed as error:
             raise UnusableAnswer(f"a key that was not asked for is listed: {error}") from None
+
+
+def _is_expected(pinned: str | None, named: str) -> bool:
+    """Return whether a server's log key is the pinned one; each incarnation of a ledger has it under its own name."""
+    if pinned in (None, named):
+        return True
+    try:
+        return is_same_log(parse_vkey(pinned or ""), parse_vkey(named))
+    except Malformed:
+        return False
+
+
+def _quarantine(message: keys_pb2.Quarantine) -> Quarantine:
+    lost = Mark(
+        incarnation=message.lost_incarnation,
+        epoch=Epoch(message.lost_epoch),
+        size=message.lost_position,
+        root=message.lost_root,
+    )
+    return Quarantine(position=message.position, lost=lost, found=message.found)
 
 
 def _to_proto(signature: EnvelopeSignature) -> types_pb2.MemberSignature:

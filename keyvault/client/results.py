@@ -20,6 +20,7 @@ from keyvault.core.charter import Charter
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Output, Payload, PayloadKind
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState
+from keyvault.core.marks import Quarantine
 from keyvault.core.policy import Policy
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Statement
@@ -227,7 +228,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnclaveInfo:
-    """What statements, audits and imports need to know. ``enclave_id`` has 32 bytes."""
+    """What statements, audits and imports need to know. ``enclave_id`` has 32 bytes.
+
+    ``quarantine`` is why nothing is signed, if that is so; ``incarnation`` is above 1 once a restored ledger went on.
+    """
 
     name: str
     enclave_id: bytes
@@ -237,6 +241,8 @@ class EnclaveInfo:
     ledger_size: int
     epoch: int
     charter_version: int = 0
+    incarnation: int = 1
+    quarantine: Quarantine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

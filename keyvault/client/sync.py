@@ -156,6 +156,7 @@ class Client:
     step_down = _sync(AsyncClient.step_down)
     set_drained = _sync(AsyncClient.set_drained)
     record_ceremony_step = _sync(AsyncClient.record_ceremony_step)
+    leave_quarantine = _sync(AsyncClient.leave_quarantine)
     checkpoint = _sync(AsyncClient.checkpoint)
     inclusion_proof = _sync(AsyncClient.inclusion_proof)
     consistency_proof = _sync(AsyncClient.consistency_proof)

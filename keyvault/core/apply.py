@@ -11,6 +11,7 @@ Laws:
 5. A fact that does not follow from the state is Corrupt: the ledger was tampered with, or this build is wrong.
    Either way the replica stops.
 6. For proposals time never goes back: what has expired stays so, whatever the clock of a later leader says.
+7. A new incarnation ends every other proposal, and fills every window up to its own time.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from keyvault.core import limits
+from keyvault.core.apply_keys import PUBLIC_KEY_BYTES, apply_key_created, apply_key_state, check_public_key, put_key
 from keyvault.core.approvals import Voice
 from keyvault.core.charges import Charge, charge_of, is_unread
 from keyvault.core.charter import Rulers, check_charter
@@ -33,6 +35,7 @@ from keyvault.core.events import (
     Event,
     FreezeChanged,
     Genesis,
+    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -46,20 +49,15 @@ from keyvault.core.events import (
 from keyvault.core.execution import KeyToMake, carry_out, check_policy_quorums
 from keyvault.core.governance import check_ballot, check_proposal
 from keyvault.core.ids import UnixMillis
-from keyvault.core.keys import KeyAlgorithm, KeyLine, KeyState, KeyVersion
+from keyvault.core.keys import KeyAlgorithm, KeyState
+from keyvault.core.limits_check import check_lost
+from keyvault.core.marks import Incarnation
 from keyvault.core.policy import Policy, compile_policy
 from keyvault.core.proposals import Ballot, Outcome, Proposal
 from keyvault.core.state import State, check_not_frozen, check_signs, find_key, split_key_name
 
 NONCE_BYTES = 16
-PUBLIC_KEY_BYTES = {
-    KeyAlgorithm.SECP256K1: 65,
-    KeyAlgorithm.P256: 65,
-    KeyAlgorithm.ED25519: 32,
-    KeyAlgorithm.HMAC_SHA256: 0,
-    KeyAlgorithm.HMAC_SHA512: 0,
-}
-_DAY_MS = 86_400_000
+_DECIDES_NOTHING = (TermStarted, ProposalMade, BallotCast, ChangeRefused)
 
 
 def apply(state: State, index: int, event: Event) -> None:
@@ -70,6 +68,8 @@ def apply(state: State, index: int, event: Event) -> None:
         raise Corrupt(f"entry {index} ({type(event).__name__}) does not follow: {error}", index=index) from error
     state.latest_at = max(state.latest_at, event.at)
     state.size = index + 1
+    if not isinstance(event, _DECIDES_NOTHING):
+        state.decided = index + 1
 
 
 def suppose(state: State, policy: Policy) -> None:
@@ -175,7 +175,7 @@ def _apply_change(state: State, index: int, event: Change) -> None:
     if isinstance(event, KeyDestroyed):
         if event != destroyed(state, event.key, event.version, event.at):
             raise _mismatch("it is not the destruction that was approved")
-        _put(state, replace(find_key(state, event.key, event.version), state=KeyState.DESTROYED, destroy_at=None))
+        put_key(state, replace(find_key(state, event.key, event.version), state=KeyState.DESTROYED, destroy_at=None))
         return
     proposal = state.proposals.find(event.proposal)
     expected = carry_out(state, event.proposal, event.at)
@@ -189,18 +189,15 @@ def _apply_change(state: State, index: int, event: Change) -> None:
 def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
     document, policy, charter = proposal.document, proposal.policy, proposal.charter
     if isinstance(event, KeyCreated):
-        _check_public_key(event)
+        check_public_key(event)
     # What it voids ends before it does: so many may be voided that only the last ones to end are remembered.
-    if isinstance(event, PolicyPublished):
-        state.proposals.void(event.version, index, besides=proposal)
-    if isinstance(event, CharterChanged):
-        state.proposals.void_charters(index, besides=proposal)
+    _void_others(state, index, event, proposal)
     state.proposals.close(proposal, Outcome.EXECUTED, index)
     match event:
         case KeyCreated():
-            _apply_key_created(state, event, proposal)
+            apply_key_created(state, event, proposal)
         case KeyStateChanged():
-            _apply_key_state(state, event)
+            apply_key_state(state, event)
         case PolicyPublished() if policy is not None:
             _set_policy(state, policy, document)
         case CharterChanged() if charter is not None:
@@ -210,8 +207,22 @@ def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
             _apply_freeze(state, event, proposal)
         case CeremonyStepRecorded():
             pass
+        case IncarnationStarted():
+            _apply_incarnation(state, index, event, proposal)
         case _:
             raise _mismatch("it carries out nothing")
+
+
+def _void_others(state: State, index: int, event: Change, proposal: Proposal) -> None:
+    match event:
+        case PolicyPublished():
+            state.proposals.void(event.version, index, besides=proposal)
+        case CharterChanged():
+            state.proposals.void_charters(index, besides=proposal)
+        case IncarnationStarted():
+            state.proposals.void_all(index, besides=proposal)
+        case _:
+            pass
 
 
 def _check_time(state: State, at: UnixMillis) -> None:
@@ -224,54 +235,7 @@ def _check_new(state: State, proposal: Proposal) -> None:
         raise _mismatch("the proposal was made before")
 
 
-# Keys, policy, charter ----------------------------------------------------------------------------------------------
-
-
-def _check_public_key(event: KeyCreated) -> None:
-    if len(event.public_key) != PUBLIC_KEY_BYTES[event.algorithm]:
-        raise _mismatch(f"public key of {event.key} has {len(event.public_key)} bytes")
-
-
-def _apply_key_created(state: State, event: KeyCreated, proposal: Proposal) -> None:
-    parameters = dict(proposal.statement.parameters)
-    line = state.keys.get(event.key)
-    if line is None:
-        line = state.keys[event.key] = KeyLine(primary=event.version, versions={})
-        cryptoperiod_ms = int(parameters["cryptoperiod_days"]) * _DAY_MS
-        propose = parameters["rotation"] == "propose"
-    else:
-        before = line.versions[line.primary]
-        cryptoperiod_ms, propose = before.cryptoperiod_ms, before.propose_rotation
-    line.versions[event.version] = KeyVersion(
-        key=event.key,
-        version=event.version,
-        algorithm=event.algorithm,
-        state=event.state,
-        provenance=event.provenance,
-        public_key=event.public_key,
-        token_object_id=event.token_object_id,
-        created_at=event.at,
-        cryptoperiod_ms=cryptoperiod_ms,
-        propose_rotation=propose,
-    )
-    if event.state is KeyState.ACTIVE:
-        _make_primary(line, event.version)
-
-
-def _apply_key_state(state: State, event: KeyStateChanged) -> None:
-    found = find_key(state, event.key, event.version)
-    scheduled = event.state is KeyState.DESTRUCTION_SCHEDULED
-    _put(
-        state,
-        replace(
-            found,
-            state=event.state,
-            destroy_at=event.destroy_at,
-            destruction=event.proposal if scheduled else b"",
-        ),
-    )
-    if event.state is KeyState.ACTIVE:
-        _make_primary(state.keys[event.key], event.version)
+# Policy, charter, freezes, incarnations -------------------------------------------------------------------------------
 
 
 def _apply_freeze(state: State, event: FreezeChanged, proposal: Proposal) -> None:
@@ -281,15 +245,17 @@ def _apply_freeze(state: State, event: FreezeChanged, proposal: Proposal) -> Non
         del state.frozen[event.scope, event.name]
 
 
-def _make_primary(line: KeyLine, version: int) -> None:
-    before = line.versions.get(line.primary)
-    if before is not None and before.version != version and before.state is KeyState.ACTIVE:
-        line.versions[before.version] = replace(before, state=KeyState.ROTATED)
-    line.primary = version
-
-
-def _put(state: State, key: KeyVersion) -> None:
-    state.keys[key.key].versions[key.version] = key
+def _apply_incarnation(state: State, index: int, event: IncarnationStarted, proposal: Proposal) -> None:
+    begun = Incarnation(
+        number=event.incarnation,
+        index=index,
+        at=event.at,
+        position=event.position,
+        lost=event.lost,
+        reason=proposal.statement["reason"],
+    )
+    state.incarnations += (begun,)
+    state.windows.lose(event.at)
 
 
 def _set_policy(state: State, policy: Policy, document: bytes) -> None:
@@ -328,6 +294,7 @@ def _apply_issued(state: State, index: int, event: SignatureIssued) -> None:
     _check_policy(state, event.policy_version, event.policy_sha256)
     _check_known(index, event.known)
     charge = _charge_of(state, event)
+    check_lost(state.windows, charge, event.at)
     if event.proposal:
         state.proposals.close(check_approved(state, event), Outcome.EXECUTED, index)
     else:

@@ -7,7 +7,9 @@ Laws:
 3. Only members with role admin or approver have a voice, and only they stand in groups. Only admins ask for changes.
 4. Whoever asks does not count, except for what may be done at once by one person: tightening the policy, disabling a
    key, freezing. These need a quorum of one and have no delay; everything else needs somebody besides the asker.
-5. A duty without a threshold cannot be done by anybody (no is the zero value).
+5. A duty without a threshold cannot be done by anybody (no is the zero value). The one exception is leaving the
+   quarantine, without which an enclave would be lost: it takes the quorum of break-glass, or where nobody can break the
+   glass, that of the charter, and waits as long as a change of the charter.
 6. Every threshold can be met by the members there are, with at least one admin left over to ask.
 7. Break-glass, which replaces the charter, needs more persons than any other duty and a delay of at least a day, no
    shorter than any other. It is a threshold like the others: there is no way around.
@@ -15,6 +17,7 @@ Laws:
    worth what a change of the charter costs; and it needs at least as many persons as loosening the policy. Break-glass
    may be dropped at once: a member who has to go may be one too many for it. A duty with a delay that comes anew waits
    for the longest delay there is: it may have had a longer one before it was dropped.
+9. Leaving the quarantine forgets what was decided. It needs at least as many persons as the charter.
 """
 
 from collections.abc import Mapping
@@ -56,6 +59,7 @@ class Duty(StrEnum):
     THAW = "thaw"
     CEREMONY = "ceremony"
     BREAK_GLASS = "break-glass"
+    LEAVE_QUARANTINE = "leave-quarantine"
 
 
 AT_ONCE = frozenset({Duty.POLICY_TIGHTEN, Duty.KEY_DISABLE, Duty.FREEZE})
@@ -128,12 +132,20 @@ class Rulers:
     def threshold(self, duty: Duty) -> Threshold:
         """Return what the duty needs, or raise Refused(NOT_AUTHORIZED) if nobody may do it."""
         found = self.thresholds.get(duty)
+        if found is None and duty is Duty.LEAVE_QUARANTINE:
+            return self._strictest()
         if found is None:
             raise Refused(
                 Reason.NOT_AUTHORIZED,
                 f"charter version {self.charter.version} has no threshold for {duty}: nobody may do it",
             )
         return found
+
+    def _strictest(self) -> Threshold:
+        """Return what leaving the quarantine needs where the charter does not say; see law 5."""
+        charter = self.threshold(Duty.CHARTER)
+        quorum = self.thresholds.get(Duty.BREAK_GLASS, charter).quorum
+        return Threshold(duty=Duty.LEAVE_QUARANTINE, quorum=quorum, delay_ms=charter.delay_ms)
 
     def may_ask(self, name: MemberName) -> Member:
         """Return the member, or raise Refused(NOT_AUTHORIZED) unless it is one who may ask for changes."""
@@ -244,13 +256,17 @@ def _check_guard(rulers: Rulers) -> None:
     loosen = rulers.thresholds.get(Duty.POLICY_LOOSEN)
     if loosen is not None and persons_min(rulers.threshold(Duty.CHARTER).quorum) < persons_min(loosen.quorum):
         raise _wrong(f"charter must need as many persons as policy-loosen, so at least {persons_min(loosen.quorum)}")
+    leave, needed = rulers.thresholds.get(Duty.LEAVE_QUARANTINE), persons_min(rulers.threshold(Duty.CHARTER).quorum)
+    if leave is not None and persons_min(leave.quorum) < needed:
+        raise _wrong(f"leave-quarantine must need as many persons as charter, so at least {needed}")
 
 
 def _check_break_glass(rulers: Rulers) -> None:
     glass = rulers.thresholds.get(Duty.BREAK_GLASS)
     if glass is None:
         return
-    others = [each for each in rulers.charter.thresholds if each.duty is not Duty.BREAK_GLASS]
+    no_others = (Duty.BREAK_GLASS, Duty.LEAVE_QUARANTINE)  # the latter replaces nobody, and may be as strict
+    others = [each for each in rulers.charter.thresholds if each.duty not in no_others]
     most = max(persons_min(each.quorum) for each in others)
     if persons_min(glass.quorum) <= most:
         raise _wrong(f"break-glass must need more persons than any other duty, so at least {most + 1}")

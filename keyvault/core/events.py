@@ -16,6 +16,7 @@ from keyvault.core.errors import Reason
 from keyvault.core.ids import EnclaveName, Epoch, KeyId, MemberName, Principal, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Payload, Stamp
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
+from keyvault.core.marks import Mark
 from keyvault.core.policy import Policy
 from keyvault.core.quickly import quickly_made
 from keyvault.core.statements import FreezeScope
@@ -184,6 +185,22 @@ class CeremonyStepRecorded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IncarnationStarted:
+    """Members gave up what a restored ledger has not got: from here on it goes on under another name.
+
+    ``position`` entries were kept when it was put back; ``lost`` is what had been seen of the history that is gone.
+    """
+
+    at: UnixMillis
+    epoch: Epoch
+    incarnation: int
+    position: int
+    lost: Mark
+    proposal: bytes
+    charter_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureRequest:
     """What was asked, by whom. ``key`` is as asked: ``{key}`` or ``{key}/versions/{version}``."""
 
@@ -274,6 +291,7 @@ Change = (
     | CharterChanged
     | FreezeChanged
     | CeremonyStepRecorded
+    | IncarnationStarted
 )
 """What carries out a proposal."""
 Governance = ProposalMade | BallotCast | ChangeRefused | Change

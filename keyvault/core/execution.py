@@ -16,12 +16,14 @@ from keyvault.core.events import (
     Change,
     CharterChanged,
     FreezeChanged,
+    IncarnationStarted,
     KeyCreated,
     KeyStateChanged,
     PolicyPublished,
 )
-from keyvault.core.ids import KeyId, UnixMillis
+from keyvault.core.ids import Epoch, KeyId, UnixMillis
 from keyvault.core.keys import HMAC_ALGORITHMS, TRANSITIONS, KeyAlgorithm, KeyLine, KeyProvenance, KeyState
+from keyvault.core.marks import Mark
 from keyvault.core.policy import Policy, Verdict
 from keyvault.core.proposals import Proposal, check_executable
 from keyvault.core.quorum import parse_quorum
@@ -29,6 +31,7 @@ from keyvault.core.state import State, find_key
 from keyvault.core.statements import (
     Action,
     FreezeScope,
+    Statement,
 )
 
 _DAY_MS = 86_400_000
@@ -86,6 +89,8 @@ def plan(state: State, proposal: Proposal, at: UnixMillis) -> Change | KeyToMake
             return CeremonyStepRecorded(
                 at=at, epoch=state.epoch, proposal=proposal.id, charter_sha256=state.charter_sha256
             )
+        case Action.LEAVE_QUARANTINE:
+            return _incarnation(state, proposal, at)
         case Action.SIGN:
             raise _mismatch("a signature is no change")
 
@@ -233,6 +238,40 @@ def _check_room(state: State, member: str) -> None:
             f"{member} froze {own} principals and venues, the most of one member: freeze keys or the enclave, let"
             " another member freeze, or lift some"
         )
+
+
+def lost_mark(statement: Statement) -> Mark:
+    """Return what a statement about leaving the quarantine gives up."""
+    return Mark(
+        incarnation=int(statement["lost_incarnation"]),
+        epoch=Epoch(int(statement["lost_epoch"])),
+        size=int(statement["lost_position"]),
+        root=bytes.fromhex(statement["lost_root"]),
+    )
+
+
+def _incarnation(state: State, proposal: Proposal, at: UnixMillis) -> IncarnationStarted:
+    """Return the new beginning. That the ledger lacks what is given up is for those to say who have seen it."""
+    statement = proposal.statement
+    lost, number, position = lost_mark(statement), int(statement["incarnation"]), int(statement["position"])
+    following = max(state.incarnation, lost.incarnation) + 1
+    if number != following:
+        raise _mismatch(f"incarnation {number} is not the next one, which is {following}")
+    if len(state.incarnations) >= limits.INCARNATIONS_MAX:
+        raise _mismatch(f"the ledger has begun anew {limits.INCARNATIONS_MAX} times, which is the most it can")
+    if not state.decided <= position <= max(state.size, proposal.index):
+        raise _mismatch(f"{position} entries were not all that there was: entry {state.decided - 1} decided something")
+    if state.epoch <= lost.epoch:
+        raise _mismatch(f"epoch {state.epoch} is not past epoch {lost.epoch}, which was seen")
+    return IncarnationStarted(
+        at=at,
+        epoch=state.epoch,
+        incarnation=number,
+        position=position,
+        lost=lost,
+        proposal=proposal.id,
+        charter_sha256=state.charter_sha256,
+    )
 
 
 def _attached(document: _D | None) -> _D:

@@ -84,6 +84,8 @@ VETOES_REMEMBERED = 16_384
 """Subjects that were vetoed, so that a second attempt says so; the oldest is forgotten first."""
 DESTINATIONS_REMEMBERED = 65_536
 """Destinations that are known as seen; further ones look new for ever, which warns too often, never too rarely."""
+INCARNATIONS_MAX = 64
+"""New beginnings of one ledger, each by a quorum; whoever needs more has another problem."""
 KEYS_MAX = 1_000
 """Key versions of one enclave in its token: SoftHSM opens two files per object in the token on every search."""
 GRPC_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -159,6 +161,10 @@ EVIDENCE_DEPTH_MAX = 8
 """Arrays and objects within each other in a bundle of evidence; a right one has 5."""
 EVIDENCE_ENTRIES_MAX = 16_384
 """Ledger entries in one bundle of evidence; each is decoded, and most have a signature to be verified."""
+BACKUP_SEGMENT_ENTRIES = 1_024
+"""Entries in one file of a backup, 64 MiB at most, which are in memory at once. It is in the names of the files."""
+BACKUP_MANIFEST_BYTES_MAX = 64 * 1024 * 1024
+"""Manifest of a backup: a line of 200 bytes for each segment, so some 300 million entries."""
 CONFIG_BYTES_MAX = 65_536
 """``keyvault.toml``; a default one has 1.2 kB."""
 SECRET_FILE_BYTES_MAX = 16_384
@@ -277,6 +283,10 @@ TOKEN_CLOSE_MS = 1_000
 """From the end of a worker's sockets until it is killed: lets an object that is being written be finished."""
 DRAIN_MS_MAX = 10_000
 """From SIGTERM until calls in flight are cut."""
+ANCHOR_INTERVAL_MS = 10_000
+"""Between two writes of the token's anchor: so much of a lost ledger may go unnoticed by the token alone."""
+ANCHOR_WAIT_MS = 1_000
+"""Longest that the start or the end of a term waits for the token to remember it."""
 CHECKPOINT_INTERVAL_MS = 1_000
 """A checkpoint at most this long after an event, one token signature each."""
 TOKEN_DEADLINE_MS_MIN = 100

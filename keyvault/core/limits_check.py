@@ -6,6 +6,7 @@
 3. A refusal names the first limit, in the order of the policy, that has no room: the group, what it used of how much in
    which window, and what was asked. For a signature that replaces another, asked is the most of both, and what is
    taken back is not counted as used.
+4. A window that may hold what a restored ledger has lost is full (``windows`` law 9).
 """
 
 from collections.abc import Iterator
@@ -48,6 +49,7 @@ def check_limits(windows: Windows, reservations: Reservations, charge: Charge, n
             raise Refused(Reason.POLICY_ERROR, f"limit {cap.limit.id} has an amount but no chain", (cap.limit.id,))
     if charge.is_opaque:
         _check_read(watch.caps, charge)
+    check_lost(windows, charge, now)
     charge, replaced = windows.replacing(charge, now)
     checks = watch.plan(charge.key, charge.parts).checks
     reserved = reservations.totals(watch)
@@ -61,6 +63,22 @@ def check_limits(windows: Windows, reservations: Reservations, charge: Charge, n
             if used + asked > cap.most:
                 raise _exceeded(cap, touched, used, asked)
     return charge
+
+
+def check_lost(windows: Windows, charge: Charge, now: UnixMillis) -> None:
+    """Raise Refused(LIMIT_EXCEEDED) if the charge adds to a limit whose window may hold what the ledger has lost.
+
+    It depends on facts only, so whoever folds the ledger asks it again.
+    """
+    if not windows.has_lost(limits.WINDOW_MS_MAX, now):
+        return
+    for cap, touched in windows.watched.plan(charge.key, charge.parts).checks:
+        if touched.amount(charge) and windows.has_lost(cap.limit.window_ms, now):
+            raise _no_room(
+                cap.limit,
+                f"limit {cap.limit.id} counts as full: the ledger was restored, and what was signed before is not"
+                f" known. There is room {window_text(cap.limit.window_ms)} after {windows.lost_until} ms",
+            )
 
 
 def quotas(
@@ -85,7 +103,7 @@ def quotas(
         about = cap.tally.about
         if about.is_about_key(key) and about.is_about_principal(principal):
             groups = tuple(_groups(cap, key, principal))
-            some = [_quota(cap, group, reserved.get((cap.tally, group), 0), now) for group in groups]
+            some = [_quota(windows, cap, group, reserved.get((cap.tally, group), 0), now) for group in groups]
             found += some if about.per in _GIVEN else _most_used(some)
     return tuple(found)
 
@@ -109,7 +127,7 @@ def room_for(windows: Windows, reservations: Reservations, charge: Charge, now: 
         asked = touched.amount(charge)
         if asked or unknown:
             under_way = reserved.get((touched.tally, touched.group), 0)
-            quota = _quota(cap, touched.group, under_way, now, replaced)
+            quota = _quota(windows, cap, touched.group, under_way, now, replaced)
             found.append(Room(quota=quota, asked=None if unknown else asked))
     return tuple(found)
 
@@ -139,14 +157,17 @@ def _most_used(some: list[Quota]) -> list[Quota]:
     ]
 
 
-def _quota(cap: Cap, group: Group, reserved: int, now: UnixMillis, replaced: Replaced = NOTHING_REPLACED) -> Quota:
+def _quota(
+    windows: Windows, cap: Cap, group: Group, reserved: int, now: UnixMillis, replaced: Replaced = NOTHING_REPLACED
+) -> Quota:
     limit = cap.limit
+    used = cap.tally.used(group, limit.window_ms, now, replaced=replaced) + reserved
     return Quota(
         limit=limit.id,
         per=limit.per,
         group=_group_name(group),
         measure=cap.tally.about.measure,
-        used=cap.tally.used(group, limit.window_ms, now, replaced=replaced) + reserved,
+        used=max(used, cap.most) if windows.has_lost(limit.window_ms, now) else used,
         cap=cap.most,
         window_ms=limit.window_ms,
     )

@@ -15,7 +15,14 @@ from enum import StrEnum
 
 from keyvault.core.charges import Charge, charge_of, is_unread
 from keyvault.core.errors import Malformed, Reason, Refused
-from keyvault.core.events import Event, SignatureEscalated, SignatureIssued, SignatureRefused, SignatureRequest
+from keyvault.core.events import (
+    Event,
+    IncarnationStarted,
+    SignatureEscalated,
+    SignatureIssued,
+    SignatureRefused,
+    SignatureRequest,
+)
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.intent import Intent
 from keyvault.core.limits_check import check_limits
@@ -152,6 +159,9 @@ class Replay:
                 return self._escalated(state, index, event)
             case SignatureRefused():
                 return self._refused(state, index, event, intent)
+            case IncarnationStarted():
+                self.windows.lose(event.at)
+                return None
             case _:
                 return None
 

@@ -10,9 +10,9 @@ Laws:
 3. A person counts once. Who asked does not count, nor does who rejected or took an approval back; both are final.
 4. One veto ends a proposal. A later one for the same thing says that it was vetoed before.
 5. The delay runs from the moment at which the quorum was complete; if it falls apart, the delay begins anew.
-6. A proposal ends: carried out, vetoed, expired, or void because the policy changed or its request was refused. It
-   never begins again. A signature that was approved in time may be under way when the time is over: only facts that
-   are alone in the ledger's order end what is approved.
+6. A proposal ends: carried out, vetoed, expired, or void because the policy changed, its request was refused or the
+   ledger began a new incarnation. It never begins again. A signature that was approved in time may be under way when
+   the time is over: only facts that are alone in the ledger's order end what is approved.
 """
 
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class Outcome(StrEnum):
     VETOED = "VETOED"
     EXPIRED = "EXPIRED"
     VOID = "VOID"
-    """The policy, or the charter that it was to follow, is not in force any more; or its request was refused."""
+    """What it was made under, policy, charter or incarnation, is no more; or its request was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +275,12 @@ class Proposals:
             if proposal.charter is not None and proposal is not besides:
                 self.close(proposal, Outcome.VOID, index)
 
+    def void_all(self, index: int, *, besides: Proposal) -> None:
+        """End all proposals besides the one that begins a new incarnation: what the old one approved is void."""
+        for proposal in tuple(self.open.values()):
+            if proposal is not besides:
+                self.close(proposal, Outcome.VOID, index)
+
     def recount(self, rulers: Rulers, at: UnixMillis) -> None:
         """Drop what removed members and removed keys said, and weigh everything anew."""
         for proposal in self.open.values():
@@ -298,7 +304,7 @@ def check_open(proposal: Proposal, now: UnixMillis) -> None:
                 Reason.POLICY_CHANGED,
                 f"proposal {short(proposal.id)} is void: the policy (version"
                 f" {proposal.statement.policy_version}) or the charter for which it was made is not in force any more,"
-                " or its request was refused",
+                " the ledger began a new incarnation, or its request was refused",
             )
         case Outcome.OPEN | Outcome.EXPIRED:
             pass

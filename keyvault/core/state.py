@@ -9,6 +9,7 @@ from keyvault.core.familiar import Familiar
 from keyvault.core.ids import EnclaveName, Epoch, KeyId, Principal, UnixMillis
 from keyvault.core.intent import Effect
 from keyvault.core.keys import KeyLine, KeyState, KeyVersion
+from keyvault.core.marks import Incarnation
 from keyvault.core.policy import CompiledPolicy, Policy, compile_policy
 from keyvault.core.policy_facts import Moment
 from keyvault.core.proposals import Proposals
@@ -22,12 +23,14 @@ class State:
     __slots__ = (
         "charter_document",
         "charter_sha256",
+        "decided",
         "enclave",
         "enclave_id",
         "epoch",
         "familiar",
         "frozen",
         "import_public_key",
+        "incarnations",
         "keys",
         "latest_at",
         "log_public_key",
@@ -49,6 +52,10 @@ class State:
         self.import_public_key = b""
         self.size = 0
         """Entries of the ledger that were folded."""
+        self.decided = 0
+        """Entries up to the last that decided anything: an answer, a question, or a change of power."""
+        self.incarnations: tuple[Incarnation, ...] = ()
+        """The new beginnings of the ledger after it was put back from an older copy."""
         self.epoch = Epoch(0)
         self.latest_at = UnixMillis(0)
         """The latest time that any fact was decided at: for approvals the clock never goes back behind it."""
@@ -67,6 +74,11 @@ class State:
         """The highest nonce that each key was stamped with."""
         self.windows = Windows()
         self.familiar = Familiar()
+
+    @property
+    def incarnation(self) -> int:
+        """The number of the present one; 1 until a restored ledger went on."""
+        return self.incarnations[-1].number if self.incarnations else 1
 
     @classmethod
     def empty(cls) -> "State":

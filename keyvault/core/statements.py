@@ -55,6 +55,7 @@ class Action(StrEnum):
     FREEZE = "freeze"
     THAW = "thaw"
     CEREMONY_STEP = "ceremony.step"
+    LEAVE_QUARANTINE = "quarantine.leave"
     SIGN = "sign"
 
 
@@ -71,6 +72,7 @@ DUTIES: Mapping[Action, Duty] = {
     Action.FREEZE: Duty.FREEZE,
     Action.THAW: Duty.THAW,
     Action.CEREMONY_STEP: Duty.CEREMONY,
+    Action.LEAVE_QUARANTINE: Duty.LEAVE_QUARANTINE,
 }
 """Whose threshold an action needs. POLICY_PUBLISH: that depends on the policy; SIGN: the policy's rules say."""
 
@@ -86,6 +88,7 @@ class FreezeScope(StrEnum):
 
 _KEY = r"[a-z][a-z0-9-]{0,62}"
 _NUMBER = r"[1-9][0-9]{0,8}"
+_COUNT = r"0|[1-9][0-9]{0,17}"
 _DAYS = r"0|[1-9][0-9]{0,3}"
 _HASH = r"[0-9a-f]{64}"
 _INITIAL = r"ACTIVE|PRE_ACTIVE"
@@ -118,6 +121,15 @@ _FORMS: Mapping[Action, Mapping[str, str]] = {
     Action.FREEZE: {"scope": "enclave|key|principal|venue", "name": r"[!-~]{0,256}"},
     Action.THAW: {"scope": "enclave|key|principal|venue", "name": r"[!-~]{0,256}"},
     Action.CEREMONY_STEP: {"ceremony": _KEY, "step": _NUMBER, "record_sha256": _HASH},
+    Action.LEAVE_QUARANTINE: {
+        "incarnation": _NUMBER,
+        "position": _COUNT,
+        "lost_incarnation": _NUMBER,
+        "lost_epoch": _COUNT,
+        "lost_position": _COUNT,
+        "lost_root": _HASH,
+        "reason": r"[ -~]{1,500}",
+    },
     Action.SIGN: {
         "key": _KEY,
         "key_version": _NUMBER,
@@ -142,6 +154,7 @@ _SUBJECTS: Mapping[Action, frozenset[str]] = {
     Action.POLICY_PUBLISH: frozenset({"policy_sha256"}),
     Action.CHARTER_CHANGE: frozenset({"charter_sha256"}),
     Action.BREAK_GLASS: frozenset({"charter_sha256"}),
+    Action.LEAVE_QUARANTINE: frozenset({"lost_root"}),
     Action.SIGN: frozenset({"key", "payload_sha256"}),
 }
 """What makes two statements ask for the same, where that is less than all parameters."""
@@ -165,6 +178,9 @@ _SUMMARIES: Mapping[Action, str] = {
     Action.FREEZE: "Freeze {scope} {name} in enclave {enclave}: nothing is signed for it.",
     Action.THAW: "Lift the freeze of {scope} {name} in enclave {enclave}.",
     Action.CEREMONY_STEP: "Record step {step} of ceremony {ceremony} ({record_sha256}) in enclave {enclave}.",
+    Action.LEAVE_QUARANTINE: "LEAVE THE QUARANTINE of enclave {enclave}: its first {position} entries go on as"
+    " incarnation {incarnation}; what came after in the ledger that is gone, which had {lost_position} entries or more"
+    " ({lost_root}, incarnation {lost_incarnation}, epoch {lost_epoch}), is given up for ever. Reason: {reason}",
     Action.SIGN: "Sign {kind} {payload_sha256} with version {key_version} of key {key} ({algorithm} {public_key}) in"
     " enclave {enclave} for request {request_id}; needs {quorum}.",
 }

@@ -19,6 +19,9 @@
    group of every limit about that key, whatever the asset. A cell that was not charged for longer than any window
    gives up its place; what it holds goes to the cell of its key, where a clock that steps back still finds it.
 8. What was signed while it had no price counts no dollars, also when a price is published later.
+9. When a restored ledger goes on, nobody knows what was signed in the part that is lost, up to the time at which it
+   goes on (``lost_until``). So every window that reaches back to that time or before it is full, in every group: under
+   a limit over W there is no room before ``lost_until + W``. Exact afterwards; no cell is charged for it.
 
 What is decided but not yet a fact stands in ``Reservations``; a check adds both. They count in full, also those for a
 slot that was charged before: in flight too much is counted, never too little.
@@ -64,7 +67,7 @@ class _Filled(NamedTuple):
 class Windows:
     """All that the keys of an enclave used; a projection of the ledger."""
 
-    __slots__ = ("_cells", "_filled", "_slots", "_watch")
+    __slots__ = ("_cells", "_filled", "_slots", "_watch", "lost_until")
 
     def __init__(self) -> None:
         self._cells = Cells()
@@ -72,6 +75,8 @@ class Windows:
         self._filled = 0
         """How often anything was charged for a slot."""
         self._watch = Watch(_NO_POLICY)
+        self.lost_until: UnixMillis | None = None
+        """Up to when things were signed of which nothing is known; see law 9."""
 
     def __eq__(self, other: object) -> bool:
         """Say whether both have counted the same, and watch limits that are about the same."""
@@ -81,6 +86,7 @@ class Windows:
             self._cells == other._cells
             and self._slots == other._slots
             and self._filled == other._filled
+            and self.lost_until == other.lost_until
             and self._watch.counted() == other._watch.counted()
         )
 
@@ -103,6 +109,14 @@ class Windows:
         for (tally, group), some in found.items():
             tally.groups[group] = Series.sum_of(some)
         self._watch = watch
+
+    def lose(self, until: UnixMillis) -> None:
+        """Count every window that reaches back to this time as full."""
+        self.lost_until = until if self.lost_until is None else max(until, self.lost_until)
+
+    def has_lost(self, window_ms: int, now: UnixMillis) -> bool:
+        """Return whether a window that ends now may hold what was lost."""
+        return self.lost_until is not None and now < self.lost_until + window_ms
 
     def charge(self, charge: Charge, at: UnixMillis) -> None:
         """Count one signature at that time, and what it can move; see law 5 for one that fills a slot."""

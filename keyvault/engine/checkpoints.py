@@ -18,7 +18,7 @@ from keyvault.ledger.note import verifier
 
 
 class Checkpointer:
-    """Makes the checkpoints of one term."""
+    """Makes the checkpoints of one term. ``origin`` is the ledger's first name; its incarnation is added."""
 
     def __init__(
         self, *, appender: Appender, stage: SigningStage, clock: Clock, origin: str, newest: tuple[int, bytes] | None
@@ -46,10 +46,11 @@ class Checkpointer:
             head = self._appender.head
             if self.newest is not None and self.newest[0] == head.size:
                 return self.newest
-            text = checkpoint.signing_text(self._origin, head.size, head.root)
+            origin = checkpoint.incarnated(self._origin, self._appender.state.incarnation)
+            text = checkpoint.signing_text(origin, head.size, head.root)
             public_key = self._appender.state.log_public_key
             signature = await self._sign(text, public_key)
-            note = checkpoint.assemble(text, verifier(self._origin, public_key), signature.value)
+            note = checkpoint.assemble(text, verifier(origin, public_key), signature.value)
             await self._appender.keep_checkpoint(head.size, note)
             self.newest = (head.size, note)
             return self.newest

@@ -1,34 +1,43 @@
 """One enclave in one term: recovered, leading, serving.
 
-Opening is the ordinary path: fold the ledger, compare it with head and checkpoint, become the leader, append
-TermStarted. Only then is anything decided.
+Opening is the ordinary path: fold the ledger, compare it with head, checkpoint and what was seen of it elsewhere,
+become the leader, append TermStarted. Only then is anything decided.
+
+A ledger that lacks what was seen of it is served in quarantine: it is read, proven as far as its newest checkpoint
+goes, and members may leave the quarantine (``Governor`` law 5). Nothing else is decided, signed or vouched for: no
+checkpoint, no anchor. When they have left it the same process goes on as the next incarnation.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from keyvault.core import limits
 from keyvault.core.commands import CastBallot, Propose, RequestSignature, check_recordable
-from keyvault.core.errors import Broken, Unavailable
+from keyvault.core.errors import Broken, NotFound, Unavailable
 from keyvault.core.events import TermStarted
 from keyvault.core.ids import Epoch, KeyId, LedgerIndex, Principal, UnixMillis
 from keyvault.core.limits_check import Quota, Room, quotas
+from keyvault.core.marks import Quarantine
 from keyvault.core.proposals import Proposal
 from keyvault.core.simulation import Decision, decision_now, room_now
 from keyvault.core.state import State
 from keyvault.engine import proofs
+from keyvault.engine.anchors import Anchorer
 from keyvault.engine.appender import Appender, draft
 from keyvault.engine.checkpoints import Checkpointer
 from keyvault.engine.clock import Clock
 from keyvault.engine.governor import Governor
 from keyvault.engine.observer import NoObserver, Observer
 from keyvault.engine.recovery import Recovered, recover
+from keyvault.engine.refusals import quarantined
 from keyvault.engine.sequencer import Sequencer, Waiter
 from keyvault.engine.signing import SigningStage
 from keyvault.hsm.base import Token
 from keyvault.intents import describe
+from keyvault.ledger.checkpoint import incarnated
 from keyvault.store.base import Store
 
 
@@ -47,6 +56,7 @@ class Enclave:
         self, *, store: Store, token: Token, appender: Appender, clock: Clock, recovered: Recovered, observer: Observer
     ) -> None:
         self._origin = recovered.origin
+        self._quarantine = recovered.quarantine
         self.uncovered_at_start = recovered.uncovered
         self._store = store
         self._token = token
@@ -65,9 +75,20 @@ class Enclave:
         self._checkpointer = Checkpointer(
             appender=appender, stage=self._stage, clock=clock, origin=recovered.origin, newest=store.checkpoint()
         )
-        self._checkpointing = asyncio.create_task(self._checkpoint_forever())
-        self._governor = Governor(store=store, token=token, sequencer=self._sequencer, appender=appender, clock=clock)
+        self._anchorer = Anchorer(token=token, appender=appender)
+        self._vouching: list[asyncio.Task[None]] = []
+        self._governor = Governor(
+            store=store,
+            token=token,
+            sequencer=self._sequencer,
+            appender=appender,
+            clock=clock,
+            quarantine=recovered.quarantine,
+            left=self._leave_quarantine,
+        )
         self._governing = asyncio.create_task(self._govern_forever())
+        if recovered.quarantine is None:
+            self._begin_to_vouch()
 
     @classmethod
     async def open(
@@ -82,10 +103,12 @@ class Enclave:
         """Return the serving enclave.
 
         Raises Corrupt if the ledger is not what was written, Conflict or Broken if the term cannot be had, Unavailable
-        if the token does not sign the first checkpoint of a new ledger.
+        if the token does not say what it remembers, or does not sign the first checkpoint of a new ledger.
         """
-        recovered = recover(store)
-        epoch = Epoch(store.acquire_term(identity.holder))
+        anchor = await token.read_anchor()
+        recovered = recover(store, anchor)
+        seen = recovered.state.epoch if anchor is None else max(recovered.state.epoch, anchor.epoch)
+        epoch = Epoch(store.acquire_term(identity.holder, above=seen))
         return await cls.lead(
             store=store,
             token=token,
@@ -133,14 +156,19 @@ class Enclave:
             recovered=recovered,
             observer=observer or NoObserver(),
         )
-        if store.checkpoint() is None:
-            await enclave._checkpoint_first()
+        if recovered.quarantine is None:
+            await enclave._vouch_first(is_new=store.checkpoint() is None)
         return enclave
 
-    async def _checkpoint_first(self) -> None:
-        """Sign a checkpoint before the first answer, so that a ledger with answers and no checkpoint is never ours."""
+    async def _vouch_first(self, *, is_new: bool) -> None:
+        """Sign a checkpoint before the first answer, so that a ledger with answers and no checkpoint is never ours.
+
+        And let the token know of the new epoch.
+        """
         try:
-            await self.checkpoint()
+            if is_new:
+                await self.checkpoint()
+            await self._anchorer.try_write()
         except BaseException:  # nobody gets this enclave, so nobody else would close it
             await self.close()
             raise
@@ -148,7 +176,12 @@ class Enclave:
     @property
     def origin(self) -> str:
         """The ledger's name."""
-        return self._origin
+        return incarnated(self._origin, self.state.incarnation)
+
+    @property
+    def quarantine(self) -> Quarantine | None:
+        """See Served."""
+        return self._quarantine
 
     @property
     def state(self) -> State:
@@ -189,7 +222,8 @@ class Enclave:
         await self._sequencer.opened()
 
     def request(self, command: RequestSignature, deadline: float) -> Waiter:
-        """See Sequencer.request."""
+        """See Sequencer.request. Raises Refused(QUARANTINED) in quarantine, as ``simulate`` and ``quotas`` do."""
+        self._check_decides()
         return self._sequencer.request(command, deadline)
 
     def simulate(self, command: RequestSignature, now: UnixMillis) -> tuple[Decision, tuple[Room, ...]]:
@@ -197,6 +231,7 @@ class Enclave:
 
         Raises Malformed or Overloaded, as ``request`` would.
         """
+        self._check_decides()
         check_recordable(command)
         state, reservations = self.state, self._sequencer.reservations
         decided = decision_now(state, reservations, command, now, describe)
@@ -204,6 +239,7 @@ class Enclave:
 
     def quotas(self, key: KeyId, principal: Principal, now: UnixMillis) -> tuple[Quota, ...]:
         """Return what was used of the limits about a key and a principal, what is under way included."""
+        self._check_decides()
         state = self.state
         return quotas(state.policy, state.windows, self._sequencer.reservations, key, principal, now)
 
@@ -236,8 +272,15 @@ class Enclave:
         return self._store.read(start, count)
 
     async def checkpoint(self) -> tuple[int, bytes]:
-        """Return (size, note) of a checkpoint over everything durable now. Raises Unavailable if the token fails."""
-        return await self._checkpointer.sign_head()
+        """Return (size, note) of a checkpoint over everything durable now. Raises Unavailable if the token fails.
+
+        In quarantine: of the newest that there is, or NotFound.
+        """
+        if self._quarantine is None:
+            return await self._checkpointer.sign_head()
+        if self._checkpointer.newest is None:
+            raise NotFound("the ledger is in quarantine and has no checkpoint")
+        return self._checkpointer.newest
 
     async def inclusion_proof(self, index: LedgerIndex) -> tuple[tuple[bytes, ...], bytes, bytes]:
         """Return (hashes, entry, checkpoint note) that prove the entry at ``index``.
@@ -260,11 +303,13 @@ class Enclave:
         await asyncio.gather(self._governing, return_exceptions=True)
         await self._governor.close()
         await self._sequencer.close()
-        self._checkpointing.cancel()
-        await asyncio.gather(self._checkpointing, return_exceptions=True)
-        if not self.stopped.done():
+        for task in self._vouching:
+            task.cancel()
+        await asyncio.gather(*self._vouching, return_exceptions=True)
+        if not self.stopped.done() and self._quarantine is None:
             try:
                 await self._checkpointer.sign_head()
+                await self._anchorer.try_write()
             except Unavailable:
                 pass  # the next term signs this head with its own first checkpoint
             except Broken as error:  # another leads by now, or the disk failed: whoever asks ``stopped`` is told
@@ -276,11 +321,33 @@ class Enclave:
         await self._stage.close()
         self._appender.close()
 
-    async def _checkpoint_forever(self) -> None:
+    def _check_decides(self) -> None:
+        if self._quarantine is not None:
+            raise quarantined(self._quarantine)
+
+    async def _leave_quarantine(self) -> None:
+        """Vouch for the new incarnation, and decide from now on. Whoever waits for the token does not hold it up."""
         try:
-            await self._checkpointer.run()
-        except Exception as error:  # noqa: BLE001 (whatever it is, a ledger without checkpoints must not go on)
-            self._sequencer.end_term(Broken(f"no checkpoint can be made: {error!r}"))
+            with suppress(Unavailable):  # the next interval tries again
+                await self._checkpointer.sign_head()
+            await self._anchorer.try_write()
+        except Broken as error:
+            self._sequencer.end_term(error)
+            return
+        self._quarantine = None
+        self._begin_to_vouch()
+
+    def _begin_to_vouch(self) -> None:
+        self._vouching = [
+            asyncio.create_task(self._for_ever(self._checkpointer.run, "no checkpoint can be made")),
+            asyncio.create_task(self._for_ever(self._anchorer.run, "the token's anchor cannot be written")),
+        ]
+
+    async def _for_ever(self, run: Callable[[], Awaitable[None]], problem: str) -> None:
+        try:
+            await run()
+        except Exception as error:  # noqa: BLE001 (whatever it is, a ledger that nobody vouches for must not go on)
+            self._sequencer.end_term(Broken(f"{problem}: {error!r}"))
 
     async def _govern_forever(self) -> None:
         try:

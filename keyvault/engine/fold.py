@@ -5,10 +5,13 @@ to be compared with something signed.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Genesis, TermStarted
+from keyvault.core.ids import Epoch
+from keyvault.core.marks import Mark, incarnation_at
 from keyvault.core.state import State
 from keyvault.engine.request_index import RequestIndex
 from keyvault.ledger import checkpoint, codec
@@ -18,12 +21,22 @@ from keyvault.ledger.note import parse_note, verifier
 from keyvault.store.base import Entry
 
 
-def size_of(anchor: bytes) -> int:
-    """Return the size that the anchor states; who signed it is checked when the log key is known."""
-    try:
-        return checkpoint.parse_checkpoint(parse_note(anchor).text).size
-    except Malformed as error:
-        raise Corrupt(f"the checkpoint file beside the ledger is not a checkpoint: {error}") from error
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A checkpoint that was kept outside of the ledger; who signed it is checked when the log key is known."""
+
+    note: bytes
+    mark: Mark
+
+    @classmethod
+    def of(cls, note: bytes) -> "Kept":
+        """Raises Corrupt for what is no checkpoint."""
+        try:
+            found = checkpoint.parse_checkpoint(parse_note(note).text)
+        except Malformed as error:
+            raise Corrupt(f"the checkpoint file beside the ledger is not a checkpoint: {error}") from error
+        _, incarnation = checkpoint.split_origin(found.origin)
+        return cls(note=note, mark=Mark(incarnation=incarnation, epoch=Epoch(0), size=found.size, root=found.root))
 
 
 class Fold:
@@ -43,6 +56,10 @@ class Fold:
         if self.tree.size in self._roots:
             self._roots[self.tree.size] = self.tree.root()
 
+    def know_root(self, size: int, root: bytes) -> None:
+        """Compare at this size with this root, which the entries that were folded gave."""
+        self._roots[size] = root
+
     def take(self, entry: Entry) -> None:
         """Apply the next entry. Raises Corrupt if it does not follow, or is filed under a key that is not its own."""
         event, at = codec.decode(entry.body), self.tree.size
@@ -58,35 +75,49 @@ class Fold:
         if self.tree.size in self._roots:
             self._roots[self.tree.size] = self.tree.root()
 
-    def origin(self) -> str:
-        """Return the ledger's name."""
-        return checkpoint.origin(self.state.enclave, self._genesis_hash)
+    def origin(self, size: int | None = None) -> str:
+        """Return the ledger's name when it had ``size`` entries; now, without it."""
+        first = checkpoint.origin(self.state.enclave, self._genesis_hash)
+        at = self.tree.size if size is None else size
+        return checkpoint.incarnated(first, incarnation_at(self.state.incarnations, at))
 
     def check_signed(self, size: int, note: bytes) -> None:
         """Raise Corrupt unless the note was signed over the entries that were folded."""
-        found = self._open(note, "the newest checkpoint")
+        try:
+            found = checkpoint.open_checkpoint(note, verifier(self.origin(size), self.state.log_public_key))
+        except (Unproven, Malformed) as error:
+            raise _not_signed("the newest checkpoint", error) from error
         if found.size != size or found.root != self._roots[size]:
             raise Corrupt(
                 f"the checkpoint at size {size} was signed over other entries: the ledger was rewritten or cut"
             )
 
-    def check_kept(self, size: int, note: bytes) -> None:
-        """Raise Corrupt unless the note, kept outside the ledger, was signed over the entries that were folded."""
-        found = self._open(note, "the checkpoint in the file beside the ledger")
-        if found.size > self.tree.size:
-            raise Corrupt(
-                f"the ledger has {self.tree.size} entries, but the checkpoint in the file beside it covers {size}: "
-                "an older copy was put back, or the ledger's end was cut. Serve the newest ledger; if it is gone, "
-                "read Backup in helm/README.md before you move that file away"
-            )
-        if found.root != self._roots[size]:
-            raise Corrupt(
-                f"the checkpoint in the file beside the ledger was signed over other entries up to size {size}: "
-                "the ledger was rewritten"
-            )
-
-    def _open(self, note: bytes, name: str) -> checkpoint.Checkpoint:
+    def check_kept(self, kept: Kept) -> None:
+        """Raise Corrupt unless the log key signed the checkpoint that was kept outside of the ledger."""
         try:
-            return checkpoint.open_checkpoint(note, verifier(self.origin(), self.state.log_public_key))
+            checkpoint.open_in_any(kept.note, verifier(self.origin(), self.state.log_public_key))
         except (Unproven, Malformed) as error:
-            raise Corrupt(f"{name} was not signed by this ledger's log key: {error}") from error
+            raise _not_signed("the checkpoint in the file beside the ledger", error) from error
+
+    def lacks(self, mark: Mark) -> str:
+        """Return what the ledger has not got of what was seen of it, in words; nothing if it has all.
+
+        ``compare_at`` its size must have been asked before. What members gave up is not lacking.
+        """
+        if mark.incarnation > self.state.incarnation:
+            return f"it is in incarnation {self.state.incarnation}"
+        left = next((each for each in self.state.incarnations if each.number > mark.incarnation), None)
+        end = self.tree.size if left is None else left.position
+        if mark.size <= end and mark.root == self._roots[mark.size]:
+            return ""
+        if left is not None and mark.size <= left.lost.size and mark.epoch <= left.lost.epoch:
+            return ""
+        if left is not None:
+            return f"members gave up {left.lost} only"
+        if mark.size <= self.tree.size:
+            return f"it has other entries up to {mark.size}: it was rewritten, or an older copy of it went on"
+        return f"it has {self.tree.size} entries: an older copy was put back, or its end was cut"
+
+
+def _not_signed(name: str, error: Exception) -> Corrupt:
+    return Corrupt(f"{name} was not signed by this ledger's log key: {error}")

@@ -8,10 +8,12 @@ Laws:
    nothing left to destroy.
 3. A refusal is evidence, too: it is recorded, as often as the caller's budget permits.
 4. What fails for now (a token that is away) is tried again at the next look; what the rules refuse stays undone.
+5. In quarantine one thing may be asked, spoken about and carried out: to leave it, and to give up exactly what was
+   seen. What else is brought is refused without a record: the ledger is not to grow by it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 from keyvault.core.approvals import Voice
@@ -19,18 +21,19 @@ from keyvault.core.charter import AT_ONCE
 from keyvault.core.commands import CastBallot, Propose
 from keyvault.core.decide import decide_ballot, decide_proposal, proposed_rotation, refused_change
 from keyvault.core.due import destroyed, due_destructions, due_proposals, due_rotations
-from keyvault.core.errors import Broken, Conflict, NotFound, Refused, Unavailable
-from keyvault.core.events import BallotCast, Change, Event, KeyCreated, ProposalMade
-from keyvault.core.execution import KeyToMake, carry_out
+from keyvault.core.errors import Broken, Conflict, NotFound, Reason, Refused, Unavailable
+from keyvault.core.events import BallotCast, Change, Event, IncarnationStarted, KeyCreated, ProposalMade
+from keyvault.core.execution import KeyToMake, carry_out, lost_mark
 from keyvault.core.governance import stops_at_once
 from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.keys import KeyProvenance, KeyVersion
+from keyvault.core.marks import Quarantine
 from keyvault.core.proposals import Proposal
 from keyvault.core.state import State, not_before
-from keyvault.core.statements import Statement, decode_statement, proposal_id_of
+from keyvault.core.statements import Action, Statement, decode_statement, proposal_id_of
 from keyvault.engine.appender import Appender
 from keyvault.engine.clock import Clock
-from keyvault.engine.refusals import RefusalBudget
+from keyvault.engine.refusals import RefusalBudget, quarantined
 from keyvault.engine.sequencer import Sequencer
 from keyvault.hsm.base import Token
 from keyvault.ledger import codec
@@ -40,7 +43,20 @@ from keyvault.store.base import Store
 class Governor:
     """The only one that changes power in a term."""
 
-    def __init__(self, *, store: Store, token: Token, sequencer: Sequencer, appender: Appender, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        token: Token,
+        sequencer: Sequencer,
+        appender: Appender,
+        clock: Clock,
+        quarantine: Quarantine | None = None,
+        left: Callable[[], Awaitable[None]],
+    ) -> None:
+        """``left`` is called when members have left the ``quarantine``."""
+        self._quarantine = quarantine
+        self._left = left
         self._store = store
         self._token = token
         self._sequencer = sequencer
@@ -72,6 +88,8 @@ class Governor:
         for proposal in due_proposals(state, now):
             async with self._changing:
                 await self._try(self._carry_out(proposal))
+        if self._quarantine is not None:
+            return
         for key in due_destructions(state, now):
             async with self._changing:
                 await self._try(self._destroy(key))
@@ -84,6 +102,7 @@ class Governor:
     async def _propose(self, command: Propose) -> Proposal:
         name = proposal_id_of(command.statement)
         async with self._changing:
+            self._check_permitted(decode_statement(command.statement))
             if self._store.find(codec.proposal_key(name)) is None:
                 await self._record(
                     lambda: decide_proposal(self._state, command, self._now()),
@@ -97,6 +116,8 @@ class Governor:
     async def _cast(self, command: CastBallot) -> Proposal:
         key = codec.ballot_key(command.proposal, command.voice, command.signature.keyid)
         async with self._changing:
+            if self._quarantine is not None:
+                self._check_permitted(self._state.proposals.find(command.proposal).statement)
             if self._store.find(key) is None or not self._stands(command):
                 await self._record(
                     lambda: decide_ballot(self._state, command, self._now()),
@@ -107,6 +128,21 @@ class Governor:
             if command.voice is Voice.APPROVE:
                 await self._carry_on(command.proposal)
             return self._shown(command.proposal)
+
+    def _check_permitted(self, statement: Statement) -> None:
+        """Raise Refused for all but leaving the quarantine in quarantine, and for that outside; see law 5."""
+        leaving = statement.action is Action.LEAVE_QUARANTINE
+        if self._quarantine is None:
+            if leaving:
+                raise Refused(Reason.STATE_MISMATCH, f"enclave {self._state.enclave} is not in quarantine")
+            return
+        if not leaving:
+            raise quarantined(self._quarantine)
+        if lost_mark(statement) != self._quarantine.lost:
+            raise Refused(
+                Reason.STATEMENT_MISMATCH,
+                f"the statement gives up {lost_mark(statement)}, what was seen is {self._quarantine.lost}",
+            )
 
     def _stands(self, command: CastBallot) -> bool:
         """Return whether what was said once is still the last word of its key, as far as that can matter."""
@@ -151,6 +187,7 @@ class Governor:
 
     async def _carry_out(self, name: bytes) -> None:
         plan = carry_out(self._state, name, self._now())
+        self._check_permitted(self._state.proposals.find(name).statement)
         if isinstance(plan, KeyToMake):
             public_key = await self._make_key(plan)
             await self._sequencer.commit_alone(lambda: self._created(name, public_key))
@@ -158,6 +195,9 @@ class Governor:
         proposal = self._state.proposals.open[name]
         urgent = proposal.duty in AT_ONCE
         await self._sequencer.commit_alone(lambda: self._changed(name), urgent=urgent)
+        if isinstance(plan, IncarnationStarted):
+            await self._left()
+            self._quarantine = None
 
     async def _make_key(self, plan: KeyToMake) -> bytes:
         # The token works before anything waits for it. What it makes is named by the proposal: if this goes no further,

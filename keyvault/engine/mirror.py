@@ -50,9 +50,9 @@ class Mirror:
         """See ``Store``: what was acknowledged to this leader."""
         return self._head
 
-    def acquire_term(self, holder: str) -> int:
+    def acquire_term(self, holder: str, *, above: int = 0) -> int:
         """See ``Store``."""
-        return self._shared.acquire_term(holder)
+        return self._shared.acquire_term(holder, above=above)
 
     def append(self, *, epoch: int, expected: Head, entries: Sequence[Entry], new: Head) -> None:
         """See ``Store``."""

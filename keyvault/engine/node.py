@@ -7,12 +7,14 @@ from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.errors import Broken, NotFound, NotLeader
 from keyvault.core.ids import KeyId, LedgerIndex, Principal, UnixMillis
 from keyvault.core.limits_check import Quota, Room
+from keyvault.core.marks import Quarantine
 from keyvault.core.proposals import Proposal
 from keyvault.core.simulation import Decision
 from keyvault.core.state import State
 from keyvault.engine import proofs
 from keyvault.engine.cosigning import Cosigning
 from keyvault.engine.enclave import Enclave
+from keyvault.engine.refusals import quarantined
 from keyvault.engine.replica import Replica
 from keyvault.engine.sequencer import Waiter
 
@@ -26,6 +28,8 @@ class Node:
         """Where the leader is called, as far as this node knows; its own address while it leads."""
         self.may_lead: Callable[[], bool] = lambda: True
         """Whether the term goes on, by the clock; asked before every decision."""
+        self.quarantine: Quarantine | None = None
+        """Why this node never leads, if it does not."""
         self.cosigning: Cosigning | None = None
         """What cosigns for this node."""
         self._replica = replica
@@ -141,6 +145,8 @@ class Node:
 
     def _leading(self) -> Enclave:
         if self._enclave is None:
+            if self.quarantine is not None and not self.leader:
+                raise quarantined(self.quarantine)
             raise NotLeader(self.leader)
         if not self.may_lead():
             raise NotLeader

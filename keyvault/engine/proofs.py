@@ -23,5 +23,10 @@ def consistency(tree: Tree, read: Read, old_size: int, size: int) -> tuple[bytes
     return tuple(tree.consistency_proof(old_size, size, _leaves(read)))
 
 
+def root_at(tree: Tree, read: Read, size: int) -> bytes:
+    """Return the root that the first ``size`` entries gave. Raises Malformed if there are fewer."""
+    return tree.root_at(size, _leaves(read))
+
+
 def _leaves(read: Read) -> Callable[[int], list[bytes]]:
     return lambda block: [leaf_hash(body) for body in read(block * 256, 256)]

@@ -1,8 +1,9 @@
-"""How many refusals of one caller are recorded: a ledger is for ever, and a bot may be owned."""
+"""How many refusals of one caller are recorded (a ledger is for ever, a bot may be owned), and one that never is."""
 
 from keyvault.core import limits
-from keyvault.core.errors import Overloaded
+from keyvault.core.errors import Overloaded, Reason, Refused
 from keyvault.core.ids import Principal, UnixMillis
+from keyvault.core.marks import Quarantine
 
 _TOO_MANY = "too many requests of this principal were refused; this one was not recorded"
 
@@ -25,3 +26,8 @@ class RefusalBudget:
                 "too many requests of this principal were refused; this one was not recorded", retry_after_ms=1_000
             )
         self._buckets[principal] = (left - 1, now)
+
+
+def quarantined(quarantine: Quarantine) -> Refused:
+    """Return the no to everything that a ledger which is not whole must not do."""
+    return Refused(Reason.QUARANTINED, str(quarantine)[: limits.EXPLANATION_CHARS_MAX])

@@ -17,9 +17,11 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from keyvault.core.errors import Corrupt, Malformed, RolledBack
+from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.state import State
+from keyvault.engine import proofs
 from keyvault.engine.fold import Fold
-from keyvault.engine.recovery import Recovered, folded, recovered
+from keyvault.engine.recovery import Recovered, folded, quarantine_of, recovered
 from keyvault.ledger import checkpoint
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.merkle import Tree, leaf_hash
@@ -45,7 +47,8 @@ class Replica:
         """Fold the copy, which may be empty. Raises Corrupt if it is not what was written."""
         self.copy = copy
         self.copy_epoch = copy.acquire_term(holder)
-        self._fold = folded(copy) if copy.head().size else Fold()
+        self._fold, self.quarantine = folded(copy) if copy.head().size else (Fold(), None)
+        """``quarantine``: the copy itself was put back, so this node must not lead; it may be made anew."""
         self._checked = deepcopy(self._fold.tree)
         self._unkept = self.head
 
@@ -110,6 +113,22 @@ class Replica:
         if self.head != head:
             raise Corrupt(f"the {head.size} stored entries do not give the stored root: an entry was changed")
 
+    def check_has(self, anchor: Mark | None) -> None:
+        """Raise RolledBack if the token of this node has seen what neither the store nor the copy has."""
+        if anchor is None:
+            return
+        if anchor.size <= self._fold.tree.size:
+            self._fold.know_root(anchor.size, proofs.root_at(self.tree, self.copy.read, anchor.size))
+        lacking = quarantine_of(self._fold, [("the token", anchor)])
+        if lacking is not None:
+            raise RolledBack(str(lacking))
+
+    def quarantined(self, why: str) -> Quarantine:
+        """Return why this node never leads; what is lost, if anything is, its copy has and the store has not."""
+        state, head = self.state, self.head
+        mark = Mark(incarnation=state.incarnation, epoch=state.epoch, size=head.size, root=head.root)
+        return Quarantine(position=state.decided, lost=mark, found=why)
+
     def resume(self) -> None:
         """Take what a term that ended had acknowledged and copied, but not made part of the state any more.
 
@@ -133,7 +152,7 @@ class Replica:
             return
         _extend(self._checked, self.copy, size)
         try:
-            key = verifier(self._fold.origin(), self._fold.state.log_public_key)
+            key = verifier(self._fold.origin(size), self._fold.state.log_public_key)
             found = checkpoint.open_checkpoint(note, key)
         except (Unproven, Malformed) as error:
             raise Corrupt(f"the store's newest checkpoint was not signed by this ledger's log key: {error}") from error

@@ -7,6 +7,7 @@ from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.errors import Broken
 from keyvault.core.ids import KeyId, LedgerIndex, Principal, UnixMillis
 from keyvault.core.limits_check import Quota, Room
+from keyvault.core.marks import Quarantine
 from keyvault.core.proposals import Proposal
 from keyvault.core.simulation import Decision
 from keyvault.core.state import State
@@ -38,6 +39,10 @@ class Served(Protocol):
     @property
     def leads(self) -> bool:
         """Whether it decides."""
+
+    @property
+    def quarantine(self) -> Quarantine | None:
+        """Why nothing is signed although the process lives, if that is so."""
 
     @property
     def is_open(self) -> bool:

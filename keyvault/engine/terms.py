@@ -95,6 +95,8 @@ class Terms:
 
     async def run(self) -> None:
         """Follow and lead until ``drain``, or until something ends the node, which resolves ``node.stopped``."""
+        if self._replica.quarantine is not None:
+            self._quarantined(RolledBack(self._replica.quarantine.found))
         while not self._node.stopped.done():
             event = await self._next_event()
             for effect in self._leadership.step(event):
@@ -205,6 +207,7 @@ class Terms:
 
     def _quarantined(self, error: RolledBack) -> None:
         self._follower.quarantine = str(error)
+        self._node.quarantine = self._replica.quarantined(str(error))
         self._reporter.quarantined(str(error))
         self._tell_eligible(str(error))
 
@@ -240,6 +243,7 @@ class Terms:
             head = await seat.read(lambda: head_of_term(seat.store, epoch))
             await self._follower.take(seat, lambda: head.size)
             self._replica.check_is(head)
+            self._replica.check_has(await self._token.read_anchor())
             mirror = self._mirror = Mirror(
                 shared=seat.store,
                 copy=self._replica.copy,

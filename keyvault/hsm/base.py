@@ -11,6 +11,7 @@ from typing import Protocol
 
 from keyvault.core.errors import Unavailable
 from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.marks import Mark
 
 LOG_KEY_OBJECT_ID = b"keyvault-log-key"
 """CKA_ID of the Ed25519 key that signs checkpoints."""
@@ -26,6 +27,10 @@ ROOT_OBJECT_IDS = frozenset({IMPORT_KEY_OBJECT_ID, TRANSPORT_KEY_OBJECT_ID, WRAP
 """Objects that open what was wrapped: they are not wrapped as the keys are, and no key takes their place."""
 KEPT_OBJECT_IDS = ROOT_OBJECT_IDS | {LOG_KEY_OBJECT_ID, NODE_KEY_OBJECT_ID}
 """Objects that are never destroyed: checkpoints, cosignatures, imports and copies need them."""
+
+
+ANCHOR_BEHIND = "ANCHOR_BEHIND"
+"""Code of the fault when the token remembers more of the ledger than it is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +163,19 @@ class Token(Protocol):
         After it no lane signs under this id (OBJECT_NOT_FOUND), and a fresh search finds nothing with it. After a
         fault everything, a part or nothing may be gone: do it again. Raises TokenFault; for an object of another
         algorithm, and for what ``KEPT_OBJECT_IDS`` names, nothing is destroyed.
+        """
+
+    @property
+    def keeps_anchor(self) -> bool:
+        """Whether the token can remember anything of the ledger."""
+
+    async def read_anchor(self) -> Mark | None:
+        """Return what the token remembers of the ledger; None if it remembers nothing, or cannot. Raises TokenFault."""
+
+    async def write_anchor(self, mark: Mark) -> None:
+        """Let the token remember this of the ledger; nothing is done if it cannot remember.
+
+        Raises TokenFault, with the code ANCHOR_BEHIND if it remembers what this cannot come after (``Mark.grows_to``).
         """
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
+from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.core.limits import (
     PAYLOAD_BYTES_MAX,
@@ -12,7 +13,9 @@ from keyvault.core.limits import (
     TOKEN_STRIKES_MAX,
     TOKEN_TRANSPORT_KEY_MS,
 )
+from keyvault.core.marks import Mark
 from keyvault.hsm import wire
+from keyvault.hsm.anchor import decode_anchor, encode_anchor
 from keyvault.hsm.base import SignItem, TokenFault
 from keyvault.hsm.checking import CheckerFailed, Signed, Verdict
 from keyvault.hsm.verify import PUBLIC_KEY_BYTES
@@ -145,6 +148,51 @@ class SignJob:
         if self._strikes.struck_out(item.object_id):
             return TokenFault("OBJECT_STRUCK_OUT", "the token's key does not fit the ledger's public key; see the log")
         return None
+
+
+class AnchorJob:
+    """What the token remembers of the ledger is read, or replaced."""
+
+    deadline_ms: int | None = None
+
+    def __init__(self, message: worker_pb2.WorkerRequest) -> None:
+        self._message = message
+        self._answer = "anchor_read" if message.WhichOneof("request") == "read_anchor" else "anchor_written"
+
+    def request(self) -> worker_pb2.WorkerRequest:
+        """Return it."""
+        return self._message
+
+    async def accept(self, response: worker_pb2.WorkerResponse) -> tuple[Mark | TokenFault | None, str | None]:
+        """Return what is remembered, None if nothing is, or the token's error."""
+        kind = response.WhichOneof("response")
+        if kind == "error":
+            return fault_of(response.error), None
+        if kind != self._answer:
+            return TokenFault("BAD_ANSWER", "the worker answered something else"), "BAD_ANSWER"
+        value = response.anchor_read.value
+        try:
+            return decode_anchor(value) if value else None, None
+        except Malformed:
+            return TokenFault("BAD_ANSWER", "the worker's answer is no anchor"), "BAD_ANSWER"
+
+    def refuse(self, fault: TokenFault) -> Mark | TokenFault | None:
+        """Return the fault."""
+        return fault
+
+    def worked(self, result: Mark | TokenFault | None) -> bool:
+        """Return whether it is done."""
+        return not isinstance(result, TokenFault)
+
+
+def read_anchor() -> AnchorJob:
+    """Return the job that reads what the token remembers."""
+    return AnchorJob(worker_pb2.WorkerRequest(read_anchor=worker_pb2.ReadAnchor()))
+
+
+def write_anchor(mark: Mark) -> AnchorJob:
+    """Return the job that lets the token remember this."""
+    return AnchorJob(worker_pb2.WorkerRequest(write_anchor=worker_pb2.WriteAnchor(value=encode_anchor(mark))))
 
 
 @dataclass(frozen=True, slots=True)

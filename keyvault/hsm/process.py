@@ -50,6 +50,7 @@ class Capabilities:
 
     algorithms: frozenset[KeyAlgorithm]
     imports_secrets: bool
+    keeps_anchor: bool
     transports: frozenset[KeyAlgorithm]
     token_label: str
     token_serial: str
@@ -271,6 +272,7 @@ def _capabilities(told: worker_pb2.Capabilities) -> Capabilities:
     return Capabilities(
         algorithms=frozenset(_proven(told.trials)),
         imports_secrets=told.imports_secrets,
+        keeps_anchor=told.keeps_anchor,
         transports=frozenset(map(wire.algorithm_from_wire, told.transports)),
         token_label=told.token_label,
         token_serial=told.token_serial,

@@ -23,6 +23,7 @@ from keyvault.core.limits import (
     WRAPPED_WRAPPING_KEY_BYTES_MIN,
     WRAPPING_KEY_CHECK_BYTES,
 )
+from keyvault.core.marks import Mark
 from keyvault.hsm import jobs, proofs
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID, TokenFault
 from keyvault.hsm.config import TokenConfig
@@ -72,6 +73,7 @@ class TokenSupervisor:
         return Capabilities(
             algorithms=frozenset.intersection(*(one.algorithms for one in found)),
             imports_secrets=all(one.imports_secrets for one in found),
+            keeps_anchor=all(one.keeps_anchor for one in found),
             transports=frozenset.intersection(*(one.transports for one in found)),
             token_label=found[0].token_label,
             token_serial=found[0].token_serial,
@@ -189,6 +191,27 @@ class TokenSupervisor:
                 if lane is not first and lane.has_worker:
                     await lane.change(job)
         self._strikes.gone(object_id)
+
+    @property
+    def keeps_anchor(self) -> bool:
+        """See ``keyvault.hsm.base.Token``."""
+        return self.capabilities.keeps_anchor
+
+    async def read_anchor(self) -> Mark | None:
+        """See ``keyvault.hsm.base.Token``."""
+        return await self._look_at_anchor(jobs.read_anchor()) if self.keeps_anchor else None
+
+    async def write_anchor(self, mark: Mark) -> None:
+        """See ``keyvault.hsm.base.Token``."""
+        if self.keeps_anchor:
+            await self._look_at_anchor(jobs.write_anchor(mark))
+
+    async def _look_at_anchor(self, job: jobs.AnchorJob) -> Mark | None:
+        async with self._making:
+            found = await (await self._maker()).run(job)
+        if isinstance(found, TokenFault):
+            raise found
+        return found
 
     async def close(self) -> None:
         """End all workers, within two seconds. Batches in flight become faults."""

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyAlgorithm
+from keyvault.hsm.anchor import APPLICATION
 from keyvault.hsm.base import TRANSPORT_KEY_OBJECT_ID, WRAPPING_KEY_OBJECT_ID
 
 AttributeValue = bool | int | bytes | str
@@ -176,6 +177,17 @@ def hmac_secret(object_id: bytes, *, stored: bool, way: WayOut = STAYS) -> Templ
 def import_aes_key() -> Template:
     """Return the template of the AES key that opens one imported secret: unwraps, nothing else, and is not stored."""
     return _secret(IMPORT_AES_KEY_OBJECT_ID, stored=False, sign=False, unwrap=True)
+
+
+def anchor(label: str, *, stored: bool) -> Template:
+    """Return the template of a data object: only who is logged in sees it, and nobody changes it."""
+    return {
+        "LABEL": label,
+        "APPLICATION": APPLICATION,
+        "TOKEN": stored,
+        "PRIVATE": True,
+        "MODIFIABLE": False,
+    }
 
 
 WRAPPING_SECRECY: Template = MappingProxyType(

@@ -23,9 +23,12 @@ from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
+from keyvault.core.errors import Malformed
 from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm, KeyTransport
+from keyvault.core.marks import Mark
 from keyvault.core.wrap import HASHES
 from keyvault.hsm import frames, proofs, wire
+from keyvault.hsm.anchor import decode_anchor, encode_anchor
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.harden import harden
@@ -79,6 +82,7 @@ def self_test(token: Token, session: Session) -> worker_pb2.Capabilities:
             input=wire.TRIAL_DIGEST,
             signature=signature,
         )
+    found.keeps_anchor = _keeps_anchor(session)
     able = [wire.algorithm_from_wire(trial.algorithm) for trial in found.trials]
     found.imports_secrets = _imports(session, able)
     token.wraps = _wraps(token, session, able)
@@ -103,6 +107,15 @@ def _known_check(object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
     return proofs.cut(
         hmac.digest(wire.TRIAL_HMAC_SECRET, proofs.key_check(object_id, algorithm).input, HASHES[algorithm])
     )
+
+
+def _keeps_anchor(session: Session) -> bool:
+    try:
+        return session.trial_anchor()
+    except TokenError as error:
+        if error.remedy in {Remedy.LATCH, Remedy.RETIRE}:
+            raise
+        return False
 
 
 def _imports(session: Session, able: Sequence[KeyAlgorithm]) -> bool:
@@ -158,8 +171,15 @@ def _do(session: Session, request: worker_pb2.WorkerRequest) -> tuple[worker_pb2
 
 
 def _change(session: Session, request: worker_pb2.WorkerRequest) -> worker_pb2.WorkerResponse:
-    """Make, destroy or move an object."""
+    """Make, destroy or move an object, or look at the anchor."""
     kind = request.WhichOneof("request")
+    if kind == "read_anchor":
+        found = session.read_anchor()
+        value = b"" if found is None else encode_anchor(found)
+        return worker_pb2.WorkerResponse(anchor_read=worker_pb2.AnchorRead(value=value))
+    if kind == "write_anchor":
+        session.write_anchor(_mark(request.write_anchor.value))
+        return worker_pb2.WorkerResponse(anchor_written=worker_pb2.AnchorWritten())
     if kind in _MOVES:
         moved = worker_pb2.Transported(value=_move(Transport(session), request))
         return worker_pb2.WorkerResponse(transported=moved)
@@ -176,6 +196,13 @@ def _change(session: Session, request: worker_pb2.WorkerRequest) -> worker_pb2.W
         algorithm = wire.algorithm_from_wire(blob.algorithm)
         session.unwrap(blob.object_id, blob.import_object_id, algorithm, blob.wrapped)
     return worker_pb2.WorkerResponse(made=worker_pb2.ObjectMade(public_key=public_key))
+
+
+def _mark(value: bytes) -> Mark:
+    try:
+        return decode_anchor(value)
+    except Malformed as error:
+        raise TokenError("ANCHOR_MALFORMED", error.problem, Remedy.KEEP) from error
 
 
 _MOVES = frozenset(

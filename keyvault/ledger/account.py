@@ -4,7 +4,8 @@ Laws:
 
 1. The entries are folded by the same ``apply`` as the whole ledger. Nothing here judges an approval by itself.
 2. So they must be enough for each other: genesis, the starts of the terms that they are of, every change of the charter
-   and of the policy before the last one, each with its proposal and its ballots, and what the last one is about.
+   and of the policy and every new incarnation before the last one, each with its proposal and its ballots, and what the
+   last one is about.
    ``gather`` finds them. What is missing shows as an entry that does not follow. Signatures before the last entry are
    history only: which destinations were known, and what was signed for which slot. Nothing else is believed of them, so
    nothing else has to be there for them.
@@ -29,6 +30,7 @@ from keyvault.core.events import (
     Event,
     FreezeChanged,
     Genesis,
+    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -57,6 +59,7 @@ _CHANGES = (
     CharterChanged,
     FreezeChanged,
     CeremonyStepRecorded,
+    IncarnationStarted,
 )
 
 
@@ -114,9 +117,10 @@ class Case:
 class Account:
     """What the entries say. ``subject`` is the last one, ``case`` the proposal that it is about.
 
-    ``charter`` is in force after the subject; ``charters`` are the cases that made it, oldest first. ``demands_open``:
-    what a subject that is still open needs, and who approved so far. ``signature_verified`` is True if the subject is a
-    signature and verifies under its key, None if it is no signature, or one that needs the secret (HMAC).
+    ``charter`` is in force after the subject, in that ``incarnation``; ``charters`` are the cases that made it, oldest
+    first. ``demands_open``: what a subject that is still open needs, and who approved so far. ``signature_verified`` is
+    True if the subject is a signature and verifies under its key, None if it is no signature, or one that needs the
+    secret (HMAC).
     """
 
     enclave: EnclaveName
@@ -128,6 +132,7 @@ class Account:
     charters: tuple[Case, ...]
     charter: Charter
     charter_sha256: bytes
+    incarnation: int
     demands_open: tuple[Demand, ...]
     signature_verified: bool | None
 
@@ -198,6 +203,7 @@ class _Witness:
             charters=tuple(self._charters),
             charter=state.rulers.charter,
             charter_sha256=state.charter_sha256,
+            incarnation=state.incarnation,
             demands_open=self._demands_open(case),
             signature_verified=self._verified,
         )

@@ -74,15 +74,22 @@ def audit(path: Path, *, log_vkey: str | None = None, kept: bytes | None = None,
     ledger in use: read before this is called.
     """
     with contextlib.closing(open_archive(path)) as archive:
-        report = verify_rows(
-            archive.rows(),
-            archive.checkpoints,
-            expected_vkey=log_vkey,
-            expected_head=archive.head,
-            kept=kept,
-            read=read,
-        )
-        return replace(report, problems=(*report.problems, *archive.problems()))
+        return audit_opened(archive, log_vkey=log_vkey, kept=kept, read=read)
+
+
+def audit_opened(
+    archive: Archive, *, log_vkey: str | None = None, kept: bytes | None = None, read: Reader | None = None
+) -> Report:
+    """Return the full audit of what was opened; see ``audit``."""
+    report = verify_rows(
+        archive.rows(),
+        archive.checkpoints,
+        expected_vkey=log_vkey,
+        expected_head=archive.head,
+        kept=kept,
+        read=read,
+    )
+    return replace(report, problems=(*report.problems, *archive.problems()))
 
 
 def read_note(path: Path) -> bytes:

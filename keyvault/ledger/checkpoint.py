@@ -2,9 +2,13 @@
 
 Three lines: origin, size, root in base64. No extension lines: auditors cannot check them, and some cosignatures do
 not cover them. The origin is also the name of the log key.
+
+A restored ledger that members let go on is another log from there: its origin ends in the number of the incarnation.
+So no two checkpoints of one origin disagree (I5), and the log key stays the same.
 """
 
 import base64
+import re
 from dataclasses import dataclass
 
 from keyvault.core.errors import Malformed
@@ -25,6 +29,7 @@ from keyvault.ledger.note import (
 SIZE_DIGITS_MAX = 19
 _ORIGIN_HASH_CHARS = 16
 _LINES = 3
+_ORIGIN = re.compile(r"(keyvault/[^/]+/[0-9a-f]{16})(?:/([1-9][0-9]{0,8}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,29 @@ def origin(enclave: EnclaveName, genesis_hash: bytes) -> str:
     if len(genesis_hash) != HASH_BYTES:
         raise Malformed("genesis hash", f"{len(genesis_hash)} bytes; {HASH_BYTES} are needed")
     return f"keyvault/{parse_enclave_name(enclave)}/{genesis_hash.hex()[:_ORIGIN_HASH_CHARS]}"
+
+
+def incarnated(origin: str, incarnation: int) -> str:
+    """Return the ledger's name in this incarnation: the origin itself in the first, ``<origin>/<number>`` later."""
+    return origin if incarnation == 1 else f"{origin}/{incarnation}"
+
+
+def split_origin(name: str) -> tuple[str, int]:
+    """Return the ledger's first name, and the incarnation; a name of another form is its own, in the first."""
+    match = _ORIGIN.fullmatch(name)
+    return (match[1], int(match[2] or 1)) if match else (name, 1)
+
+
+def in_incarnation(key: Verifier, note: bytes) -> Verifier:
+    """Return the log's key under the name that the note gives to this ledger; the key itself if it gives it none."""
+    ledger, _ = split_origin(key.name)
+    names = (each.name for each in parse_note(note).signatures)
+    return next((verifier(name, key.public_key) for name in names if split_origin(name)[0] == ledger), key)
+
+
+def is_same_log(key: Verifier, other: Verifier) -> bool:
+    """Return whether both are one ledger's log key, in whatever incarnations."""
+    return key.public_key == other.public_key and split_origin(key.name)[0] == split_origin(other.name)[0]
 
 
 def signing_text(origin: str, size: int, root: bytes) -> bytes:
@@ -69,6 +97,11 @@ def open_checkpoint(note: bytes, key: Verifier) -> Checkpoint:
     if found.origin != key.name:
         raise Malformed("checkpoint", f"origin {found.origin!r} is not the name of its key {key.name!r}")
     return found
+
+
+def open_in_any(note: bytes, key: Verifier) -> Checkpoint:
+    """Like ``open_checkpoint``, of the ledger in whatever incarnation; which one it is, the origin says."""
+    return open_checkpoint(note, in_incarnation(key, note))
 
 
 def parse_checkpoint(text: bytes) -> Checkpoint:

@@ -12,6 +12,7 @@ from keyvault.core.events import (
     CharterChanged,
     FreezeChanged,
     Governance,
+    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -20,6 +21,7 @@ from keyvault.core.events import (
 )
 from keyvault.core.ids import Epoch, UnixMillis, parse_key_id, parse_member_name, parse_principal
 from keyvault.core.keys import KeyState
+from keyvault.core.marks import Mark
 from keyvault.core.statements import Action, decode_statement
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
@@ -80,8 +82,21 @@ def write(message: event_pb2.Event, event: Governance) -> None:  # noqa: C901 - 
         case CeremonyStepRecorded():
             message.ceremony_step_recorded.proposal = event.proposal
             message.ceremony_step_recorded.charter_sha256 = event.charter_sha256
+        case IncarnationStarted():
+            _write_incarnation(message.incarnation_started, event)
         case _:
             assert_never(event)
+
+
+def _write_incarnation(message: event_pb2.IncarnationStarted, event: IncarnationStarted) -> None:
+    message.incarnation = event.incarnation
+    message.position = event.position
+    message.lost_incarnation = event.lost.incarnation
+    message.lost_epoch = event.lost.epoch
+    message.lost_position = event.lost.size
+    message.lost_root = event.lost.root
+    message.proposal = event.proposal
+    message.charter_sha256 = event.charter_sha256
 
 
 def _write_proposal(message: event_pb2.ProposalMade, event: ProposalMade) -> None:
@@ -127,6 +142,8 @@ def read(at: UnixMillis, epoch: Epoch, message: event_pb2.Event) -> Governance:
             return _read_key_created(at, epoch, message.key_created)
         case "key_state_changed":
             return _read_key_state(at, epoch, message.key_state_changed)
+        case "incarnation_started":
+            return _read_incarnation(at, epoch, message.incarnation_started)
         case _:
             return _read_done(at, epoch, message)
 
@@ -190,6 +207,29 @@ def _read_done(at: UnixMillis, epoch: Epoch, message: event_pb2.Event) -> Govern
             )
         case other:
             raise Malformed("event", f"{other} is no fact about power")
+
+
+def _read_incarnation(at: UnixMillis, epoch: Epoch, message: event_pb2.IncarnationStarted) -> IncarnationStarted:
+    return IncarnationStarted(
+        at=at,
+        epoch=epoch,
+        incarnation=message.incarnation,
+        position=_not_negative("position", message.position),
+        lost=Mark(
+            incarnation=message.lost_incarnation,
+            epoch=Epoch(_not_negative("lost_epoch", message.lost_epoch)),
+            size=_not_negative("lost_position", message.lost_position),
+            root=sha256_of("lost_root", message.lost_root),
+        ),
+        proposal=sha256_of("proposal", message.proposal),
+        charter_sha256=sha256_of("charter_sha256", message.charter_sha256),
+    )
+
+
+def _not_negative(field: str, number: int) -> int:
+    if number < 0:
+        raise Malformed(field, "is negative")
+    return number
 
 
 def _read_proposal(at: UnixMillis, epoch: Epoch, message: event_pb2.ProposalMade) -> ProposalMade:

@@ -22,7 +22,7 @@ from keyvault.core.approvals import payload_type
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Genesis
 from keyvault.ledger.account import Account, Said, replay
-from keyvault.ledger.checkpoint import Checkpoint, open_checkpoint, origin
+from keyvault.ledger.checkpoint import Checkpoint, is_same_log, open_in_any, origin, split_origin
 from keyvault.ledger.codec import decode
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.merkle import leaf_hash, verify_inclusion
@@ -61,11 +61,15 @@ class Evidence:
 def check_evidence(data: bytes, key: Verifier) -> Evidence:
     """Return what the bundle shows under this log key; raise Malformed if it is none, Unproven if it does not hold."""
     bundle = parse_bundle(data)
-    covering = open_checkpoint(bundle.note, key)
+    covering = open_in_any(bundle.note, key)
     _check_genesis(bundle.entries[0], key)
     for each in bundle.entries:
         _check_inclusion(each, covering)
     account = replay([(each.index, each.body) for each in bundle.entries])
+    if split_origin(covering.origin)[1] < account.incarnation:
+        raise Unproven(
+            f"the ledger is in incarnation {account.incarnation}, its checkpoint of the name {covering.origin}"
+        )
     if format_bundle(bundle, account) != data:
         raise Unproven(
             "the bundle says something else than its entries, or is not in the one form that keyvault writes"
@@ -85,7 +89,7 @@ def _check_genesis(first: Proven, key: Verifier) -> None:
         own = verifier(origin(genesis.enclave, leaf_hash(first.body)), genesis.log_public_key)
     except Malformed as error:
         raise Unproven(f"entry 0: {error}") from error
-    if own != key:
+    if not is_same_log(own, key):
         raise Unproven(f"entry 0 gives the log key {own.vkey}, but {key.vkey} is expected")
 
 

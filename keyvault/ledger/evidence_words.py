@@ -8,6 +8,7 @@ from keyvault.core.events import (
     BallotCast,
     CharterChanged,
     Event,
+    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -106,6 +107,8 @@ def _what(event: Event) -> str:
             return f"Key {event.key} version {event.version} was destroyed."
         case CharterChanged() if event.break_glass:
             return f"BREAK GLASS: charter version {event.version} is in force."
+        case IncarnationStarted():
+            return f"A restored ledger went on as incarnation {event.incarnation}; given up: {event.lost}."
         case ProposalMade() | SignatureEscalated():
             return "Members are asked."
         case BallotCast():

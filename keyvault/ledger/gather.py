@@ -18,6 +18,7 @@ from keyvault.core.events import (
     Event,
     FreezeChanged,
     Genesis,
+    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -32,7 +33,7 @@ from keyvault.core.familiar import Familiar
 from keyvault.core.state import split_key_name
 from keyvault.core.statements import FreezeScope, decode_statement, proposal_id_of
 from keyvault.ledger.account import replay
-from keyvault.ledger.checkpoint import open_checkpoint, origin
+from keyvault.ledger.checkpoint import open_in_any, origin
 from keyvault.ledger.codec import decode
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.evidence import Bundle, Evidence, Proven, check_evidence, format_bundle
@@ -95,7 +96,7 @@ def evidence_of(
     own = verifier(
         origin(_genesis(seen.genesis).enclave, leaf_hash(seen.genesis)), _genesis(seen.genesis).log_public_key
     )
-    open_checkpoint(note, key or own)
+    open_in_any(note, key or own)
     data = format_bundle(Bundle(note=note, entries=proven), replay(list(chosen.items())))
     return data, check_evidence(data, key or own)
 
@@ -150,7 +151,7 @@ def _proposal_of(event: Event) -> bytes | None:
 def _matters_of(event: Event) -> tuple[_Matter, ...]:
     """Return what a later fact could rest on here."""
     match event:
-        case CharterChanged() | PolicyPublished():
+        case CharterChanged() | PolicyPublished() | IncarnationStarted():
             return (_RULES,)
         case KeyCreated() | KeyStateChanged() | KeyDestroyed():
             return (("key", event.key),)

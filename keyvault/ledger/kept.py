@@ -1,7 +1,10 @@
 """A checkpoint that an auditor kept, held against the ledger as it is now."""
 
+from collections.abc import Sequence
+
 from keyvault.core.errors import Malformed
-from keyvault.ledger.checkpoint import open_checkpoint, parse_checkpoint
+from keyvault.core.marks import Incarnation
+from keyvault.ledger.checkpoint import open_in_any, parse_checkpoint, split_origin
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.note import Verifier, parse_note
 
@@ -28,16 +31,33 @@ class KeptCheckpoint:
         """Take the root of the first ``size`` entries."""
         self._root = root
 
-    def problem(self, key: Verifier | None, entries: int) -> str | None:
-        """Return what is wrong, in a sentence, or None. ``entries`` is the number that the ledger has."""
+    def problem(self, key: Verifier | None, entries: int, incarnations: Sequence[Incarnation]) -> str | None:
+        """Return what is wrong, in a sentence, or None.
+
+        ``entries`` is the number that the ledger has, ``incarnations`` how it went on after it was put back.
+        """
         if self._complaint or key is None:
             return self._complaint or f"{_NAME} cannot be checked: entry 0 does not give the log key"
         try:
-            found = open_checkpoint(self._note, key)
+            found = open_in_any(self._note, key)
         except (Malformed, Unproven) as error:
             return f"{_NAME} is not what the log key {key.vkey} signed: {error}"
+        if self._root == found.root:
+            return None
+        _, incarnation = split_origin(found.origin)
+        left = next((each for each in incarnations if each.number > incarnation), None)
+        if left is not None:
+            return f"{_NAME} is not in this history: {_given_up(found.size, incarnation, left)}"
         if self._root is None:
             return f"{_NAME} covers {self.size} entries, the ledger has {entries}: its end was cut, or it is older"
-        if self._root != found.root:
-            return f"{_NAME} was signed over other entries up to {self.size}: the ledger was rewritten since"
-        return None
+        return f"{_NAME} was signed over other entries up to {self.size}: the ledger was rewritten since"
+
+
+def _given_up(size: int, incarnation: int, left: Incarnation) -> str:
+    """Return what became of a checkpoint of an incarnation that members left."""
+    known = "" if size <= left.lost.size else f", which is more than the {left.lost.size} that members were told of"
+    return (
+        f"it covers {size} entries of incarnation {incarnation}{known}. The ledger was put back to {left.position}"
+        f" entries, and members let it go on as incarnation {left.number} (entry {left.index}). What the lost history"
+        f" signed is not known here. Their reason: {left.reason}"
+    )

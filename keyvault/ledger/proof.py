@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.ledger.checkpoint import Checkpoint, open_checkpoint, parse_decimal
+from keyvault.ledger.checkpoint import Checkpoint, open_in_any, parse_decimal
 from keyvault.ledger.merkle import HASH_BYTES, leaf_hash, verify_inclusion
 from keyvault.ledger.note import Verifier, decode_base64
 
@@ -67,8 +67,11 @@ def _parse_lines(lines: list[str], note: bytes) -> Proof:
 
 
 def verify_proof(text: bytes, entry: bytes, key: Verifier) -> tuple[int, Checkpoint]:
-    """Return the entry's index and the checkpoint that covers it, or raise Malformed or Unproven."""
+    """Return the entry's index and the checkpoint that covers it, or raise Malformed or Unproven.
+
+    The checkpoint may be of any incarnation of the ledger whose log key this is.
+    """
     proof = parse_proof(text)
-    found = open_checkpoint(proof.checkpoint, key)
+    found = open_in_any(proof.checkpoint, key)
     verify_inclusion(index=proof.index, size=found.size, leaf=leaf_hash(entry), proof=proof.hashes, root=found.root)
     return proof.index, found

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from keyvault.core.marks import Incarnation
 from keyvault.ledger.tally import Power
 
 
@@ -24,7 +25,8 @@ class Report:
     ``folded`` counts the entries that were replayed: fewer than ``entries`` after an entry that does not follow.
     ``covered`` is the size of the newest checkpoint that agrees with the entries; later ones rest on nothing yet.
     ``unverifiable`` counts HMAC signatures: nobody without the secret can check them. ``payloads_decoded``: whether
-    what signatures do was decoded again; else it is the server's word. ``power`` is what members decided.
+    what signatures do was decoded again; else it is the server's word. ``power`` is what members decided,
+    ``incarnations`` how often a restored ledger went on.
     """
 
     origin: str
@@ -40,6 +42,7 @@ class Report:
     refusals: int
     power: Power
     checkpoints_verified: int
+    incarnations: tuple[Incarnation, ...]
     problems: tuple[Problem, ...]
     problems_left_out: int
 
@@ -74,6 +77,7 @@ def as_json(report: Report) -> dict[str, object]:
         "freezes": report.power.freezes,
         "thaws": report.power.thaws,
         "checkpoints_verified": report.checkpoints_verified,
+        "incarnations": [_incarnation(each) for each in report.incarnations],
         "problems": [_problem(each) for each in report.problems],
         "problems_left_out": report.problems_left_out,
     }
@@ -81,6 +85,20 @@ def as_json(report: Report) -> dict[str, object]:
 
 def _problem(problem: Problem) -> dict[str, object]:
     return {"index": problem.index, "last": problem.last, "sentence": problem.sentence}
+
+
+def _incarnation(begun: Incarnation) -> dict[str, object]:
+    return {
+        "incarnation": begun.number,
+        "index": begun.index,
+        "at_ms": begun.at,
+        "position": begun.position,
+        "lost_incarnation": begun.lost.incarnation,
+        "lost_epoch": begun.lost.epoch,
+        "lost_position": begun.lost.size,
+        "lost_root": begun.lost.root.hex(),
+        "reason": begun.reason,
+    }
 
 
 def summary(report: Report) -> str:
@@ -109,6 +127,11 @@ def summary(report: Report) -> str:
         places = ", ".join(map(str, report.power.break_glass))
         rest = ", ..." if report.power.break_glass_uses > len(report.power.break_glass) else ""
         lines.append(f"BREAK GLASS   USED {report.power.break_glass_uses} TIMES, in entries {places}{rest}: ask why")
+    lines += [
+        f"RESTORED      incarnation {each.number} since entry {each.index}: {each.position} entries were kept, given"
+        f" up: {each.lost}. Reason: {each.reason}"
+        for each in report.incarnations
+    ]
     if report.ok:
         return "\n".join([*lines, "nothing is wrong"])
     problems = [f"WRONG: {each.sentence}" for each in report.problems]

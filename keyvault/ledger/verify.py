@@ -3,11 +3,11 @@
 For every entry: it decodes, follows from all before it (so that every change, and every signature that policy leaves
 to members, was approved by enough of them, by their own signatures, under the charter of that moment), its request key
 is new, its signature is the key's, the policy in force allows its effects by the rules that it names, and a signature
-that members approved is not dated back to a time at which their approval had not ended yet. For
-every checkpoint: the log key of entry 0 signed it, and its root is the root of the entries. What a checkpoint covers,
-nobody changes unnoticed; between the last two that agree and do not agree lies what was changed. A ledger with answers
-that no checkpoint covers is not genuine. What was cut off together with its checkpoints is found only by a checkpoint
-that was kept elsewhere.
+that members approved is not dated back to a time at which their approval had not ended yet. For every checkpoint: the
+log key of entry 0 signed it, under the name of the incarnation that the entries have reached, and its root is the root
+of the entries. What a checkpoint covers, nobody changes unnoticed; between the last two that agree and do not agree
+lies what was changed. A ledger with answers that no checkpoint covers is not genuine. What was cut off together with
+its checkpoints is found only by a checkpoint that was kept elsewhere.
 
 Whether ``signing_input`` and the effects are what the payload means is looked at where the decoders of
 keyvault.intents are given; without them only a raw digest is compared. Not looked at: limits over windows (what else
@@ -39,8 +39,9 @@ from keyvault.ledger.codec import decode, key_of
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.judge import Reader, dated_back, misjudged, misread
 from keyvault.ledger.kept import KeptCheckpoint
+from keyvault.ledger.log_key import LogKey
 from keyvault.ledger.merkle import BLOCK_LEAVES, Tree, leaf_hash
-from keyvault.ledger.note import Verifier, parse_vkey, verifier
+from keyvault.ledger.note import Verifier, parse_vkey
 from keyvault.ledger.report import Problem, Report
 from keyvault.ledger.signatures import verify_signature
 from keyvault.ledger.tally import Tally
@@ -132,9 +133,8 @@ class _Audit:
     ) -> None:
         self.size = 0
         self._payload_reader = read
-        self._expected = expected
         self._kept = kept
-        self._key = expected
+        self._log_key = LogKey(expected)
         self._state = State.empty()
         self._follows = True
         self._whole = True
@@ -232,7 +232,9 @@ class _Audit:
             case SignatureRefused():
                 self._counts["refusals"] += 1
             case Genesis():
-                self._learn_log_key(row.body, event)
+                wrong = self._log_key.learn(row.body, event, self._next)
+                if wrong:
+                    self.add(0, wrong)
             case KeyCreated():
                 self._keys[event.key, event.version] = (event.algorithm, event.public_key)
             case _:
@@ -253,26 +255,6 @@ class _Audit:
             return
         self._counts["signatures" if known else "unverifiable"] += 1
 
-    def _learn_log_key(self, body: bytes, event: Genesis) -> None:
-        own = verifier(checkpoint.origin(event.enclave, leaf_hash(body)), event.log_public_key)
-        if self._expected and self._expected != own:
-            self.add(0, f"entry 0 gives the log key {own.vkey}, but {self._expected.vkey} is expected")
-        self._key = self._expected or own
-        if not self._expected and self._next:
-            self._check_origin(own, *self._next)
-
-    def _check_origin(self, own: Verifier, size: int, note: bytes) -> None:
-        """Hold entry 0 against the first checkpoint at once: later entries fail, too, when it was changed."""
-        try:
-            checkpoint.open_checkpoint(note, own)
-        except (Malformed, Unproven):
-            named = checkpoint.same_key_other_name(own, note)
-            self._key = named or own
-            what = (
-                f"is signed by the same key and names the ledger {named.name}" if named else "does not verify under it"
-            )
-            self.add(0, f"entry 0 gives the log key {own.vkey}; checkpoint {size} {what}: one of them was changed")
-
     # Checkpoints --------------------------------------------------------------------------------------------------
 
     def _checkpoints_at(self, size: int) -> None:
@@ -288,13 +270,14 @@ class _Audit:
 
     def _open(self, stated: int, note: bytes) -> Checkpoint | None:
         """Return the checkpoint if it is signed, for this size and after the one before; else note the problem."""
-        if self._key is None:
+        key = self._log_key.at(stated, self._state.incarnations)
+        if key is None:
             self.add(None, f"checkpoint {stated} cannot be checked: entry 0 does not give the log key")
             return None
         try:
-            found = checkpoint.open_checkpoint(note, self._key)
+            found = checkpoint.open_checkpoint(note, key)
         except (Malformed, Unproven) as error:
-            self.add(None, f"checkpoint {stated} is not what the log key {self._key.vkey} signed: {error}")
+            self.add(None, f"checkpoint {stated} is not what the log key {key.vkey} signed: {error}")
             return None
         if found.size != stated:
             self.add(None, f"checkpoint {stated} is the checkpoint of size {found.size}")
@@ -355,7 +338,7 @@ class _Audit:
             )
 
     def _compare_kept(self, kept: KeptCheckpoint) -> None:
-        sentence = kept.problem(self._key, self.size)
+        sentence = kept.problem(self._log_key.key, self.size, self._state.incarnations)
         if sentence:
             self.add(None, sentence)
 
@@ -381,9 +364,10 @@ class _Audit:
 
     def report(self) -> Report:
         """Return what was found."""
+        key = self._log_key.at(self.size, self._state.incarnations)
         return Report(
-            origin=self._key.name if self._key else "",
-            log_vkey=self._key.vkey if self._key else "",
+            origin=key.name if key else "",
+            log_vkey=key.vkey if key else "",
             entries=self.size,
             folded=self._folded,
             root=self._tree.root(),
@@ -395,6 +379,7 @@ class _Audit:
             refusals=self._counts["refusals"],
             power=self._tally.power(),
             checkpoints_verified=self._counts["checkpoints"],
+            incarnations=self._state.incarnations,
             problems=tuple(self._problems),
             problems_left_out=self._left_out,
         )

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from keyvault.core.errors import Malformed, NotFound
 from keyvault.core.ids import KeyId
+from keyvault.core.marks import Quarantine
 from keyvault.core.state import find_key
 from keyvault.engine.served import Served
 from keyvault.ledger.note import verifier
@@ -75,7 +76,7 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
 
         async def work() -> keys_pb2.Enclave:
             check_enclave(self._enclave, "name", request.name)
-            state = self._enclave.state
+            state, quarantine = self._enclave.state, self._enclave.quarantine
             return keys_pb2.Enclave(
                 name=f"enclaves/{state.enclave}",
                 enclave_id=state.enclave_id,
@@ -85,6 +86,8 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
                 ledger_size=self._enclave.size,
                 epoch=state.epoch,
                 charter_version=state.rulers.charter.version,
+                incarnation=state.incarnation,
+                quarantine=None if quarantine is None else _quarantine_to_proto(quarantine),
             )
 
         return await guarded(context, work)
@@ -109,3 +112,15 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
     def _show(self, key: KeyId, version: int | None) -> types_pb2.Key:
         state = self._enclave.state
         return key_to_proto(state, find_key(state, key, version))
+
+
+def _quarantine_to_proto(quarantine: Quarantine) -> keys_pb2.Quarantine:
+    lost = quarantine.lost
+    return keys_pb2.Quarantine(
+        position=quarantine.position,
+        lost_incarnation=lost.incarnation,
+        lost_epoch=lost.epoch,
+        lost_position=lost.size,
+        lost_root=lost.root,
+        found=quarantine.found,
+    )

@@ -137,10 +137,10 @@ class Server:
         for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
-    async def say_signing(self, *, able: bool) -> None:
-        """Let health say of the whole and of SigningService whether anything can be signed; calls go on either way."""
-        status = health_pb2.HealthCheckResponse.SERVING if able else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", SIGNING):
+    async def say_signing(self, *, able: bool, whole: bool) -> None:
+        """Let health say whether anything can be signed, and whether the whole is well; calls go on either way."""
+        for name, well in (("", whole), (SIGNING, able)):
+            status = health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
             await self._health.set(name, status)
 
     async def stop(self, grace_s: float) -> None:

@@ -49,6 +49,7 @@ _BY_REASON = {
     Reason.PROPOSAL_EXPIRED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.POLICY_CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.ALREADY_DECIDED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.QUARANTINED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 _BY_FAMILY: tuple[tuple[type[KeyvaultError], grpc.StatusCode, str], ...] = (

@@ -54,8 +54,10 @@ class Store(Protocol):
     def head(self) -> Head:
         """Return the durable head. An empty ledger has size 0 and the root SHA-256("")."""
 
-    def acquire_term(self, holder: str) -> int:
-        """Become the leader: return a new epoch, greater than any before. Older epochs can append nothing from now on.
+    def acquire_term(self, holder: str, *, above: int = 0) -> int:
+        """Become the leader: return a new epoch, greater than any before and than ``above``.
+
+        Older epochs can append nothing from now on.
 
         Raises OutcomeUnknown as ``append`` does.
         """

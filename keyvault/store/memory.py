@@ -44,8 +44,10 @@ class MemoryStore:
         """See ``Store``."""
         return self._medium.head
 
-    def acquire_term(self, holder: str) -> int:
+    def acquire_term(self, holder: str, *, above: int = 0) -> int:
         """See ``Store``."""
+        self._refuse_when_in_doubt()
+        self._medium.epoch = max(self._medium.epoch, above)
         return self._take(holder, "")
 
     def lease(self) -> Lease:

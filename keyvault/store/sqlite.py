@@ -204,10 +204,10 @@ class SqliteStore:
             raise Corrupt("the ledger's head row is missing")
         return Head(size=row[0], root=row[1])
 
-    def acquire_term(self, holder: str) -> int:
+    def acquire_term(self, holder: str, *, above: int = 0) -> int:
         """See ``Store``."""
         with self._transaction() as execute:
-            execute("UPDATE head SET epoch = epoch + 1, holder = ?", (holder,))
+            execute("UPDATE head SET epoch = max(epoch, ?) + 1, holder = ?", (above, holder))
             row = execute("SELECT epoch FROM head").get
         return int(row)
 

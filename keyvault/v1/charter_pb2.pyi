@@ -73,9 +73,15 @@ class _DutyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Duty.ValueType],
     DUTY_CEREMONY: _Duty.ValueType  # 13
     DUTY_BREAK_GLASS: _Duty.ValueType  # 14
     """To replace the charter when its own threshold cannot be met. More persons and a longer delay than anything else."""
+    DUTY_LEAVE_QUARANTINE: _Duty.ValueType  # 15
+    """To go on with a restored ledger, and give up what it has not got. Without a threshold: that of break-glass or, where
+    there is none, of the charter.
+    """
 
 class Duty(_Duty, metaclass=_DutyEnumTypeWrapper):
-    """A class of operations that has a threshold of its own. One without a threshold cannot be done by anybody."""
+    """A class of operations that has a threshold of its own. One without a threshold cannot be done by anybody, the
+    last one excepted.
+    """
 
 DUTY_UNSPECIFIED: Duty.ValueType  # 0
 DUTY_CHARTER: Duty.ValueType  # 1
@@ -100,6 +106,10 @@ DUTY_THAW: Duty.ValueType  # 12
 DUTY_CEREMONY: Duty.ValueType  # 13
 DUTY_BREAK_GLASS: Duty.ValueType  # 14
 """To replace the charter when its own threshold cannot be met. More persons and a longer delay than anything else."""
+DUTY_LEAVE_QUARANTINE: Duty.ValueType  # 15
+"""To go on with a restored ledger, and give up what it has not got. Without a threshold: that of break-glass or, where
+there is none, of the charter.
+"""
 Global___Duty: _TypeAlias = Duty  # noqa: Y015
 
 @_typing.final

@@ -46,6 +46,7 @@ class Event(_message.Message):
     CHARTER_CHANGED_FIELD_NUMBER: _builtins.int
     FREEZE_CHANGED_FIELD_NUMBER: _builtins.int
     CEREMONY_STEP_RECORDED_FIELD_NUMBER: _builtins.int
+    INCARNATION_STARTED_FIELD_NUMBER: _builtins.int
     at_ms: _builtins.int
     """Unix time in milliseconds at which the fact was decided."""
     epoch: _builtins.int
@@ -80,6 +81,8 @@ class Event(_message.Message):
     def freeze_changed(self) -> Global___FreezeChanged: ...
     @_builtins.property
     def ceremony_step_recorded(self) -> Global___CeremonyStepRecorded: ...
+    @_builtins.property
+    def incarnation_started(self) -> Global___IncarnationStarted: ...
     def __init__(
         self,
         *,
@@ -100,12 +103,13 @@ class Event(_message.Message):
         charter_changed: Global___CharterChanged | None = ...,
         freeze_changed: Global___FreezeChanged | None = ...,
         ceremony_step_recorded: Global___CeremonyStepRecorded | None = ...,
+        incarnation_started: Global___IncarnationStarted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "epoch", b"epoch", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "epoch", b"epoch", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["genesis", "term_started", "signature_issued", "signature_refused", "signature_escalated", "proposal_made", "ballot_cast", "change_refused", "key_created", "key_state_changed", "key_destroyed", "policy_published", "charter_changed", "freeze_changed", "ceremony_step_recorded"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["genesis", "term_started", "signature_issued", "signature_refused", "signature_escalated", "proposal_made", "ballot_cast", "change_refused", "key_created", "key_state_changed", "key_destroyed", "policy_published", "charter_changed", "freeze_changed", "ceremony_step_recorded", "incarnation_started"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -286,7 +290,7 @@ Global___ChangeRefused: _TypeAlias = ChangeRefused  # noqa: Y015
 
 @_typing.final
 class KeyCreated(_message.Message):
-    """The facts from here to CeremonyStepRecorded carry out a proposal: they name it, and the charter in force, whose
+    """The facts from here to IncarnationStarted carry out a proposal: they name it, and the charter in force, whose
     members approved it, by its SHA-256.
 
     A version of a key exists in the token.
@@ -519,6 +523,53 @@ class CeremonyStepRecorded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CeremonyStepRecorded: _TypeAlias = CeremonyStepRecorded  # noqa: Y015
+
+@_typing.final
+class IncarnationStarted(_message.Message):
+    """A restored ledger goes on: members gave up what it has not got. From the entry after this one on, checkpoints have
+    another origin, all other proposals are void, and every limit's window up to at_ms counts as full.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    LOST_INCARNATION_FIELD_NUMBER: _builtins.int
+    LOST_EPOCH_FIELD_NUMBER: _builtins.int
+    LOST_POSITION_FIELD_NUMBER: _builtins.int
+    LOST_ROOT_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    position: _builtins.int
+    """How many entries were kept, up to the last that decided anything."""
+    lost_incarnation: _builtins.int
+    """What had been seen of the history that is lost: by the token, or by a checkpoint."""
+    lost_epoch: _builtins.int
+    """0: not known."""
+    lost_position: _builtins.int
+    lost_root: _builtins.bytes
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int = ...,
+        position: _builtins.int = ...,
+        lost_incarnation: _builtins.int = ...,
+        lost_epoch: _builtins.int = ...,
+        lost_position: _builtins.int = ...,
+        lost_root: _builtins.bytes = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "incarnation", b"incarnation", "lost_epoch", b"lost_epoch", "lost_incarnation", b"lost_incarnation", "lost_position", b"lost_position", "lost_root", b"lost_root", "position", b"position", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncarnationStarted: _TypeAlias = IncarnationStarted  # noqa: Y015
 
 @_typing.final
 class SignatureRequest(_message.Message):

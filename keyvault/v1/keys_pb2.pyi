@@ -121,6 +121,8 @@ class Enclave(_message.Message):
     LEDGER_SIZE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     CHARTER_VERSION_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    QUARANTINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     enclave_id: _builtins.bytes
     """What statements name: SHA-256 over nonce, log key and name of the genesis, see protos/README.md."""
@@ -133,6 +135,12 @@ class Enclave(_message.Message):
     """Entries in the ledger."""
     epoch: _builtins.int
     charter_version: _builtins.int
+    incarnation: _builtins.int
+    """1 until a restored ledger went on."""
+    @_builtins.property
+    def quarantine(self) -> Global___Quarantine:
+        """Stands while nothing is signed because the ledger has not got all that was seen of it."""
+
     def __init__(
         self,
         *,
@@ -144,11 +152,53 @@ class Enclave(_message.Message):
         ledger_size: _builtins.int = ...,
         epoch: _builtins.int = ...,
         charter_version: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
+        quarantine: Global___Quarantine | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quarantine", b"quarantine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_version", b"charter_version", "enclave_id", b"enclave_id", "epoch", b"epoch", "import_public_key", b"import_public_key", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "policy_version", b"policy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_version", b"charter_version", "enclave_id", b"enclave_id", "epoch", b"epoch", "import_public_key", b"import_public_key", "incarnation", b"incarnation", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "policy_version", b"policy_version", "quarantine", b"quarantine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Enclave: _TypeAlias = Enclave  # noqa: Y015
+
+@_typing.final
+class Quarantine(_message.Message):
+    """What a statement about leaving the quarantine says, and why it is needed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    LOST_INCARNATION_FIELD_NUMBER: _builtins.int
+    LOST_EPOCH_FIELD_NUMBER: _builtins.int
+    LOST_POSITION_FIELD_NUMBER: _builtins.int
+    LOST_ROOT_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Entries up to the last that decided anything."""
+    lost_incarnation: _builtins.int
+    """What was seen of the ledger elsewhere."""
+    lost_epoch: _builtins.int
+    """0: not known."""
+    lost_position: _builtins.int
+    lost_root: _builtins.bytes
+    found: _builtins.str
+    """Who has seen it, and what is missing; for people."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        lost_incarnation: _builtins.int = ...,
+        lost_epoch: _builtins.int = ...,
+        lost_position: _builtins.int = ...,
+        lost_root: _builtins.bytes = ...,
+        found: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "lost_epoch", b"lost_epoch", "lost_incarnation", b"lost_incarnation", "lost_position", b"lost_position", "lost_root", b"lost_root", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quarantine: _TypeAlias = Quarantine  # noqa: Y015

@@ -383,6 +383,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The policy, or the charter, under which it was asked is not in force any more."""
     REASON_ALREADY_DECIDED: _Reason.ValueType  # 19
     """The proposal was carried out, or the member has said so before."""
+    REASON_QUARANTINED: _Reason.ValueType  # 20
+    """The ledger has not got all that was seen of it: nothing is signed, and nothing recorded, until members decide."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a signature or a change was refused. Closed: a client can handle every value."""
@@ -426,6 +428,8 @@ REASON_POLICY_CHANGED: Reason.ValueType  # 18
 """The policy, or the charter, under which it was asked is not in force any more."""
 REASON_ALREADY_DECIDED: Reason.ValueType  # 19
 """The proposal was carried out, or the member has said so before."""
+REASON_QUARANTINED: Reason.ValueType  # 20
+"""The ledger has not got all that was seen of it: nothing is signed, and nothing recorded, until members decide."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Voice:

@@ -37,6 +37,8 @@ class WorkerRequest(_message.Message):
     IMPORT_WRAPPING_KEY_FIELD_NUMBER: _builtins.int
     WRAP_FIELD_NUMBER: _builtins.int
     UNWRAP_COPY_FIELD_NUMBER: _builtins.int
+    READ_ANCHOR_FIELD_NUMBER: _builtins.int
+    WRITE_ANCHOR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sign(self) -> Global___SignBatch: ...
     @_builtins.property
@@ -59,6 +61,10 @@ class WorkerRequest(_message.Message):
     def wrap(self) -> Global___WrapObject: ...
     @_builtins.property
     def unwrap_copy(self) -> Global___UnwrapCopy: ...
+    @_builtins.property
+    def read_anchor(self) -> Global___ReadAnchor: ...
+    @_builtins.property
+    def write_anchor(self) -> Global___WriteAnchor: ...
     def __init__(
         self,
         *,
@@ -73,12 +79,14 @@ class WorkerRequest(_message.Message):
         import_wrapping_key: Global___ImportWrappingKey | None = ...,
         wrap: Global___WrapObject | None = ...,
         unwrap_copy: Global___UnwrapCopy | None = ...,
+        read_anchor: Global___ReadAnchor | None = ...,
+        write_anchor: Global___WriteAnchor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap", "write_anchor", b"write_anchor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap", "write_anchor", b"write_anchor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap", "destroy", "transport_key", "create_wrapping_key", "check_wrapping_key", "export_wrapping_key", "import_wrapping_key", "wrap", "unwrap_copy"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap", "destroy", "transport_key", "create_wrapping_key", "check_wrapping_key", "export_wrapping_key", "import_wrapping_key", "wrap", "unwrap_copy", "read_anchor", "write_anchor"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -94,6 +102,8 @@ class WorkerResponse(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     DESTROYED_FIELD_NUMBER: _builtins.int
     TRANSPORTED_FIELD_NUMBER: _builtins.int
+    ANCHOR_READ_FIELD_NUMBER: _builtins.int
+    ANCHOR_WRITTEN_FIELD_NUMBER: _builtins.int
     RETIRING_FIELD_NUMBER: _builtins.int
     retiring: _builtins.bool
     """The worker ends after this answer: the device, the library or the login is in doubt."""
@@ -111,6 +121,10 @@ class WorkerResponse(_message.Message):
     def destroyed(self) -> Global___ObjectDestroyed: ...
     @_builtins.property
     def transported(self) -> Global___Transported: ...
+    @_builtins.property
+    def anchor_read(self) -> Global___AnchorRead: ...
+    @_builtins.property
+    def anchor_written(self) -> Global___AnchorWritten: ...
     def __init__(
         self,
         *,
@@ -120,13 +134,15 @@ class WorkerResponse(_message.Message):
         error: Global___WorkerError | None = ...,
         destroyed: Global___ObjectDestroyed | None = ...,
         transported: Global___Transported | None = ...,
+        anchor_read: Global___AnchorRead | None = ...,
+        anchor_written: Global___AnchorWritten | None = ...,
         retiring: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed", "transported", b"transported"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anchor_read", b"anchor_read", "anchor_written", b"anchor_written", "capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "signed", b"signed", "transported", b"transported"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "retiring", b"retiring", "signed", b"signed", "transported", b"transported"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor_read", b"anchor_read", "anchor_written", b"anchor_written", "capabilities", b"capabilities", "destroyed", b"destroyed", "error", b"error", "made", b"made", "response", b"response", "retiring", b"retiring", "signed", b"signed", "transported", b"transported"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["signed", "made", "capabilities", "error", "destroyed", "transported"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["signed", "made", "capabilities", "error", "destroyed", "transported", "anchor_read", "anchor_written"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 
@@ -366,6 +382,79 @@ class ObjectDestroyed(_message.Message):
 Global___ObjectDestroyed: _TypeAlias = ObjectDestroyed  # noqa: Y015
 
 @_typing.final
+class ReadAnchor(_message.Message):
+    """What the token remembers of the ledger; see keyvault.hsm.anchor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadAnchor: _TypeAlias = ReadAnchor  # noqa: Y015
+
+@_typing.final
+class AnchorRead(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    value: _builtins.bytes
+    """The anchor object's value; empty if there is none."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnchorRead: _TypeAlias = AnchorRead  # noqa: Y015
+
+@_typing.final
+class WriteAnchor(_message.Message):
+    """Refused unless it comes after what the token remembers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    value: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteAnchor: _TypeAlias = WriteAnchor  # noqa: Y015
+
+@_typing.final
+class AnchorWritten(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnchorWritten: _TypeAlias = AnchorWritten  # noqa: Y015
+
+@_typing.final
 class TransportKey(_message.Message):
     """The RSA key for which another token wraps its wrapping key; made when first asked for."""
 
@@ -571,11 +660,14 @@ class Capabilities(_message.Message):
     LIBRARY_FIELD_NUMBER: _builtins.int
     IMPORTS_SECRETS_FIELD_NUMBER: _builtins.int
     TRANSPORTS_FIELD_NUMBER: _builtins.int
+    KEEPS_ANCHOR_FIELD_NUMBER: _builtins.int
     token_label: _builtins.str
     token_serial: _builtins.str
     library: _builtins.str
     imports_secrets: _builtins.bool
     """A known secret was imported as clients do it, and gave the HMAC that it must give."""
+    keeps_anchor: _builtins.bool
+    """A data object was made, read back and destroyed."""
     @_builtins.property
     def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capabilities.Trial]: ...
     @_builtins.property
@@ -591,10 +683,11 @@ class Capabilities(_message.Message):
         library: _builtins.str = ...,
         imports_secrets: _builtins.bool = ...,
         transports: _abc.Iterable[_types_pb2.KeyAlgorithm.ValueType] | None = ...,
+        keeps_anchor: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["imports_secrets", b"imports_secrets", "library", b"library", "token_label", b"token_label", "token_serial", b"token_serial", "transports", b"transports", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["imports_secrets", b"imports_secrets", "keeps_anchor", b"keeps_anchor", "library", b"library", "token_label", b"token_label", "token_serial", b"token_serial", "transports", b"transports", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

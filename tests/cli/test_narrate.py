@@ -45,6 +45,13 @@ TOLD = {
     "frozen": ("", "FROZEN: the whole enclave; nothing is signed for it."),
     "thawed": ("", "The freeze of venue binance is lifted."),
     "ceremony-step-recorded": ("", "Members vouch for a step of a ceremony."),
+    "incarnation-started": (
+        "",
+        (
+            "A RESTORED LEDGER GOES ON as incarnation 2 from 40 entries. GIVEN UP: 57 entries (incarnation 1, epoch 7, "
+            "root 0c0c0c0c0c0c0c0c); limits count as full, open proposals are void."
+        ),
+    ),
     "signature-escalated": (
         "spiffe://firm.example/bot/maker-1",
         "Members are asked before eth-mm-1/versions/1 signs: " + OPAQUE_WORDS,

@@ -23,6 +23,7 @@ from keyvault.core.events import (
     Event,
     FreezeChanged,
     Genesis,
+    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -371,8 +372,8 @@ class Story:
                 return " ".join(
                     filter(None, ("FreezeChanged", event.scope, event.name, "frozen" if event.frozen else "thawed"))
                 )
-            case CeremonyStepRecorded():
-                return "CeremonyStepRecorded"
+            case CeremonyStepRecorded() | IncarnationStarted():
+                return type(event).__name__
 
     def _time(self) -> str:
         return f"the clock says {UnixMillis(self.clock.at)} ms"

@@ -28,49 +28,9 @@ from keyvault.core.statements import (
     subject_of,
     words_sha256,
 )
+from tests.core.statement_parameters import PARAMETERS
 from tests.worlds import BOT, NOW
 
-HASH = "0a" * 32
-PARAMETERS: dict[Action, dict[str, str]] = {
-    Action.KEY_CREATE: {
-        "key": "eth-hot",
-        "algorithm": "P256",
-        "initial": "PRE_ACTIVE",
-        "cryptoperiod_days": "90",
-        "rotation": "propose",
-    },
-    Action.KEY_IMPORT: {
-        "key": "venue",
-        "algorithm": "HMAC_SHA256",
-        "initial": "ACTIVE",
-        "cryptoperiod_days": "0",
-        "rotation": "warn",
-        "wrapped_sha256": HASH,
-    },
-    Action.KEY_ROTATE: {"key": "eth-hot", "version": "2", "initial": "ACTIVE", "wrapped_sha256": ""},
-    Action.KEY_ENABLE: {"key": "eth-hot", "version": "1"},
-    Action.KEY_DISABLE: {"key": "eth-hot", "version": "1"},
-    Action.KEY_DESTROY: {"key": "eth-hot", "version": "1", "after_days": "30"},
-    Action.KEY_KEEP: {"key": "eth-hot", "version": "1"},
-    Action.POLICY_PUBLISH: {"policy_sha256": HASH, "version": "2", "replay_sha256": "0c" * 32},
-    Action.CHARTER_CHANGE: {"charter_sha256": HASH, "version": "2"},
-    Action.BREAK_GLASS: {"charter_sha256": HASH, "version": "2", "reason": "carol lost her key"},
-    Action.FREEZE: {"scope": "principal", "name": BOT},
-    Action.THAW: {"scope": "enclave", "name": ""},
-    Action.CEREMONY_STEP: {"ceremony": "root-2026", "step": "3", "record_sha256": HASH},
-    Action.SIGN: {
-        "key": "eth-hot",
-        "key_version": "1",
-        "algorithm": "SECP256K1",
-        "public_key": "04" + "0b" * 64,
-        "request_id": "r-1",
-        "kind": "raw-digest",
-        "payload_sha256": HASH,
-        "facts_sha256": HASH,
-        "words_sha256": HASH,
-        "quorum": "2 of risk; 1 of owners",
-    },
-}
 SIGNER = {"algorithm", "public_key"}
 """Whose signature it is, for decoders; people read the key's name and version."""
 
@@ -223,6 +183,10 @@ def test_an_action_has_exactly_its_parameters(action: Action) -> None:
         (Action.FREEZE, "name", "nobody in particular"),
         (Action.THAW, "name", "something"),
         (Action.CEREMONY_STEP, "step", "0"),
+        (Action.LEAVE_QUARANTINE, "incarnation", "0"),
+        (Action.LEAVE_QUARANTINE, "lost_position", "007"),
+        (Action.LEAVE_QUARANTINE, "lost_root", "none"),
+        (Action.LEAVE_QUARANTINE, "reason", ""),
         (Action.SIGN, "request_id", "no spaces"),
         (Action.SIGN, "kind", ""),
     ],

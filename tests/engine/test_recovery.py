@@ -1,4 +1,7 @@
-"""What recovery refuses to lead on: ledgers that somebody edited, cut, or put back, in memory and in SQLite."""
+"""What recovery refuses to lead on: ledgers that somebody edited, cut, or put back, in memory and in SQLite.
+
+What comes of a ledger that was put back is for test_quarantine.
+"""
 
 import shutil
 import sqlite3
@@ -118,12 +121,14 @@ CUTS: dict[str, Callable[[Ledger, Path], None]] = {
 
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS.keys())
 def test_the_file_beside_remembers_what_the_ledger_forgot(tmp_path: Path, cut: Callable[[Ledger, Path], None]) -> None:
-    """History undone together with its checkpoint is refused, and an auditor who has the file finds it, too."""
+    """History undone together with its checkpoint is quarantined, and an auditor who has the file finds it, too."""
     ledger = _history(signatures=3)
     path = _write(ledger, tmp_path / "ledger.db")
     cut(ledger, path)
-    with pytest.raises(Corrupt, match="beside"):
-        _recover(path)
+    quarantine = _recover(path).quarantine
+    assert quarantine is not None
+    assert "the checkpoint in the file beside it has seen" in quarantine.found
+    assert quarantine.lost.size == ledger.checkpoints[-1][0]
     assert audit(path, log_vkey=ledger.key.vkey).ok
     kept = (tmp_path / "ledger.db.checkpoint").read_bytes()
     report = audit(path, log_vkey=ledger.key.vkey, kept=kept)
@@ -131,11 +136,11 @@ def test_the_file_beside_remembers_what_the_ledger_forgot(tmp_path: Path, cut: C
     assert main([*pinned, "--checkpoint", str(tmp_path / "ledger.db.checkpoint")]) == EXIT_PROBLEMS
     assert ["the checkpoint that you kept" in each.sentence for each in report.problems] == [True]
     (tmp_path / "ledger.db.checkpoint").unlink()
-    _recover(path)  # the operator's decision, as the message says
+    assert _recover(path).quarantine is None  # nothing on this machine remembers any more
 
 
-def test_an_older_copy_that_was_put_back_is_refused(tmp_path: Path) -> None:
-    """The database of an hour ago, alone, under the checkpoint of now: the server does not lead."""
+def test_an_older_copy_that_was_put_back_is_quarantined(tmp_path: Path) -> None:
+    """The database of an hour ago, alone, under the checkpoint of now: it is read, and nothing is built on it."""
     ledger = _history()
     path = _write(ledger, tmp_path / "ledger.db")
     shutil.copyfile(path, tmp_path / "backup.db")
@@ -146,8 +151,10 @@ def test_an_older_copy_that_was_put_back_is_refused(tmp_path: Path) -> None:
     _write(ledger, path)
     assert _recover(path).state == ledger.state
     shutil.copyfile(tmp_path / "backup.db", path)
-    with pytest.raises(Corrupt, match="older copy"):
-        _recover(path)
+    older = _recover(path)
+    assert older.quarantine is not None
+    assert older.quarantine.position == older.state.size == ledger.head.size - 1
+    assert "older copy" in older.quarantine.found
 
 
 @pytest.mark.parametrize("note", [b"", b"garbage", _history().checkpoints[-1][1]])

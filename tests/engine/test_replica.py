@@ -1,17 +1,21 @@
 """Followers: what they take, what they refuse, and what a leader reads from its own copy."""
 
+import shutil
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from keyvault.core.errors import Corrupt, OutcomeUnknown, RolledBack
+from keyvault.core.errors import Corrupt, NotLeader, OutcomeUnknown, Reason, Refused, RolledBack
 from keyvault.core.events import TermStarted
 from keyvault.core.ids import Epoch, UnixMillis
 from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.marks import Mark
 from keyvault.engine.appender import draft
 from keyvault.engine.mirror import Mirror
+from keyvault.engine.node import Node
 from keyvault.engine.replica import Replica
 from keyvault.hsm.base import LOG_KEY_OBJECT_ID, SignItem
 from keyvault.ledger import checkpoint
@@ -20,7 +24,9 @@ from keyvault.ledger.note import verifier
 from keyvault.store.base import Entry, Head
 from keyvault.store.memory import MemoryMedium, MemoryStore
 from keyvault.store.sqlite import SqliteStore, open_store
+from tests.engine.restoring import restored
 from tests.engine.world import World, opened_world
+from tests.worlds import digest_request
 
 
 def _copy(folder: Path) -> SqliteStore:
@@ -175,6 +181,70 @@ async def test_an_edited_row_is_found(tmp_path: Path, what: str) -> None:
         _settle(world)
         with pytest.raises((Corrupt, RolledBack)):
             _follow(world, tmp_path)
+
+
+async def test_a_token_that_has_seen_more_than_the_store_is_believed(tmp_path: Path) -> None:
+    """Store and copy were put back together: the token of a node alone is enough, and it does not lead."""
+    async with opened_world() as world:
+        await world.sign("r1")
+        _settle(world)
+        replica = _follow(world, tmp_path)
+        head = replica.head
+        here = Mark(incarnation=1, epoch=world.enclave.state.epoch, size=head.size, root=head.root)
+        for mark in (None, here, replace(here, size=1, root=leaf_hash(world.medium.bodies[0]))):
+            replica.check_has(mark)
+        for mark in (
+            replace(here, size=head.size + 1),
+            replace(here, root=bytes(32)),
+            replace(here, size=1, root=bytes(32)),
+            replace(here, incarnation=2, size=1),
+        ):
+            with pytest.raises(RolledBack, match="the token has seen"):
+                replica.check_has(mark)
+        replica.copy.close()
+
+
+async def test_a_node_whose_own_copy_was_put_back_is_quarantined(tmp_path: Path) -> None:
+    """The checkpoint file beside the copy has seen more: the node reads, and says why it signs nothing."""
+    async with opened_world() as world:
+        await world.enclave.checkpoint()
+        _settle(world)
+        _follow(world, tmp_path).copy.close()
+        shutil.copyfile(tmp_path / "copy.db", tmp_path / "older.db")
+        await world.sign("r1")
+        await world.enclave.checkpoint()
+        _settle(world)
+        _follow(world, tmp_path).copy.close()
+        (tmp_path / "older.db").replace(tmp_path / "copy.db")
+        replica = Replica(_copy(tmp_path), "follower")
+        assert replica.quarantine is not None
+        node = Node(replica)
+        node.quarantine = replica.quarantined(replica.quarantine.found)
+        with pytest.raises(Refused) as refused:
+            node.request(digest_request("r2"), 0)
+        assert refused.value.reason is Reason.QUARANTINED
+        node.follow("other:7443")
+        with pytest.raises(NotLeader):
+            node.request(digest_request("r2"), 0)
+        replica.copy.close()
+
+
+async def test_checkpoints_of_several_incarnations_are_followed(tmp_path: Path) -> None:
+    """A follower holds each checkpoint against the name that the ledger had at its size."""
+    async with restored() as here:
+        world = here.world
+        _settle(world)
+        replica = Replica(_copy(tmp_path), "follower")
+        _keep_up(replica, world)
+        await here.leave()
+        await world.sign("again")
+        await world.enclave.checkpoint()
+        _settle(world)
+        _keep_up(replica, world)
+        assert replica.copy.checkpoint() == world.medium.checkpoints[-1]
+        assert replica.origin == world.enclave.origin
+        assert replica.recovered().state == world.enclave.state
+        replica.copy.close()
 
 
 async def test_a_leader_reads_what_is_not_copied_yet() -> None:

@@ -3,6 +3,7 @@
 ``leaky``: try to generate a key whose template was changed to be extractable, and say what came of it.
 ``import BLOB ...``: import each blob (hex), and say what came of it and which secret keys this process has then.
 ``leaky-import BLOB``: the same, when the AES key of an import can be got out of the token.
+``anchors``: the anchor objects; ``forget-anchor``: destroy them.
 ``remove ID``: destroy what has this id, as somebody else's program would.
 ``plant-wrapping-key``: make a wrapping key that can decrypt, too.
 ``move ALGORITHM BLOB``: make a key and a copy of it, tell its blob and identity, and stay until stdin ends.
@@ -22,6 +23,7 @@ from pkcs11.types import WrapMixin
 
 from keyvault.core.keys import KeyAlgorithm, KeyTransport
 from keyvault.hsm import proofs, templates, worker
+from keyvault.hsm.anchor import LABEL
 from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import TokenError
 from keyvault.hsm.pin import read_pin
@@ -50,6 +52,10 @@ def main() -> None:
             found = imported(token, [bytes.fromhex(blob)])
         case ["plant", object_id, secret]:
             found = planted(token, object_id.encode(), bytes.fromhex(secret))
+        case ["anchors"]:
+            found = {str(number): anchor for number, anchor in enumerate(anchors(token))}
+        case ["forget-anchor"]:
+            found = {str(number): anchor for number, anchor in enumerate(anchors(token, forget=True))}
         case ["move", algorithm, secret]:
             sys.stdout.write(json.dumps(moving(token, KeyAlgorithm(algorithm), bytes.fromhex(secret))) + "\n")
             sys.stdout.flush()
@@ -71,6 +77,21 @@ def main() -> None:
     sys.stdout.write(json.dumps(found))
     sys.stdout.flush()
     os._exit(0)
+
+
+def anchors(token: Token, *, forget: bool = False) -> list[dict[str, str]]:
+    """Return the anchor objects; with ``forget``, destroy them, as somebody with the PIN can."""
+    found = list(token.open_session().get_objects({Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: LABEL}))
+    told = [
+        {
+            "value": each[Attribute.VALUE].decode(),
+            **{name: str(each[Attribute[name]]) for name in ("PRIVATE", "MODIFIABLE", "TOKEN")},
+        }
+        for each in found
+    ]
+    for each in found if forget else []:
+        each.destroy()
+    return told
 
 
 def secrets(token: Token) -> dict[str, dict[str, str]]:

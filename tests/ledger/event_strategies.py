@@ -12,6 +12,7 @@ from keyvault.core.events import (
     ChangeRefused,
     CharterChanged,
     FreezeChanged,
+    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -25,6 +26,7 @@ from keyvault.core.events import (
 from keyvault.core.ids import Epoch, GroupName, KeyId, MemberName, Principal, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind, Stamp
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
+from keyvault.core.marks import Mark
 from keyvault.core.quorum import Of
 from keyvault.core.statements import Action, FreezeScope, Statement
 from keyvault.ledger.wire_payload import part_names
@@ -200,6 +202,19 @@ GOVERNANCE = st.one_of(
     st.builds(CharterChanged, **DONE, version=VERSIONS, break_glass=st.booleans()),
     st.builds(FreezeChanged, **DONE, scope=st.sampled_from(FreezeScope), name=TEXT, frozen=st.booleans()),
     st.builds(CeremonyStepRecorded, **DONE),
+    st.builds(
+        IncarnationStarted,
+        **DONE,
+        incarnation=VERSIONS,
+        position=st.integers(0, 2**63 - 1),
+        lost=st.builds(
+            Mark,
+            incarnation=VERSIONS,
+            epoch=STAMPED["epoch"],
+            size=st.integers(0, 2**63 - 1),
+            root=HASHES,
+        ),
+    ),
 )
 ED25519_KEYS = st.binary(min_size=32, max_size=32).map(lambda raw: bytes.fromhex("302a300506032b6570032100") + raw)
 

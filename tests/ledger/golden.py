@@ -18,6 +18,7 @@ from keyvault.core.events import (
     Event,
     FreezeChanged,
     Genesis,
+    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -34,6 +35,7 @@ from keyvault.core.ids import (
     UnixMillis,
 )
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState
+from keyvault.core.marks import Mark
 from keyvault.core.statements import (
     ROTATION_SERVICE,
     Action,
@@ -263,6 +265,27 @@ EVENTS: dict[str, Event] = {
     ),
     "ceremony-step-recorded": CeremonyStepRecorded(
         at=AT, epoch=Epoch(1), proposal=PROPOSAL, charter_sha256=CHARTER_SHA256
+    ),
+    "proposal-made-quarantine": _proposed(
+        statement_of(
+            Action.LEAVE_QUARANTINE,
+            incarnation="2",
+            position="40",
+            lost_incarnation="1",
+            lost_epoch="7",
+            lost_position="57",
+            lost_root="0c" * 32,
+            reason="the disk of the server and its mirror are gone",
+        )
+    ),
+    "incarnation-started": IncarnationStarted(
+        at=AT,
+        epoch=Epoch(8),
+        incarnation=2,
+        position=40,
+        lost=Mark(incarnation=1, epoch=Epoch(7), size=57, root=b"\x0c" * 32),
+        proposal=PROPOSAL,
+        charter_sha256=CHARTER_SHA256,
     ),
     **SIGNATURES,
 }

@@ -108,14 +108,14 @@ class Ledger:
         return UnixMillis(NOW + len(self.entries) + self.waited_ms)
 
     @property
-    def epoch(self) -> Epoch:
-        """The term of the next event."""
+    def epoch(self) -> Epoch:  # of the next event
         return self.state.epoch
 
     @property
     def key(self) -> Verifier:
         """The log key."""
-        name = checkpoint.origin(self.state.enclave, leaf_hash(self.entries[0]))
+        first = checkpoint.origin(self.state.enclave, leaf_hash(self.entries[0]))
+        name = checkpoint.incarnated(first, self.state.incarnation)
         return verifier(name, self.log_key.public_key().public_bytes_raw())
 
     def rows(self, start: int = 0) -> Iterator[Row]:

@@ -81,6 +81,7 @@ def test_a_genuine_ledger_has_nothing_wrong() -> None:
             thaws=1,
         ),
         checkpoints_verified=len(SIZES),
+        incarnations=(),
         problems=(),
         problems_left_out=0,
     )

@@ -60,6 +60,14 @@ def test_epochs_only_grow(world: World) -> None:
     assert all(older < newer for older, newer in pairwise(epochs))
 
 
+def test_a_term_can_be_past_an_epoch(world: World) -> None:
+    """An epoch that was seen elsewhere is left behind; one that is smaller changes nothing."""
+    store = world.open()
+    first = store.acquire_term("one")
+    assert store.acquire_term("two", above=first + 3) == first + 4
+    assert store.acquire_term("three", above=first) == first + 5
+
+
 def test_an_old_epoch_appends_nothing(world: World) -> None:
     """A leader whose term is over is fenced, by append and by checkpoint, and leaves no trace."""
     store = world.open()

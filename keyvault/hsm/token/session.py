@@ -11,11 +11,13 @@ from pkcs11.util.rsa import encode_rsa_public_key
 
 from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
 from keyvault.core.limits import KEYS_MAX
+from keyvault.core.marks import Mark
 from keyvault.core.wrap import HASHES
 from keyvault.hsm import templates
 from keyvault.hsm.base import KEPT_OBJECT_IDS
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.token import seeds
+from keyvault.hsm.token.anchors import find_anchor, replace_anchor, try_anchor
 from keyvault.hsm.token.handles import PRIVATE_CLASSES, Handles, destroyed_after
 from keyvault.hsm.token.importing import (
     KWP_MECHANISMS,
@@ -106,6 +108,28 @@ class Session(Handles):
         with self.token.making():
             # Destroying what the first attempt destroyed is nothing; so, other than making, it may be done twice.
             self.twice(lambda: self._destroy_once(object_id, algorithm))
+
+    def read_anchor(self) -> Mark | None:
+        """Return what the token remembers of the ledger, None if it remembers nothing."""
+
+        def read() -> Mark | None:
+            with self.token.finding():
+                found = find_anchor(self.session)
+                if found is None and not self.token.logged_in(self.session):
+                    raise TokenError("USER_NOT_LOGGED_IN", "the token ended the login", Remedy.RETIRE)
+                return found
+
+        return self.twice(read)
+
+    def write_anchor(self, mark: Mark) -> None:
+        """Let the token remember this, which must come after what it remembers."""
+        with self.token.making():
+            # As for making a key: if the first attempt failed half way, the next write finds what it left.
+            self.once(lambda: replace_anchor(self.session, mark, self.token.destroying))
+
+    def trial_anchor(self) -> bool:
+        """Return whether the token keeps data objects."""
+        return self.once(lambda: try_anchor(self.session))
 
     def trial_pair(self, object_id: bytes, algorithm: KeyAlgorithm, message: bytes) -> tuple[bytes, bytes]:
         """Return public key and signature of a key pair made for this session only and destroyed at once."""

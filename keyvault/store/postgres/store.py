@@ -184,9 +184,12 @@ class PostgresStore:
             raise NotFound(f"the database has no ledger of enclave {self._enclave}")
         return Head(size=rows[0][0], root=rows[0][1])
 
-    def acquire_term(self, holder: str) -> int:
-        """See ``Store``."""
-        return self._take(holder, "", None)
+    def acquire_term(self, holder: str, *, above: int = 0) -> int:
+        """See ``Store``. One statement for each epoch that is passed over."""
+        epoch = self._take(holder, "", None)
+        while epoch <= above:
+            epoch = self._take(holder, "", None)
+        return epoch
 
     def take_over(self, holder: str, address: str, seen: Lease) -> int:
         """Become the leader if nobody did since ``seen`` was read; return the new epoch.

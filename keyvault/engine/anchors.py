@@ -1,0 +1,47 @@
+"""Lets the token remember how far the ledger is: a ledger that is put back from an older copy finds it there.
+
+Only durable heads are told, never on the path of a signature, and never a smaller one: the worker refuses that. A token
+that does not answer costs nothing but memory; one that remembers more than this ledger has ends the term.
+"""
+
+import asyncio
+
+from keyvault.core import limits
+from keyvault.core.errors import RolledBack, Unavailable
+from keyvault.core.marks import Mark
+from keyvault.engine.appender import Appender
+from keyvault.hsm.base import ANCHOR_BEHIND, Token, TokenFault
+
+
+class Anchorer:
+    """Writes the anchor of one term."""
+
+    def __init__(self, *, token: Token, appender: Appender) -> None:
+        self.faults = 0
+        self._token = token
+        self._appender = appender
+        self._written: Mark | None = None
+
+    async def run(self) -> None:
+        """Write when the ledger has grown, once an interval, for ever. Raises RolledBack."""
+        while True:
+            await asyncio.sleep(limits.ANCHOR_INTERVAL_MS / 1000)
+            await self.try_write()
+
+    async def try_write(self) -> None:
+        """Write the durable head; a token that cannot now is asked again at the next interval. Raises RolledBack."""
+        head, appender = self._appender.head, self._appender
+        mark = Mark(incarnation=appender.state.incarnation, epoch=appender.epoch, size=head.size, root=head.root)
+        if mark == self._written:
+            return
+        try:
+            async with asyncio.timeout(limits.ANCHOR_WAIT_MS / 1000):  # a token may have no worker for hours
+                await self._token.write_anchor(mark)
+        except TokenFault as fault:
+            if fault.code == ANCHOR_BEHIND:
+                raise RolledBack(f"{fault}: this ledger is older than one that was served with this token") from fault
+            self.faults += 1
+        except (Unavailable, TimeoutError):
+            self.faults += 1
+        else:
+            self._written = mark

@@ -1,0 +1,100 @@
+"""The shared database is put back to an older state: no node signs on top of it, and nothing is lost."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from keyvault.client import PreconditionFailed
+from keyvault.core.events import SignatureIssued
+from keyvault.demo.nodes import Nodes
+from keyvault.demo.postgres import SERVER_ROLE, Cluster, cluster
+from keyvault.ledger.merkle import Tree, leaf_hash
+from tests.deployment import run_keyvault
+from tests.e2e.test_recovery import sign
+
+SIGNED = 6
+
+
+def _sizes(here: Nodes) -> list[int]:
+    """Return how many entries each node's own copy has."""
+    found = []
+    for node in here.nodes:
+        with closing(sqlite3.connect(f"file:{node.folder / 'ledger.db'}?mode=ro", uri=True)) as copy:
+            found.append(int(copy.execute("SELECT size FROM head").fetchone()[0]))
+    return found
+
+
+def _put_back(postgres: Cluster, entries: int) -> None:
+    """Do what a restore of an older backup does, as whoever owns the database can."""
+    primary = postgres.primary
+    bodies = [bytes(body) for (body,) in primary.execute("SELECT body FROM keyvault.entry ORDER BY idx")]  # type: ignore[call-overload]  # bytea
+    kept = len(bodies) - entries
+    root = Tree.of([leaf_hash(body) for body in bodies[:kept]]).root()
+    for table in ("entry", "checkpoint"):
+        primary.execute(f"ALTER TABLE keyvault.{table} DISABLE TRIGGER USER")
+    primary.execute("DELETE FROM keyvault.entry WHERE idx >= %s", kept)
+    primary.execute("DELETE FROM keyvault.checkpoint WHERE size > %s", kept)
+    primary.execute("UPDATE keyvault.head SET size = %s, settled = %s, root = %s", kept, kept, root)
+    for table in ("entry", "checkpoint"):
+        primary.execute(f"ALTER TABLE keyvault.{table} ENABLE TRIGGER USER")
+
+
+@contextmanager
+def _nodes(folder: Path, prepared: Path) -> Iterator[Nodes]:
+    with cluster(standbys=1) as postgres:
+        made = Nodes(folder, prepared, postgres, count=2)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.close()
+
+
+async def test_no_node_signs_on_a_database_that_was_put_back(prepared: Path, tmp_path: Path) -> None:
+    """All nodes are quarantined by their own copies; the newest copy, loaded anew, has everything that was signed."""
+    with _nodes(tmp_path, prepared) as here:
+        await here.until_leading()
+        async with here.client() as bot:
+            for number in range(SIGNED):
+                await sign(bot, f"r-{number}")
+        async with asyncio.timeout(30):
+            while len(set(_sizes(here))) > 1:  # noqa: ASYNC110  another process sets no event of ours
+                await asyncio.sleep(0.1)
+        await asyncio.to_thread(_stop, here)
+        await asyncio.to_thread(_put_back, here.postgres, SIGNED)
+        await asyncio.to_thread(here.start)
+        async with here.client() as bot:
+            with pytest.raises(PreconditionFailed, match="quarantine") as refused:
+                await sign(bot, "new")
+            assert refused.value.reason == "QUARANTINED"
+        await asyncio.to_thread(_stop, here)
+        await asyncio.to_thread(_load_anew, here)
+        await asyncio.to_thread(here.start)
+        async with here.client() as bot:
+            await sign(bot, "new")
+        facts = await asyncio.to_thread(here.audited, tmp_path)
+        signed = [each.request.request_id for each in facts if isinstance(each, SignatureIssued)]
+        assert signed == [*(f"r-{number}" for number in range(SIGNED)), "new"]
+
+
+def _stop(here: Nodes) -> None:
+    assert [node.stop() for node in here.nodes] == [0] * len(here.nodes)
+
+
+def _load_anew(here: Nodes) -> None:
+    """Do what helm/README.md says: an empty database, the newest copy into it, the other nodes without theirs."""
+    newest = here.nodes[_sizes(here).index(max(_sizes(here)))]
+    admin = ("--conninfo", here.postgres.admin_conninfo())
+    here.postgres.primary.execute("DROP SCHEMA keyvault CASCADE")
+    assert run_keyvault("database", "migrate", *admin).returncode == 0
+    here.postgres.primary.execute(f"GRANT keyvault_server TO {SERVER_ROLE}")
+    loaded = run_keyvault("database", "load", *admin, "--config", str(newest.config))
+    assert loaded.returncode == 0, loaded.stderr
+    for node in here.nodes:
+        if node is not newest:
+            for file in node.folder.glob("ledger.db*"):
+                file.unlink()
