@@ -139,10 +139,10 @@ def standbys(postgres: Cluster) -> list[Server]:
 
 
 async def is_refused(here: Nodes) -> bool:
-    """Whether a call with two seconds of patience comes back UNAVAILABLE."""
+    """Whether a call with two seconds of patience comes back undone: nobody leads, or a node is in quarantine."""
     async with here.client(deadline_s=2) as client:
         try:
             await client.sign_digest("signer", bytes(32))
         except KeyvaultRpcError as error:
-            return error.code is grpc.StatusCode.UNAVAILABLE
+            return error.code is grpc.StatusCode.UNAVAILABLE or error.reason == "QUARANTINED"
     return False
