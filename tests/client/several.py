@@ -66,15 +66,22 @@ def refusing() -> str:
 async def mute() -> AsyncIterator[str]:
     """Give the address of a listener that accepts every connection and never says anything."""
 
+    writers: list[asyncio.StreamWriter] = []
+
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         with suppress(ConnectionError):
             while await reader.read(65_536):
                 pass
-        writer.close()
 
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for writer in writers:
+            writer.transport.abort()
+        for writer in writers:
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @contextmanager
