@@ -178,6 +178,14 @@ class SoftwareToken:
         if self._keys.setdefault(object_id, key) != key:
             raise TokenFault("OBJECT_EXISTS", "the token has another key with this id")
 
+    async def wrap_import_key(self) -> bytes:
+        """See Token. There is none here."""
+        raise TokenFault("OBJECT_NOT_FOUND", "this token imports nothing")
+
+    async def unwrap_import_copy(self, blob: bytes, public_key_der: bytes) -> None:
+        """See Token. There is none here."""
+        raise TokenFault("OBJECT_NOT_FOUND", f"this token imports nothing ({len(blob)}, {len(public_key_der)} bytes)")
+
     def _kek(self) -> bytes:
         self._check_here()
         if not self._wrapping_key:

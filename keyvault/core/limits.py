@@ -124,6 +124,10 @@ WRAPPED_KEY_BYTES_MIN = 40
 WRAPPED_KEY_BYTES_MAX = 256
 """A key under the wrapping key: AES-KWP of 128 bytes (HMAC-SHA512) has 136, that of a P-256 key as PKCS#8 with its
 public half and parameters some 160; tokens may write PKCS#8 at more length."""
+WRAPPED_IMPORT_KEY_BYTES_MIN = 1_700
+"""The import key under the wrapping key: AES-KWP of RSA-3072 as PKCS#8 has some 1,800 bytes."""
+WRAPPED_IMPORT_KEY_BYTES_MAX = 2_600
+"""The same of RSA-4096: some 2,390 bytes."""
 CHALLENGE_BYTES = 32
 """What a key signs to prove that it is there: fresh each time."""
 WRAPPING_KEY_CHECK_BYTES = 32
