@@ -15,6 +15,7 @@ Laws:
    worth what a change of the charter costs; and it needs at least as many persons as loosening the policy. Break-glass
    may be dropped at once: a member who has to go may be one too many for it. A duty with a delay that comes anew waits
    for the longest delay there is: it may have had a longer one before it was dropped.
+10. Joining a token gives the power over every key away: it needs at least as many persons as the charter.
 """
 
 from collections.abc import Mapping
@@ -56,6 +57,7 @@ class Duty(StrEnum):
     THAW = "thaw"
     CEREMONY = "ceremony"
     BREAK_GLASS = "break-glass"
+    TOKEN_JOIN = "token-join"  # noqa: S105  a word, no secret
 
 
 AT_ONCE = frozenset({Duty.POLICY_TIGHTEN, Duty.KEY_DISABLE, Duty.FREEZE})
@@ -244,6 +246,9 @@ def _check_guard(rulers: Rulers) -> None:
     loosen = rulers.thresholds.get(Duty.POLICY_LOOSEN)
     if loosen is not None and persons_min(rulers.threshold(Duty.CHARTER).quorum) < persons_min(loosen.quorum):
         raise _wrong(f"charter must need as many persons as policy-loosen, so at least {persons_min(loosen.quorum)}")
+    join, needed = rulers.thresholds.get(Duty.TOKEN_JOIN), persons_min(rulers.threshold(Duty.CHARTER).quorum)
+    if join is not None and persons_min(join.quorum) < needed:
+        raise _wrong(f"token-join must need as many persons as charter, so at least {needed}")
 
 
 def _check_break_glass(rulers: Rulers) -> None:

@@ -319,6 +319,14 @@ AGENT_ANSWER_MS = 5_000
 AGENT_SIGN_MS = 60_000
 """An SSH agent signs: a person may have to confirm first."""
 
+INSTALL_PAUSE_MS_MIN = 500
+"""Before what failed in a node's token is tried again; it doubles."""
+INSTALL_PAUSE_MS_MAX = 15_000
+"""Longest pause, and how long a node waits at most before it compares its token with the ledger again."""
+REPORT_MS_MAX = 10_000
+"""How long a report may take: it waits for a change that is being made."""
+REPORTED_KEYS_MAX = 100
+"""Proofs in one report of a node: each is verified, and they stand in one append."""
 NODES_MAX = 16
 """Nodes of one enclave that know of each other: three places and room for moves."""
 CHALLENGE_INTERVAL_MS = 60_000

@@ -13,6 +13,7 @@ from keyvault.core.policy import CompiledPolicy, Policy, compile_policy
 from keyvault.core.policy_facts import Moment
 from keyvault.core.proposals import Proposals
 from keyvault.core.statements import FreezeScope
+from keyvault.core.tokens import Tokens
 from keyvault.core.windows import Windows
 
 
@@ -39,6 +40,7 @@ class State:
         "rulers",
         "rules",
         "size",
+        "tokens",
         "windows",
     )
 
@@ -67,6 +69,7 @@ class State:
         """The highest nonce that each key was stamped with."""
         self.windows = Windows()
         self.familiar = Familiar()
+        self.tokens = Tokens()
 
     @classmethod
     def empty(cls) -> "State":

@@ -252,8 +252,10 @@ class Sequencer:
         )
         return SignJob(item=item, deadline=deadline, done=done)
 
-    async def commit_alone(self, decide: Callable[[], Event], *, urgent: bool = False) -> Recorded:
+    async def commit_alone(self, decide: Callable[[], Event | tuple[Event, ...]], *, urgent: bool = False) -> Recorded:
         """Make the fact that ``decide`` returns durable, with nothing else in flight. One call at a time.
+
+        Of several facts, which are made durable in one append, the last is returned.
 
         ``urgent``: requests that wait for the token are given back to their callers, who ask again.
 
@@ -266,7 +268,11 @@ class Sequencer:
         try:
             await self._idle.wait()
             self._check_running()
-            return await self.commit(decide())
+            decided = decide()
+            facts = decided if isinstance(decided, tuple) else (decided,)
+            for fact in map(draft, facts[:-1]):
+                self._commit_later(_Queued(draft=fact))
+            return await self.commit(facts[-1])
         finally:
             self._open.set()
 

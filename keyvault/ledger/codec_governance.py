@@ -17,10 +17,13 @@ from keyvault.core.events import (
     KeyStateChanged,
     PolicyPublished,
     ProposalMade,
+    TokenJoined,
+    TokenLeft,
 )
 from keyvault.core.ids import Epoch, UnixMillis, parse_key_id, parse_member_name, parse_principal
 from keyvault.core.keys import KeyState
 from keyvault.core.statements import Action, decode_statement
+from keyvault.ledger import codec_tokens as tokens
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
 from keyvault.ledger.wire import (
@@ -80,6 +83,8 @@ def write(message: event_pb2.Event, event: Governance) -> None:  # noqa: C901 - 
         case CeremonyStepRecorded():
             message.ceremony_step_recorded.proposal = event.proposal
             message.ceremony_step_recorded.charter_sha256 = event.charter_sha256
+        case TokenJoined() | TokenLeft():
+            tokens.write(message, event)
         case _:
             assert_never(event)
 
@@ -127,6 +132,8 @@ def read(at: UnixMillis, epoch: Epoch, message: event_pb2.Event) -> Governance:
             return _read_key_created(at, epoch, message.key_created)
         case "key_state_changed":
             return _read_key_state(at, epoch, message.key_state_changed)
+        case "token_joined" | "token_left":
+            return tokens.read_token(at, epoch, message)
         case _:
             return _read_done(at, epoch, message)
 

@@ -73,6 +73,8 @@ class _DutyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Duty.ValueType],
     DUTY_CEREMONY: _Duty.ValueType  # 13
     DUTY_BREAK_GLASS: _Duty.ValueType  # 14
     """To replace the charter when its own threshold cannot be met. More persons and a longer delay than anything else."""
+    DUTY_TOKEN_JOIN: _Duty.ValueType  # 20
+    """To give a node's token the wrapping key, or to strike it off. As many persons as DUTY_CHARTER at least."""
 
 class Duty(_Duty, metaclass=_DutyEnumTypeWrapper):
     """A class of operations that has a threshold of its own. One without a threshold cannot be done by anybody."""
@@ -100,6 +102,8 @@ DUTY_THAW: Duty.ValueType  # 12
 DUTY_CEREMONY: Duty.ValueType  # 13
 DUTY_BREAK_GLASS: Duty.ValueType  # 14
 """To replace the charter when its own threshold cannot be met. More persons and a longer delay than anything else."""
+DUTY_TOKEN_JOIN: Duty.ValueType  # 20
+"""To give a node's token the wrapping key, or to strike it off. As many persons as DUTY_CHARTER at least."""
 Global___Duty: _TypeAlias = Duty  # noqa: Y015
 
 @_typing.final

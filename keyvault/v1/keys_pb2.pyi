@@ -121,6 +121,8 @@ class Enclave(_message.Message):
     LEDGER_SIZE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     CHARTER_VERSION_FIELD_NUMBER: _builtins.int
+    KEYS_MOVE_FIELD_NUMBER: _builtins.int
+    JOINED_NODES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     enclave_id: _builtins.bytes
     """What statements name: SHA-256 over nonce, log key and name of the genesis, see protos/README.md."""
@@ -133,6 +135,12 @@ class Enclave(_message.Message):
     """Entries in the ledger."""
     epoch: _builtins.int
     charter_version: _builtins.int
+    keys_move: _builtins.bool
+    """Whether keys move between tokens (AES-KWP)."""
+    @_builtins.property
+    def joined_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes whose tokens have joined; sorted."""
+
     def __init__(
         self,
         *,
@@ -144,10 +152,12 @@ class Enclave(_message.Message):
         ledger_size: _builtins.int = ...,
         epoch: _builtins.int = ...,
         charter_version: _builtins.int = ...,
+        keys_move: _builtins.bool = ...,
+        joined_nodes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_version", b"charter_version", "enclave_id", b"enclave_id", "epoch", b"epoch", "import_public_key", b"import_public_key", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "policy_version", b"policy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_version", b"charter_version", "enclave_id", b"enclave_id", "epoch", b"epoch", "import_public_key", b"import_public_key", "joined_nodes", b"joined_nodes", "keys_move", b"keys_move", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "policy_version", b"policy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

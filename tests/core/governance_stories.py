@@ -17,7 +17,6 @@ from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold
 from keyvault.core.errors import ApprovalNeeded, Corrupt, KeyvaultError, Refused, RequestIdReused
 from keyvault.core.events import (
     BallotCast,
-    CeremonyStepRecorded,
     ChangeRefused,
     CharterChanged,
     Event,
@@ -371,8 +370,8 @@ class Story:
                 return " ".join(
                     filter(None, ("FreezeChanged", event.scope, event.name, "frozen" if event.frozen else "thawed"))
                 )
-            case CeremonyStepRecorded():
-                return "CeremonyStepRecorded"
+            case _:
+                return type(event).__name__
 
     def _time(self) -> str:
         return f"the clock says {UnixMillis(self.clock.at)} ms"

@@ -52,6 +52,7 @@ from tests.ledger.golden_signatures import (
     SIGNATURES,
     statement_of,
 )
+from tests.ledger.golden_tokens import TOKENS
 
 VECTORS = Path(__file__).parent / "vectors"
 UNRELEASED = VECTORS / "unreleased"
@@ -265,6 +266,7 @@ EVENTS: dict[str, Event] = {
         at=AT, epoch=Epoch(1), proposal=PROPOSAL, charter_sha256=CHARTER_SHA256
     ),
     **SIGNATURES,
+    **TOKENS,
 }
 
 
