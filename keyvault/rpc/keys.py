@@ -85,6 +85,8 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
                 ledger_size=self._enclave.size,
                 epoch=state.epoch,
                 charter_version=state.rulers.charter.version,
+                keys_move=state.tokens.roots is not None,
+                joined_nodes=sorted(state.tokens.joined),
             )
 
         return await guarded(context, work)
