@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "freeze": "Stop a key, a principal, a venue or the whole enclave, at once.",
     "thaw": "Lift a freeze.",
     "audit": "Verify, read, export and prove the ledger.",
+    "token": "Tokens with the same keys: create, offer, join, leave, list.",
     "cluster": "The nodes of an enclave: status, step-down, drain.",
     "database": "Prepare the PostgreSQL database that several nodes share.",
     "bench": "Measure this machine.",

@@ -22,6 +22,8 @@ class NodeStanding:
     obstacle: str
     drained: bool
     quarantined: bool
+    installing: str = ""
+    """What its token lacks of the ledger's keys, and why; it may lead nevertheless."""
 
 
 class Cluster(Governance):
@@ -54,4 +56,5 @@ def _standing(message: cluster_pb2.Node) -> NodeStanding:
         obstacle=message.obstacle,
         drained=message.drained,
         quarantined=message.quarantined,
+        installing=message.installing,
     )

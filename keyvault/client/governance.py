@@ -66,6 +66,8 @@ class Governance(Caller):
             ledger_size=message.ledger_size,
             epoch=message.epoch,
             charter_version=message.charter_version,
+            keys_move=message.keys_move,
+            joined_nodes=tuple(message.joined_nodes),
         )
 
     async def proven_enclave(self) -> EnclaveInfo:
