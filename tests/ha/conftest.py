@@ -12,3 +12,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     made = desk.make_fresh(tmp_path_factory.mktemp("ha") / "prepared")
     desk.publish(made)
     return made
+
+
+@pytest.fixture(scope="session")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """The same with keys that move between tokens."""
+    made = desk.make_fresh(tmp_path_factory.mktemp("ha-moving") / "moving", moves=True)
+    desk.publish(made)
+    return made

@@ -11,12 +11,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from shutil import rmtree
 
 from keyvault.cli.pki import issue
 from keyvault.client import AsyncClient
 from keyvault.core.events import Event, SignatureIssued, TermStarted
 from keyvault.core.ids import EnclaveName
 from keyvault.demo.postgres import Cluster, cluster
+from keyvault.hsm.create import create_empty_token
 from keyvault.ledger import codec
 from keyvault.ledger.archive import audit
 from keyvault.store.anchor import Anchor
@@ -56,14 +58,22 @@ class Load:
 class Nodes:
     """The nodes of one enclave, each with its own token and copy of the ledger."""
 
-    def __init__(self, folder: Path, prepared: Deployment, postgres: Cluster, count: int) -> None:
-        """Make ``count`` nodes from a prepared deployment; none of them runs."""
+    def __init__(
+        self, folder: Path, prepared: Deployment, postgres: Cluster, count: int, *, empty_tokens: bool = False
+    ) -> None:
+        """Make ``count`` nodes from a prepared deployment; none of them runs.
+
+        Their tokens are copies of the first one's folder; with ``empty_tokens`` all but the first begin with nothing.
+        """
         self.postgres = postgres
         self.nodes: list[Deployment] = []
         for number in range(count):
             node = copy_of(prepared, folder / f"node-{number}")
             node.port = _free_port()
             self._configure(node, number, count)
+            if empty_tokens and number:
+                rmtree(node.dir / "token")
+                create_empty_token(node.dir / "token", "hot")
             self.nodes.append(node)
         self._load()
         for node in self.nodes[1:]:
@@ -168,10 +178,12 @@ nodes = {others}
 
 
 @contextmanager
-def nodes(folder: Path, prepared: Deployment, *, count: int = 3, standbys: int = 1) -> Iterator[Nodes]:
+def nodes(
+    folder: Path, prepared: Deployment, *, count: int = 3, standbys: int = 1, empty_tokens: bool = False
+) -> Iterator[Nodes]:
     """Give running nodes over running PostgreSQL servers."""
     with cluster(standbys=standbys) as postgres:
-        made = Nodes(folder, prepared, postgres, count)
+        made = Nodes(folder, prepared, postgres, count, empty_tokens=empty_tokens)
         try:
             for node in made.nodes:
                 made.start(node)
