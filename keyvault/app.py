@@ -13,7 +13,7 @@ import uvloop
 
 from keyvault import __version__
 from keyvault.announce import announcements, expired, rotations_due
-from keyvault.config import Config, PostgresConfig
+from keyvault.config import Config, ConfigError, PostgresConfig
 from keyvault.core import limits
 from keyvault.core.errors import Reason
 from keyvault.core.events import Event, SignatureIssued, SignatureRefused
@@ -131,6 +131,7 @@ class _Process:
             recovery_s=round(time.monotonic() - began, 3),
         )
         try:
+            _check_transport(self._config, enclave.state)
             return await self._serve(enclave, before_stop=_nothing_first)
         finally:
             await enclave.close()
@@ -165,6 +166,7 @@ class _Process:
             await _first_of(node.ready(), node.stopped, self._stop.wait())
             if self._stop.is_set():
                 return EXIT_OK
+            _check_transport(self._config, node.state)
             membership = Membership(
                 node=node,
                 member=terms,
@@ -214,6 +216,16 @@ class _Process:
         finally:
             watching.cancel()
             telling.cancel()
+
+
+def _check_transport(config: Config, state: State) -> None:
+    """Raise ConfigError unless configuration and genesis agree: a key that is made the wrong way is so for ever."""
+    moves = state.tokens.roots is not None
+    if state.size and moves != (config.token.key_transport is KeyTransport.KWP):
+        raise ConfigError(
+            f"[token] key_transport is {config.token.key_transport.value!r}, but by its genesis the keys of enclave"
+            f" {state.enclave} {'move: it must be kwp' if moves else 'do not move: it cannot be kwp'}"
+        )
 
 
 async def _nothing_first() -> None:

@@ -25,6 +25,7 @@ from keyvault.engine.served import Served
 from keyvault.hsm.base import LOG_KEY_OBJECT_ID, Token, TokenFault
 
 _MISSING = "WRAPPING_KEY_MISSING"
+_NOT_THERE = "OBJECT_NOT_FOUND"
 
 
 class Installer:
@@ -126,8 +127,8 @@ class Installer:
             self._trouble.append(f"key {key.key} version {key.version}: {fault.code}")
 
     async def _install(self, key: KeyVersion, sealed: SealedKey | None) -> None:
-        if sealed is None:  # only the token that made it can have it
-            await self._token.prove(key.token_object_id, key.algorithm, key.public_key, bytes(limits.CHALLENGE_BYTES))
+        if sealed is None:
+            await self._look_for(key)
             return
         await self._token.unwrap_copy(
             key.token_object_id,
@@ -136,6 +137,15 @@ class Installer:
             sealed.identity or key.public_key,
             plaintext_transport=sealed.plaintext,
         )
+
+    async def _look_for(self, key: KeyVersion) -> None:
+        """Raise TokenFault unless the token has a version that was never sealed: only the one that made it can."""
+        try:
+            await self._token.prove(key.token_object_id, key.algorithm, key.public_key, bytes(limits.CHALLENGE_BYTES))
+        except TokenFault as fault:
+            if fault.code == _NOT_THERE:
+                raise TokenFault("it cannot leave the token that made it", str(fault)) from fault
+            raise
 
     async def _prove(self, state: State, joined: Joined | None) -> None:
         """Report what the token holds and the ledger does not know of yet."""
