@@ -18,7 +18,7 @@ export PIP_DEFAULT_TIMEOUT ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 export PIP_NO_INPUT ?= 1
 
-.PHONY: help setup environment softhsm demo test lint check-protos protos lock clean
+.PHONY: help setup environment softhsm postgres demo demo-ha test lint check-protos protos lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -27,6 +27,9 @@ setup: softhsm environment ## install SoftHSM2 and make .venv, where missing or 
 
 softhsm:
 	@sh softhsm/install.sh
+
+postgres:
+	@sh keyvault/demo/install-postgres.sh
 
 # .venv/installed is written last: an interrupted installation is stale, and so is one that was moved, because its
 # scripts name their folder. A .venv that is a symbolic link is somebody else's environment and stays as it is.
@@ -59,7 +62,10 @@ environment:
 demo: setup ## run the product's main job on real input and say whether all of it held
 	@$(bin)/python -m keyvault.demo
 
-test: lint ## static checks, then every test, the long ones included (PYTEST_ARGS='-k policy' for some)
+demo-ha: setup postgres ## kill and pause servers of three nodes over PostgreSQL, and say whether nothing was lost
+	@$(bin)/python -m keyvault.demo.ha
+
+test: postgres lint ## static checks, then every test, the long ones included (PYTEST_ARGS='-k policy' for some)
 	$(bin)/python -m pytest -n 2 --dist worksteal -q $(PYTEST_ARGS)
 
 lint: setup check-protos ## static checks: style, types, layers, generated code

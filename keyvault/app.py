@@ -207,8 +207,10 @@ class _Process:
         log.info("serving", listen=self._config.server.listen, port=server.port)
         self._on_ready(server.port)
         self._notifier.start()
-        can_sign = lambda: self._token.has_worker and served.leads  # noqa: E731  a name for what is watched
-        watching = asyncio.create_task(watch(can_sign, lambda able: server.say_signing(able=able)))
+        health = _Health(server)
+        watching = asyncio.gather(
+            watch(lambda: self._token.has_worker, health.say_token), _watch_lead(served, health.say_leads)
+        )
         telling = asyncio.create_task(_tell_what_falls_due(served, self._clock, self._notifier))
         try:
             await _first_of(served.stopped, self._stop.wait())
@@ -226,6 +228,32 @@ def _check_transport(config: Config, state: State) -> None:
             f"[token] key_transport is {config.token.key_transport.value!r}, but by its genesis the keys of enclave"
             f" {state.enclave} {'move: it must be kwp' if moves else 'do not move: it cannot be kwp'}"
         )
+
+
+class _Health:
+    """Says whether anything can be signed here: the token has a worker, and the node leads."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._has_token = self._leads = True
+
+    async def say_token(self, has_worker: bool) -> None:  # noqa: FBT001  as ``watch`` calls it
+        self._has_token = has_worker
+        await self._server.say_signing(able=self._has_token and self._leads)
+
+    async def say_leads(self, leads: bool) -> None:  # noqa: FBT001  as ``_watch_lead`` calls it
+        self._leads = leads
+        await self._server.say_signing(able=self._has_token and self._leads)
+
+
+async def _watch_lead(served: Served, say: Callable[[bool], Awaitable[None]]) -> None:
+    """Look for ever; ``say`` is told each change, leading at first."""
+    leads = True
+    while True:
+        if served.leads != leads:
+            leads = served.leads
+            await say(leads)
+        await asyncio.sleep(limits.TOKEN_LOOK_MS / 1000)
 
 
 async def _nothing_first() -> None:

@@ -48,11 +48,12 @@ _TYPE_HASH = f"0x{keccak256(PERMIT_BATCH.encode('ascii')).hex()}"
 def policy(rules: int, limits: int, *, as_of: int, crowded: bool = False) -> Policy:
     """Return a policy of so many rules and limits that permits every payload of ``decide_payloads``."""
     crowd = tuple(_crowd()) if crowded else ()
-    common = (*_everybody(), *_own())
+    others = limits - len(tuple(_own_limits()))
+    common = (*_everybody(), *_own(), _others(others))
     return Policy(
         version=1,
         rules=(*crowd, *common, *(_other_rule(number) for number in range(rules - len(common)))),
-        limits=(*_own_limits(), *(_other_limit(number) for number in range(limits - len(tuple(_own_limits()))))),
+        limits=(*_own_limits(), *map(_other_limit, range(others))),
         lists={"payees": _payees(), "blocked": frozenset(f"0x{number:040x}" for number in range(1, PAYEES_MAX + 1))},
         prices=_prices(as_of),
     )
@@ -251,6 +252,22 @@ def _other_rule(number: int) -> Rule:
         amount_max=None if orders or denied else ANY,
         fee_max=None if orders or denied else 10**17,
         usd_max=None if denied else 1_000 * _MICRO,
+    )
+
+
+def _others(count: int) -> Rule:
+    """Return a rule that lets the keys that the other limits are about do what these count."""
+    return Rule(
+        id="others",
+        verdict=Verdict.ALLOW,
+        keys=frozenset(f"other-{number:03}" for number in range(count)),
+        principals=ANY,
+        kinds=frozenset({PayloadKind.EVM_TRANSACTION}),
+        operations=frozenset({Operation.TRANSFER}),
+        chains=frozenset({CHAIN}),
+        destinations=frozenset({"@payees"}),
+        amount_max=10**18,
+        fee_max=10**17,
     )
 
 

@@ -16,6 +16,7 @@ CONCURRENCY = 32
 """Unary calls at once, as the aims of the project count them."""
 GROWTH_EVENTS = 1_000_000
 GROWTH_BASE_EVENTS = 1_000
+ROUNDS_MAX = 1_000
 _PREFILL_EVENTS_MAX = 100_000_000
 
 
@@ -41,7 +42,8 @@ class Options:
     """What the caller asks for; what is left out follows from ``quick``.
 
     ``decide`` measures what decisions cost without token and ledger, and only that; ``governance`` what proposals and
-    members cost, and only that. ``events`` (0: not) or ``growth`` (with
+    members cost, and only that; ``failover`` what a bot notices when servers die, ``rounds`` times each, and only that.
+    ``events`` (0: not) or ``growth`` (with
     GROWTH_EVENTS) measures a ledger of that many events against a small one, and only that. ``only`` names kinds, or
     payloads where decisions are measured.
     ``folder`` is where the scratch folder is made; None finds a disk.
@@ -51,6 +53,8 @@ class Options:
     growth: bool = False
     governance: bool = False
     decide: bool = False
+    failover: bool = False
+    rounds: int | None = None
     events: int = 0
     seconds: float | None = None
     only: tuple[str, ...] = ()
@@ -69,6 +73,7 @@ class Plan:
     folder: Path | None
     governance: bool
     decide: bool
+    failover: bool
     quick: bool
 
 
@@ -78,16 +83,27 @@ def plan_of(options: Options) -> Plan:
     chosen = options.only or names
     if not set(chosen) <= set(names):
         raise Malformed("only", f"must be among {', '.join(names)}")
+    if options.rounds is not None and not 1 <= options.rounds <= ROUNDS_MAX:
+        raise Malformed("rounds", f"must be 1 to {ROUNDS_MAX}")
     if not 0 <= options.events <= _PREFILL_EVENTS_MAX:
         raise Malformed("events", f"must be 0 to {_PREFILL_EVENTS_MAX}")
     return Plan(
         kinds=() if options.decide else tuple(map(Kind, chosen)),
         cases=chosen if options.decide else (),
-        rounds=1 if options.quick else 5,
+        rounds=_rounds(options),
         seconds=options.seconds or (0.25 if options.quick else 1.0),
         events=options.events or (GROWTH_EVENTS if options.growth else 0),
         folder=options.folder,
         governance=options.governance,
         decide=options.decide,
+        failover=options.failover,
         quick=options.quick,
     )
+
+
+def _rounds(options: Options) -> int:
+    if options.rounds is not None:
+        return options.rounds
+    if options.failover:
+        return 2 if options.quick else 20
+    return 1 if options.quick else 5

@@ -40,6 +40,8 @@ def describe(figures: Mapping[str, Figure]) -> str:
             console.print(_decide(_mapping(figures["decide"])))
         elif "governance" in figures:
             console.print(_governance(_mapping(figures["governance"])))
+        elif "failover" in figures:
+            console.print(_failover(_mapping(figures["failover"])))
         elif "growth" in figures:
             console.print(_growth(_mapping(figures["growth"])))
         else:
@@ -135,6 +137,23 @@ def _governance(figures: Mapping[str, Figure]) -> Table:
     for part in ("with/without", "ten_approvals_ms", "freeze_ms"):
         for name, figure in _mapping(figures[part]).items():
             grid.add_row(f"{part}: {name}", "", str(figure))
+    return grid
+
+
+def _failover(figures: Mapping[str, Figure]) -> Table:
+    steady = _mapping(figures["steady"])
+    grid = Table(
+        title=f"seconds without an answer, {figures['rounds']} rounds each; {figures['promotion']}",
+        title_justify="left",
+    )
+    for name in ("", "p50", "p99", "max", "aim", "failed calls"):
+        grid.add_column(name, justify="right" if name else "left")
+    for name, fault in _mapping(figures["faults"]).items():
+        shown = _mapping(fault)
+        cells = (shown[part] for part in ("gap_p50_s", "gap_p99_s", "gap_max_s", "aim_s", "failed_calls"))
+        grid.add_row(name, *map(str, cells))
+    for name, value in {**_mapping(figures["ledger"]), **steady}.items():
+        grid.add_row(name, str(value))
     return grid
 
 

@@ -12,7 +12,7 @@ from statistics import median
 
 import uvloop
 
-from keyvault.bench import decide, governance, growth, machine
+from keyvault.bench import decide, failover, governance, growth, machine
 from keyvault.bench.options import CONCURRENCY, Figure, Kind, Options, Plan, plan_of
 from keyvault.bench.processes import BenchFailed, Desk, RawToken, Served, echoing, new_desk, raw_token, remove, serving
 from keyvault.bench.report import latency, per_kind, rounded
@@ -73,6 +73,9 @@ async def _run(plan: Plan, disk: machine.Disk, scratch: Path) -> dict[str, Figur
         scale = governance.QUICK if plan.quick else governance.FULL
         found = await governance.measure(plan, scratch, scale)
         figures |= {"conditions": _conditions(plan, disk), "governance": found}
+    elif plan.failover:
+        noticed = await failover.measure(plan, scratch)
+        figures |= {"conditions": _conditions(plan, disk), "failover": noticed}
     elif plan.events:
         grown = await growth.measure(plan, scratch)
         figures |= {"conditions": _conditions(plan, disk), "growth": grown}

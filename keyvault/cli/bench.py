@@ -19,14 +19,22 @@ from keyvault.cli.output import emit, json_option
     is_flag=True,
     help="Time single decisions instead (decode, policy, limits; no token, no ledger), by payload and size of policy.",
 )
+@click.option(
+    "--failover",
+    is_flag=True,
+    help="Measure what a bot notices when a node or PostgreSQL's primary dies instead. [minutes; needs PostgreSQL]",
+)
+@click.option("--rounds", type=click.IntRange(1, 1_000), help="How often each is measured. [bench's own]")
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Length of each measurement. [bench's own]")
 @click.option("--only", multiple=True, help="Only these measurements; repeatable.")
 @json_option
-def command(
+def command(  # noqa: PLR0913, PLR0917  one for each option, by name
     quick: bool,
     growth: bool,
     governance: bool,
     decide: bool,
+    failover: bool,
+    rounds: int | None,
     events: int | None,
     seconds: float | None,
     only: tuple[str, ...],
@@ -38,6 +46,7 @@ def command(
     \b
     Example:
       keyvault bench --quick --json
+      keyvault bench --failover --rounds 20 --json
     """  # noqa: D301  \b tells click to keep the lines
     bench = importlib.import_module("keyvault.bench")
     chosen = {
@@ -45,6 +54,8 @@ def command(
         "growth": growth,
         "governance": governance,
         "decide": decide,
+        "failover": failover,
+        "rounds": rounds,
         "events": events,
         "seconds": seconds,
         "only": only,

@@ -22,6 +22,7 @@ class NodeStanding:
     obstacle: str
     drained: bool
     quarantined: bool
+    cosigner_vkey: str
     installing: str = ""
     """What its token lacks of the ledger's keys, and why; it may lead nevertheless."""
 
@@ -56,5 +57,6 @@ def _standing(message: cluster_pb2.Node) -> NodeStanding:
         obstacle=message.obstacle,
         drained=message.drained,
         quarantined=message.quarantined,
+        cosigner_vkey=message.cosigner_vkey,
         installing=message.installing,
     )

@@ -206,7 +206,9 @@ class Signing(Caller):
         """Return the answer if the expected key signed what was asked; raise SignatureMismatch otherwise."""
         version = key_version_of(asked, response)
         expected = self._keybook.known(version) or await self._keybook.expected(version, self._fetch)
-        return verified(asked, response, expected)
+        signed = verified(asked, response, expected)
+        self.transport.saw(signed.ledger_index + 1)
+        return signed
 
     async def _sign_as(self, kind: type[S], key: str, made: Callable[[], Payload], request_id: str | None) -> S:
         """Sign what ``made`` puts together; what it cannot is InvalidRequest."""

@@ -7,6 +7,7 @@ gRPC's own retries are off: they would not know that only our errors are safe to
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -18,6 +19,8 @@ from keyvault.client.errors import error_of, fault_of_call
 from keyvault.client.retry import Timing
 from keyvault.client.route import Route
 from keyvault.core import limits
+from keyvault.core.errors import Malformed
+from keyvault.core.positions import MIN_POSITION_KEY, POSITION_KEY, parse_position
 from keyvault.v1 import audit_pb2_grpc, cluster_pb2_grpc, governance_pb2_grpc, keys_pb2_grpc, signing_pb2_grpc
 
 Q = TypeVar("Q")
@@ -80,6 +83,7 @@ class Transport:
         self.timing = timing
         self.endpoints: tuple[Endpoint, ...] = ()
         """One for each address, in their order."""
+        self._position = 0
         self._addresses = Addresses(addresses)
         self._credentials = credentials
         self._server_name = server_name
@@ -122,14 +126,39 @@ class Transport:
         route = self.route()
         while True:
             left = max(0.0, deadline - self.timing.monotonic())
+            call = method(self.endpoints[route.at])(
+                request, timeout=min(left, self.attempt_deadline_s), metadata=self._seen()
+            )
             try:
-                answer = await method(self.endpoints[route.at])(request, timeout=min(left, self.attempt_deadline_s))
+                answer = await call
             except grpc.aio.AioRpcError as error:
                 failed = error_of(fault_of_call(error, request_id=request_id))
             else:
                 route.answered()
+                await self._look_at(call)
                 return answer
             await self.pause(route.next_or_raise(failed, deadline))
+
+    def ask_first(self, address: str) -> None:
+        """Begin the next call at this address of the list. Raises ValueError if it is not on it."""
+        self._addresses.last = self._addresses.all.index(address)
+
+    def saw(self, position: int) -> None:
+        """Read nothing from now on from a server that has fewer entries of the ledger. Not with one address."""
+        if self.has_several:
+            self._position = max(self._position, position)
+
+    def _seen(self) -> tuple[tuple[str, str], ...]:
+        return ((MIN_POSITION_KEY, str(self._position)),) if self._position else ()
+
+    async def _look_at(self, call: grpc.aio.UnaryUnaryCall[Q, R]) -> None:
+        """Remember how far in the ledger the answer was made; what cannot be read says nothing."""
+        if not self.has_several:
+            return
+        for key, value in await call.trailing_metadata() or ():
+            if key == POSITION_KEY:
+                with suppress(Malformed):
+                    self.saw(parse_position(value))
 
     async def first(self, call: grpc.aio.UnaryStreamCall[Q, R]) -> object:
         """Return what a call says first. Raises TimeoutError if another server is to be asked because this one is mute.

@@ -68,6 +68,14 @@ def account_of(destination: str) -> str:
     return account.lower() if _CAPITALS.fullmatch(account) else account
 
 
+def whole_of(destination: str, account: str) -> str:
+    """Return the account (``account_of``) with tag or memo: an exchange has one account for all of its customers."""
+    if "?" in destination:
+        return f"{account}?{destination.partition('?')[2]}"
+    before, _, behind = destination.partition(":")
+    return f"{account}:{behind}" if behind and len(before) >= _TAGGED_CHARS else account
+
+
 def _of_parts(account: str) -> str:
     """Return the account where a colon parts it: from its prefix, its workchain, or its tag."""
     before, _, behind = account.partition(":")

@@ -3,9 +3,11 @@
 A projection of the ledger: only facts feed it. It decides nothing. What does not fit is left out and then looks new,
 so that it warns too often; but nothing is compared with it, so its look-alikes are not found.
 
-A destination is an account, without tag and in one spelling. What was done with it counts for the same only: being paid
-(TRANSFER, WITHDRAW), allowed, called. A payment or allowance of nothing makes nothing known: who has a bot could make
-any number of addresses known by these. Look-alikes are compared with accounts that were paid, and with listed ones.
+A destination is an account in one spelling, with its tag or memo: the address of an exchange is one account for all of
+its customers. Look-alikes go by the account alone. What was done with a destination counts for the same only: being
+paid (TRANSFER, WITHDRAW), allowed, called. A payment or allowance of nothing makes nothing known: who has a bot could
+make any number of addresses known by these. Look-alikes are compared with accounts that were paid, and with those
+that are listed.
 
 Two accounts look alike if their first three and last three digits are equal, or the first six, or the last six: that is
 what wallets show of an address, and what senders of look-alikes match. Of 65,536 known accounts one resembles a random
@@ -20,9 +22,9 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from keyvault.core import limits
+from keyvault.core.accounts import account_of, whole_of
 from keyvault.core.ids import KeyId, UnixMillis
 from keyvault.core.intent import Effect, Operation
-from keyvault.core.policy_rules import account_of
 from keyvault.core.slots import Replaces, Slots
 
 _BOTH_CHARS, _SIDE_CHARS = 3, 6
@@ -32,6 +34,9 @@ _BEFORE_DIGITS = re.compile(r"0x|[a-z]{2,20}1", re.ASCII)
 _OF_AMOUNT = frozenset({Operation.TRANSFER, Operation.WITHDRAW, Operation.ALLOWANCE})
 _Known: TypeAlias = tuple[Operation, str]
 """What was done with an account; WITHDRAW is TRANSFER here."""
+
+_EVERY_ENTRY = 2**63
+"""More than there are in a ledger."""
 
 _Shape: TypeAlias = tuple[str, str]
 """First and last digits that are compared; empty: the other side alone."""
@@ -73,11 +78,13 @@ class Familiar:
     decision can be judged again exactly.
     """
 
-    __slots__ = ("_destinations", "_largest", "_shapes", "slots")
+    __slots__ = ("_destinations", "_largest", "_paid", "_shapes", "slots")
 
     def __init__(self) -> None:
         self._destinations: dict[_Known, tuple[int, UnixMillis]] = {}
         self._largest: dict[_Measured, int] = {}
+        self._paid: dict[str, int] = {}
+        """Accounts that were paid with a tag, and the first entry that did."""
         self._shapes: dict[_Shape, tuple[int, str]] = {}
         """The first account of each shape, and the entry that made it known."""
         self.slots = Slots()
@@ -94,37 +101,47 @@ class Familiar:
         for effect in effects:
             empty = effect.operation in _OF_AMOUNT and not (effect.amount or effect.quantity)
             if effect.destination is not None and not empty:
-                self._saw_destination(_done(effect.operation, account_of(effect.destination)), index, at)
+                self._saw_destination(effect.operation, effect.destination, index, at)
             place = _measured(key, effect)
             if effect.amount and place is not None:
                 before = self._largest.get(place, 0)
                 if effect.amount > before and (before or len(self._largest) < limits.DESTINATIONS_REMEMBERED):
                     self._largest[place] = effect.amount
 
-    def _saw_destination(self, done: _Known, index: int, at: UnixMillis) -> None:
+    def _saw_destination(self, operation: Operation, destination: str, index: int, at: UnixMillis) -> None:
+        account = account_of(destination)
+        done = _done(operation, whole_of(destination, account))
         if done in self._destinations or len(self._destinations) >= limits.DESTINATIONS_REMEMBERED:
             return
         self._destinations[done] = index, at
         if done[0] is Operation.TRANSFER:
-            for shape in _shapes(done[1]):
-                self._shapes.setdefault(shape, (index, done[1]))
+            if done[1] != account:
+                self._paid.setdefault(account, index)
+            for shape in _shapes(account):
+                self._shapes.setdefault(shape, (index, account))
 
-    def origins(self, operation: Operation, name: str, known: int) -> frozenset[int]:
-        """Return the entries on which rests whether a destination (in normal form) is new, or resembles another."""
-        done = (self._destinations.get(each) for each in (_done(operation, name), (Operation.TRANSFER, name)))
-        found = {first[0] for first in done if first is not None}
-        found |= {self._shapes[shape][0] for shape in _shapes(name) if shape in self._shapes}
+    def origins(self, operation: Operation, destination: str, known: int) -> frozenset[int]:
+        """Return the entries on which rests whether a destination is new, or resembles another."""
+        account = account_of(destination)
+        whole = whole_of(destination, account)
+        done = (_done(operation, whole), (Operation.TRANSFER, account), (Operation.TRANSFER, whole))
+        found = {self._destinations[each][0] for each in done if each in self._destinations}
+        found |= {self._shapes[shape][0] for shape in _shapes(account) if shape in self._shapes}
+        found |= {self._paid[account]} if account in self._paid else set()
         return frozenset(index for index in found if index < known)
 
-    def age_ms(self, operation: Operation, name: str, known: int, now: UnixMillis) -> int:
-        """Return how long ago this was done first with an account; 0 if it never was."""
-        first = self._destinations.get(_done(operation, name))
+    def age_ms(self, operation: Operation, whole: str, known: int, now: UnixMillis) -> int:
+        """Return how long ago this was done first with a destination (account and tag); 0 if it never was."""
+        first = self._destinations.get(_done(operation, whole))
         return 0 if first is None or first[0] >= known else max(0, now - first[1])
+
+    def _was_paid(self, account: str, known: int) -> bool:
+        first = self._destinations.get((Operation.TRANSFER, account))
+        return (first is not None and first[0] < known) or self._paid.get(account, known) < known
 
     def is_look_alike(self, name: str, known: int, listed: "Listed") -> bool:
         """Return whether a destination resembles a known or listed one, and is neither."""
-        first = self._destinations.get((Operation.TRANSFER, name))
-        if name in listed.names or (first is not None and first[0] < known):
+        if name in listed.names or self._was_paid(name, known):
             return False
         return any(
             shape in listed.shapes or (shape in self._shapes and self._shapes[shape][0] < known)
@@ -144,9 +161,10 @@ class Familiar:
             yield Mark.OPAQUE, ""
         if effect.destination is not None:
             name = account_of(effect.destination)
-            if _done(effect.operation, name) not in self._destinations:
-                yield Mark.NEW_DESTINATION, name
-                if name not in listed:
+            whole = whole_of(effect.destination, name)
+            if _done(effect.operation, whole) not in self._destinations:
+                yield Mark.NEW_DESTINATION, whole
+                if name not in listed and not self._was_paid(name, _EVERY_ENTRY):
                     yield from ((Mark.LOOK_ALIKE, known) for known in self._resembled(name, listed))
         place = _measured(key, effect)
         if effect.amount and place is not None:

@@ -327,6 +327,8 @@ REPORT_MS_MAX = 10_000
 """How long a report may take: it waits for a change that is being made."""
 REPORTED_KEYS_MAX = 100
 """Proofs in one report of a node: each is verified, and they stand in one append."""
+POSITION_WAIT_MS = 1_500
+"""A node that follows waits so long for entries that a caller has seen elsewhere: three beats of an idle leader."""
 NODES_MAX = 16
 """Nodes of one enclave that know of each other: three places and room for moves."""
 CHALLENGE_INTERVAL_MS = 60_000

@@ -28,8 +28,8 @@ The laws, in full:
 13. First seen and look-alike only restrict: an allow rule that asks for them never matches. Known are destinations
     that were signed for, those that a rule which permits names, itself or by a list. Hours only permit. ``when`` is
     one more condition (``policy_cel``).
-14. Amounts and dollars are those of the whole signature: of all its effects of the same operation (orders: and
-    side), amounts of the same asset in the same place. A batch of small payments is as large as their sum.
+14. Amounts and dollars are those of the whole signature: amounts of the same operation, asset and place; dollars of
+    all that it moves or lets somebody move, and of orders by side. A batch of small payments is as large as their sum.
 15. A shadow rule decides nothing: that it would have matched, as its verdict is read, is recorded.
 
 It refuses to hold: order of rules, labels that the caller supplies.

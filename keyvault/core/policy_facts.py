@@ -3,13 +3,14 @@
 Facts that cost something (dollars, the history of a destination) are looked up only if a rule asks for them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final, TypeAlias
 
 from keyvault.core import limits
+from keyvault.core.accounts import whole_of
 from keyvault.core.familiar import Familiar, Listed
 from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Intent, Operation, PayloadKind
@@ -163,17 +164,17 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
             continue
         asked = _asked(operation, effect)
         absent = _absent(asked)
-        chain, end = effect.chain_id if effect.network is None else effect.network, effect.expires_at
-        if end is None:
-            end = intent.expires_at
+        chain = effect.chain_id if effect.network is None else effect.network
+        end = intent.expires_at if effect.expires_at is None else effect.expires_at
         destination, asset, contract = effect.destination, effect.asset, effect.contract
-        age = alike = _NOT_APPLICABLE
         account: str | int = absent[_DESTINATION]
+        age = alike = absent[_DESTINATION]  # unknown where one is asked: what restricts holds (law 6)
         if destination is not None:
             destination = normal_destination(destination)
             account = account_of(destination)
+            age = alike = _NOT_APPLICABLE
             if wanted.history:
-                age = familiar.age_ms(operation, account, known, now)
+                age = familiar.age_ms(operation, whole_of(destination, account), known, now)
                 alike = int(familiar.is_look_alike(account, known, aids.listed))
         # Written out: a decision reads up to 64 effects, and a call for each fact took half of the time.
         found.append(
@@ -212,27 +213,40 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
 def _totals(effects: Sequence[Effect], aids: Aids) -> tuple[Sequence[int], Sequence[int]]:
     """Return for each effect what its whole signature moves: of the same asset in the same place, and in dollars.
 
-    Effects of one operation are added, so that many small ones do not pass where a large one would not; orders that buy
-    apart from orders that sell. What is unknown of an effect stays so for itself, and adds nothing to the others.
+    So many small ones do not pass where a large one would not. Amounts are added for each operation; dollars over all
+    that moves an asset or lets somebody move it, for orders by side, and what says no side counts for both. What is
+    unknown of an effect stays so for itself, and adds nothing to the others.
     """
     dollars = [_priced(aids.prices.usd_of, each) if aids.wanted.usd else _UNKNOWN for each in effects]
     if len(effects) == 1:
         return (effects[0].amount or 0,), dollars
     of_asset: dict[tuple[object, ...], int] = {}
-    of_operation: dict[tuple[Operation, str | None], int] = {}
-    groups = [(each.operation, each.chain_id, each.network, each.venue, each.asset) for each in effects]
-    for group, effect, usd in zip(groups, effects, dollars, strict=True):
+    of_side: dict[tuple[Operation, str | None], int] = {}
+    assets = [(each.operation, each.chain_id, each.network, each.venue, each.asset) for each in effects]
+    for asset, effect, usd in zip(assets, effects, dollars, strict=True):
         if effect.amount is not None:
-            of_asset[group] = of_asset.get(group, 0) + effect.amount
+            of_asset[asset] = of_asset.get(asset, 0) + effect.amount
         if usd > 0:
-            kind = effect.operation, effect.side
-            of_operation[kind] = of_operation.get(kind, 0) + usd
+            side = _together(effect), effect.side
+            of_side[side] = of_side.get(side, 0) + usd
     return (
-        [of_asset.get(group, 0) for group in groups],
-        [
-            usd if usd < 0 else of_operation.get((each.operation, each.side), 0)
-            for each, usd in zip(effects, dollars, strict=True)
-        ],
+        [of_asset.get(asset, 0) for asset in assets],
+        [usd if usd < 0 else _of_sides(of_side, each) for each, usd in zip(effects, dollars, strict=True)],
+    )
+
+
+_MOVING: Final = frozenset({Operation.TRANSFER, Operation.ALLOWANCE, Operation.WITHDRAW})
+
+
+def _together(effect: Effect) -> Operation:
+    """Return what stands for all operations with which this one is added."""
+    return Operation.TRANSFER if effect.operation in _MOVING else effect.operation
+
+
+def _of_sides(of_side: Mapping[tuple[Operation, str | None], int], effect: Effect) -> int:
+    kind, side = _together(effect), effect.side
+    return sum(
+        usd for (each, other), usd in of_side.items() if each is kind and (side is None or other in (None, side))
     )
 
 

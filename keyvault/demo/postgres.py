@@ -5,24 +5,31 @@ the user ``postgres``, because PostgreSQL refuses to run as root. Nothing is tun
 """
 
 import os
-import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 
 from keyvault.cli.pki import create_authority, issue
-from keyvault.core.errors import KeyvaultError
+from keyvault.demo.postgres_programs import (
+    START_S,
+    NoPostgres,
+    as_postgres,
+    check_reachable,
+    descendants,
+    free_port,
+    give,
+    lives,
+    programs,
+    run,
+    wait,
+)
 
-START_S = 60
-"""initdb, or a server's start, on a busy machine."""
 DATABASE = "keyvault"
 SERVER_ROLE = "keyvault_hot"
 """The login role of keyvault servers."""
@@ -40,25 +47,6 @@ tls /.* postgres
 tls /.* keyvault_hot
 tls /.* keyvault_audit
 """
-
-
-class NoPostgres(KeyvaultError):
-    """PostgreSQL's server programs are not here, or do not start; the text says what to do."""
-
-
-def programs() -> Path:
-    """Return the folder of the newest PostgreSQL server's programs, 15 or newer. Raises NoPostgres."""
-    found = [
-        path.parent
-        for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")
-        if path.parent.parent.name.isdigit() and int(path.parent.parent.name) >= 15  # noqa: PLR2004  the first with MERGE
-    ]
-    if found:
-        return max(found, key=lambda each: int(each.parent.name))
-    on_path = shutil.which("initdb")
-    if on_path:
-        return Path(on_path).resolve().parent
-    raise NoPostgres("PostgreSQL's server is not installed; run: sudo apt-get install -y postgresql")
 
 
 class Cluster:
@@ -92,36 +80,64 @@ class Cluster:
         """The server that takes writes."""
         return self._primary
 
-    def conninfo(self, role: str = SERVER_ROLE, ports: Sequence[int] = ()) -> str:
+    def conninfo(self, role: str = SERVER_ROLE, ports: Sequence[int] = (), *, database: str = DATABASE) -> str:
         """Return a connection string to all servers, or through these ports."""
         ports = ports or [server.port for server in self.servers]
         hosts, numbers = ",".join("localhost" for _ in ports), ",".join(map(str, ports))
         key = self.folder / "tls" / "node-client.key"
         return (
-            f"host={hosts} port={numbers} dbname={DATABASE} user={role} sslmode=verify-full "
+            f"host={hosts} port={numbers} dbname={database} user={role} sslmode=verify-full "
             f"sslrootcert={self._authority / 'ca.crt'} sslcert={key.with_suffix('.crt')} sslkey={key}"
         )
 
-    def admin_conninfo(self) -> str:
+    def admin_conninfo(self, *, database: str = DATABASE) -> str:
         """Return a connection string of somebody who may migrate."""
-        return self.conninfo("postgres")
+        return self.conninfo("postgres", database=database)
+
+    def create_database(self, name: str) -> None:
+        """Make another database, for a ledger that has nothing to do with the others."""
+        self.primary.execute(f"CREATE DATABASE {name}")
 
     def create_roles(self) -> None:
-        """Make the login roles of a server and of an auditor, once the schema is there."""
-        self.primary.execute(
-            f"CREATE ROLE {SERVER_ROLE} LOGIN; GRANT keyvault_server TO {SERVER_ROLE};"
-            f"CREATE ROLE {AUDITOR_ROLE} LOGIN; GRANT keyvault_auditor TO {AUDITOR_ROLE};"
-        )
+        """Make the login roles of a server and of an auditor, once the schema is there; roles are all databases'."""
+        if not self.primary.execute("SELECT true FROM pg_roles WHERE rolname = %s", SERVER_ROLE):
+            self.primary.execute(
+                f"CREATE ROLE {SERVER_ROLE} LOGIN; GRANT keyvault_server TO {SERVER_ROLE};"
+                f"CREATE ROLE {AUDITOR_ROLE} LOGIN; GRANT keyvault_auditor TO {AUDITOR_ROLE};"
+            )
 
     def promote(self, standby: "Server") -> None:
         """Make a standby the primary; the others follow it, any one of them is enough for a commit."""
+        names = ", ".join(f'"{each.name}"' for each in self.servers if each is not standby)
+        standby.configure(synchronous_standby_names=f"ANY 1 ({names})")  # in force from its first commit on
         standby.promote()
         self._primary = standby
-        others = [each for each in self.servers if each is not standby and each.running]
-        for each in others:
-            each.follow_from_now(standby)
-        names = ", ".join(f'"{each.name}"' for each in self.servers if each is not standby)
-        standby.configure(synchronous_standby_names=f"ANY 1 ({names})")
+        for each in self.servers:
+            if each is not standby and each.running:
+                each.follow_from_now(standby)
+
+    def fail_over(self) -> "Server":
+        """Promote the standby that has most; the primary must be dead. Return the new primary.
+
+        As Patroni and CloudNativePG do it: of standbys of which any one is enough, only some have the last commit.
+        """
+        standbys = [each for each in self.servers if each is not self._primary and each.running]
+        chosen = max(standbys, key=Server.received)
+        self.promote(chosen)
+        return chosen
+
+    def rejoin(self, *servers: "Server") -> None:
+        """Make these servers standbys of the primary, each from a new base backup; return when all stream."""
+        for each in servers:
+            each.kill()
+            shutil.rmtree(each.folder)
+            each.follow(self._primary)
+            each.start()
+        for each in servers:
+            self._primary.wait_for(
+                "SELECT count(*) > 0 FROM pg_stat_replication WHERE application_name = %s AND state = 'streaming'",
+                each.name,
+            )
 
     def close(self) -> None:
         """Stop every server at once, for good."""
@@ -135,7 +151,7 @@ class Server:
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.folder = folder
         self.name = folder.name.replace("-", "_")
-        self.port = _free_port()
+        self.port = free_port()
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -154,13 +170,13 @@ class Server:
     def create(self) -> None:
         """Make a new database cluster."""
         self._make_folder()
-        _run("initdb", "-D", str(self.folder), "-U", "postgres", "-A", "peer", "-E", "UTF8", "--locale=C", "--no-sync")
+        run("initdb", "-D", str(self.folder), "-U", "postgres", "-A", "peer", "-E", "UTF8", "--locale=C", "--no-sync")
         self._write_settings()
 
     def follow(self, primary: "Server") -> None:
         """Make this a standby of the primary, from a base backup."""
         self._make_folder()
-        _run(
+        run(
             "pg_basebackup",
             "-D",
             str(self.folder),
@@ -180,9 +196,9 @@ class Server:
         with (self.folder / "postgresql.auto.conf").open("a") as file:
             file.write(f"primary_conninfo = '{self._source(primary)}'\nrecovery_target_timeline = 'latest'\n")
         (self.folder / "standby.signal").touch()
-        _give(self.folder / "standby.signal")
+        give(self.folder / "standby.signal")
         if self.running:
-            _run("pg_ctl", "reload", "-D", str(self.folder))
+            run("pg_ctl", "reload", "-D", str(self.folder))
 
     def _source(self, primary: "Server") -> str:
         sockets = self._cluster.folder / "sockets"
@@ -193,22 +209,24 @@ class Server:
         log = (self.folder.parent / f"{self.name}.log").open("ab")
         with log:
             self._process = subprocess.Popen(  # noqa: S603  PostgreSQL's own program
-                _as_postgres([str(programs() / "postgres"), "-D", str(self.folder)]),
+                as_postgres([str(programs() / "postgres"), "-D", str(self.folder)]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
             )
-        _wait(self._answers, lambda: f"{self.name} does not start:\n{self.last_words()}")
+        wait(self._answers, lambda: f"{self.name} does not start:\n{self.last_words()}")
 
     def kill(self) -> None:
         """SIGKILL the postmaster and everything it started."""
         if self._process is None:
             return
-        for pid in [self._process.pid, *_descendants(self._process.pid)]:
+        pids = [self._process.pid, *descendants(self._process.pid)]
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
+        wait(lambda: not any(map(lives, pids)), lambda: f"{self.name} does not die")  # they hold its shared memory
         with suppress(FileNotFoundError):
             (self.folder / "postmaster.pid").unlink()
         self._process = None
@@ -229,13 +247,18 @@ class Server:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid in [self.pid, *_descendants(self.pid)]:
+        for pid in [self.pid, *descendants(self.pid)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def received(self) -> int:
+        """Return how much of the primary's log this standby has, in bytes."""
+        rows = self.execute("SELECT coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn")
+        return int(str(rows[0][0]))
+
     def promote(self) -> None:
         """Make it a primary, and return when it takes writes."""
-        _run("pg_ctl", "promote", "-w", "-D", str(self.folder))
+        run("pg_ctl", "promote", "-w", "-D", str(self.folder))
 
     def configure(self, **settings: str) -> None:
         """Change settings and return when sessions have them."""
@@ -260,7 +283,7 @@ class Server:
 
     def wait_for(self, statement: str, *values: object) -> None:
         """Return when the query says true."""
-        _wait(lambda: bool(self.execute(statement, *values)[0][0]), lambda: f"{self.name}: never true: {statement}")
+        wait(lambda: bool(self.execute(statement, *values)[0][0]), lambda: f"{self.name}: never true: {statement}")
 
     def last_words(self) -> str:
         """Return the end of its log."""
@@ -284,8 +307,8 @@ class Server:
         self.folder.mkdir(mode=0o700)
         sockets = self._cluster.folder / "sockets"
         sockets.mkdir(exist_ok=True)
-        _give(self.folder)
-        _give(sockets)
+        give(self.folder)
+        give(sockets)
 
     def _write_settings(self) -> None:
         tls = self._cluster.folder / "tls"
@@ -311,73 +334,28 @@ class Server:
             "wal_keep_size": "256MB",
             "shared_buffers": "32MB",
             "max_connections": "60",
+            "min_wal_size": "32MB",
+            "dynamic_shared_memory_type": "mmap",  # in its folder: a killed server leaves what is elsewhere
         }
         with (self.folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
         (self.folder / "pg_hba.conf").write_text(_HBA)
         (self.folder / "pg_ident.conf").write_text(_IDENT)
         for path in self.folder.iterdir():
-            _give(path)
+            give(path)
 
 
 @contextmanager
-def cluster(*, standbys: int) -> Iterator[Cluster]:
-    """Give a running cluster in a temporary folder; nothing of it is left."""
-    folder = Path(tempfile.mkdtemp(prefix="keyvault-pg-"))
+def cluster(*, standbys: int, parent: Path | None = None) -> Iterator[Cluster]:
+    """Give a running cluster in a new folder, of ``parent`` if given; nothing of it is left."""
+    folder = Path(tempfile.mkdtemp(prefix="keyvault-pg-", dir=parent))
     folder.chmod(0o711)  # the user postgres must reach its own folders in it
     made: Cluster | None = None
     try:
+        check_reachable(folder)
         made = Cluster(folder, standbys=standbys)
         yield made
     finally:
         if made is not None:
             made.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _run(program: str, *arguments: str) -> None:
-    done = subprocess.run(  # noqa: S603  PostgreSQL's own program
-        _as_postgres([str(programs() / program), *arguments]),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=START_S,
-        check=False,
-        cwd="/",
-    )
-    if done.returncode:
-        raise NoPostgres(f"{program} failed: {(done.stderr or done.stdout).decode(errors='replace')[-1_000:]}")
-
-
-def _as_postgres(command: list[str]) -> list[str]:
-    if os.geteuid() != 0:
-        return command
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
-
-
-def _give(path: Path) -> None:
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("postgres")
-        os.chown(path, user.pw_uid, user.pw_gid)
-
-
-def _wait(holds: Callable[[], bool], failure: Callable[[], str]) -> None:
-    ends = time.monotonic() + START_S
-    while not holds():
-        if time.monotonic() > ends:
-            raise NoPostgres(failure())
-        time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += [int(child), *_descendants(int(child))]
-    return found

@@ -6,22 +6,27 @@ the copy in the thread again. One at a time folds.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from keyvault.core import limits
-from keyvault.core.errors import Corrupt, KeyvaultError, RolledBack
+from keyvault.core.errors import Corrupt, Fenced, KeyvaultError, RolledBack, Unavailable
 from keyvault.engine.challenge import Challenges
 from keyvault.engine.clock import since_boot
+from keyvault.engine.cosigning import Cosigning
 from keyvault.engine.node import Node
 from keyvault.engine.replica import Replica
 from keyvault.engine.seat import Seat
 from keyvault.hsm.base import Token
+from keyvault.store.base import Head, Lease, SharedStore
+
+_SILENT_S = 3 * limits.LEASE_BEAT_MS / 1000
 
 
 class Follower:
     """Follows with one replica, through whatever seat there is."""
 
-    def __init__(self, replica: Replica, node: Node) -> None:
+    def __init__(self, replica: Replica, node: Node, cosigning: Cosigning) -> None:
         self.folding = asyncio.Lock()
         """Held by whoever changes the replica."""
         self.settled = 0
@@ -31,8 +36,23 @@ class Follower:
         self.is_busy = False
         self._replica = replica
         self._node = node
+        self._cosigning = cosigning
+        self._mark: tuple[int, int, str] | None = None
+        self._marked_at = since_boot()
         self._challenges = Challenges()
         self._challenged_at = since_boot()
+
+    def saw(self, lease: Lease) -> str:
+        """Take a look's lease in; return where the leader is called, empty if it has been silent or its session ended.
+
+        Whoever passes calls on to a leader that is silent would only wait with them.
+        """
+        self.settled = lease.settled
+        mark = (lease.epoch, lease.beat, lease.holder)
+        if mark != self._mark:
+            self._mark, self._marked_at = mark, since_boot()
+        silent = since_boot() - self._marked_at > _SILENT_S
+        return "" if silent or lease.session_gone else lease.address
 
     async def follow(self, seat: Seat, token: Token) -> str:
         """Take what is settled; return what this node lacks to lead, in words. Raises RolledBack, Corrupt."""
@@ -42,13 +62,21 @@ class Follower:
         try:
             await self.take(seat, lambda: self.settled)
             await seat.read(seat.store.check_synchronous)
-            return await self._missing(token)
+            return await self._missing(token) or await self._cosign(token)
         except (RolledBack, Corrupt):
             raise
         except (KeyvaultError, RuntimeError) as error:  # cannot be reached, or a commit would not be synchronous
             return str(error)
         finally:
             self.is_busy = False
+
+    async def _cosign(self, token: Token) -> str:
+        """Cosign the newest checkpoint that was compared. A token that fails for now is no obstacle: return none."""
+        lane = next((lane for lane in token.lanes if lane.is_up), None)
+        if lane is not None:
+            with suppress(Unavailable):
+                await self._cosigning.cosign(lane, self._replica.origin, self._replica.copy.checkpoint())
+        return ""
 
     async def take(self, seat: Seat, until: Callable[[], int]) -> None:
         """Take all entries below ``until``, and the newest checkpoint. Raises as Replica, and RuntimeError as Seat."""
@@ -73,3 +101,14 @@ class Follower:
             self._challenges.forget()
             self._challenged_at = since_boot()
         return await self._challenges.missing(lane, self._replica.state)
+
+
+def head_of_term(store: SharedStore, epoch: int) -> Head:
+    """Return a head under which everything is durable: what stood when the term of this epoch was acknowledged.
+
+    Raises Fenced if a later term began by the time it was read: its entries may be among it, and may not stay.
+    """
+    head = store.head()
+    if store.lease().epoch != epoch:
+        raise Fenced(f"epoch {epoch} is over: another node took over")
+    return head

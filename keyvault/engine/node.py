@@ -12,6 +12,7 @@ from keyvault.core.simulation import Decision
 from keyvault.core.state import State
 from keyvault.engine import proofs as tree_proofs
 from keyvault.engine.copies import Proof
+from keyvault.engine.cosigning import Cosigning
 from keyvault.engine.enclave import Enclave
 from keyvault.engine.replica import Replica
 from keyvault.engine.sequencer import Waiter
@@ -26,6 +27,8 @@ class Node:
         """Where the leader is called, as far as this node knows; its own address while it leads."""
         self.may_lead: Callable[[], bool] = lambda: True
         """Whether the term goes on, by the clock; asked before every decision."""
+        self.cosigning: Cosigning | None = None
+        """What cosigns for this node."""
         self._replica = replica
         self._enclave: Enclave | None = None
         self._changed = asyncio.Event()
@@ -121,9 +124,10 @@ class Node:
         if self._enclave is not None:
             return await self._enclave.checkpoint()
         newest = self._replica.copy.checkpoint()
+        cosigned = None if self.cosigning is None else self.cosigning.newest
         if newest is None:
             raise NotFound("this node has no checkpoint yet")
-        return newest
+        return cosigned if cosigned is not None and cosigned[0] == newest[0] else newest
 
     async def inclusion_proof(self, index: LedgerIndex) -> tuple[tuple[bytes, ...], bytes, bytes]:
         """See Served."""

@@ -19,6 +19,8 @@ class Standing:
     obstacle: str
     drained: bool
     quarantined: bool
+    cosigner_vkey: str
+    """What its cosignatures are checked against; empty until it cosigned."""
 
 
 class Member(Protocol):

@@ -15,11 +15,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from keyvault.core.errors import Broken, Conflict, Corrupt, Fenced, KeyvaultError, RolledBack, Unavailable
+from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, RolledBack, Unavailable
 from keyvault.core.ids import Epoch
 from keyvault.engine.clock import Clock, since_boot
+from keyvault.engine.cosigning import Cosigning
 from keyvault.engine.enclave import Enclave, Identity
-from keyvault.engine.follower import Follower
+from keyvault.engine.follower import Follower, head_of_term
 from keyvault.engine.lease import Leadership
 from keyvault.engine.lease_events import (
     Acknowledged,
@@ -49,7 +50,7 @@ from keyvault.engine.replica import Replica
 from keyvault.engine.seat import Seat
 from keyvault.engine.standing import Reporter, Standing
 from keyvault.hsm.base import Token
-from keyvault.store.base import Head, SharedStore
+from keyvault.store.base import SharedStore
 
 
 class Terms:
@@ -89,10 +90,11 @@ class Terms:
         self._ends = False
         self._drained = False
         self._obstacle = "it has not looked at the ledger yet"
-        self._follower = Follower(replica, node)
+        self._cosigning = node.cosigning = Cosigning(token, clock, address)
+        self._follower = Follower(replica, node, self._cosigning)
 
     async def run(self) -> None:
-        """Follow and lead until ``drain``. What ends the node resolves ``node.stopped``, and ends this, too."""
+        """Follow and lead until ``drain``, or until something ends the node, which resolves ``node.stopped``."""
         while not self._node.stopped.done():
             event = await self._next_event()
             for effect in self._leadership.step(event):
@@ -103,17 +105,18 @@ class Terms:
 
     def standing(self) -> Standing:
         """See Member."""
-        newest = self._replica.copy.checkpoint()
+        size, _ = self._replica.copy.checkpoint() or (0, b"")
         return Standing(
             address=self._address,
             leads=self._node.leads,
             leader=self._node.leader,
             epoch=Epoch(self._replica.state.epoch),
             position=self._node.size,
-            checkpoint_size=0 if newest is None else newest[0],
+            checkpoint_size=size,
             obstacle=self._why_not(),
             drained=self._drained,
             quarantined=bool(self._follower.quarantine),
+            cosigner_vkey=self._cosigning.vkey,
         )
 
     async def hand_over(self) -> None:
@@ -183,9 +186,9 @@ class Terms:
             if isinstance(error, Corrupt):
                 self._stop(error)
             return
-        self._follower.settled = lease.settled
+        leader = self._follower.saw(lease)
         if self._enclave is None:
-            self._node.follow("" if lease.session_gone else lease.address)
+            self._node.follow(leader)
         self._say(Saw(lease=lease, through=seat.number, now=since_boot()))
         await self._follow(seat)
 
@@ -234,7 +237,7 @@ class Terms:
             self._say(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
             return
         try:
-            head = await seat.read(lambda: _head_of_term(seat.store, epoch))
+            head = await seat.read(lambda: head_of_term(seat.store, epoch))
             await self._follower.take(seat, lambda: head.size)
             self._replica.check_is(head)
             mirror = self._mirror = Mirror(
@@ -289,7 +292,7 @@ class Terms:
         try:
             await seat.write(lambda: seat.store.beat(epoch, settled))
         except (KeyvaultError, RuntimeError) as error:
-            self._say(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
+            self._write_failed(epoch, error)
         else:
             self._say(Acknowledged(epoch=epoch, sent_at=sent_at, now=since_boot()))
 
@@ -307,7 +310,7 @@ class Terms:
             if seat is not None:
                 await seat.write(lambda: seat.store.step_down(epoch))
         except (KeyvaultError, RuntimeError) as error:
-            self._say(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
+            self._write_failed(epoch, error)
         else:
             self._say(SteppedDown(epoch=epoch, now=since_boot()))
 
@@ -357,6 +360,9 @@ class Terms:
         dropped, self._seat = self._seat, None
         dropped.let_go()
 
+    def _write_failed(self, epoch: int, error: Exception) -> None:
+        self._say(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
+
     def _say(self, event: Event) -> None:
         self._events.put_nowait(event)
 
@@ -386,14 +392,3 @@ class Terms:
         with suppress(Broken):
             await self._ended()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _head_of_term(store: SharedStore, epoch: int) -> Head:
-    """Return a head under which everything is durable: what stood when the term of this epoch was acknowledged.
-
-    Raises Fenced if a later term began by the time it was read: its entries may be among it, and may not stay.
-    """
-    head = store.head()
-    if store.lease().epoch != epoch:
-        raise Fenced(f"epoch {epoch} is over: another node took over")
-    return head

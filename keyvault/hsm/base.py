@@ -14,6 +14,8 @@ from keyvault.core.keys import KeyAlgorithm, Signature
 
 LOG_KEY_OBJECT_ID = b"keyvault-log-key"
 """CKA_ID of the Ed25519 key that signs checkpoints."""
+NODE_KEY_OBJECT_ID = b"keyvault-node-key"
+"""CKA_ID of the Ed25519 key with which a node cosigns checkpoints: its token's own, never moved."""
 IMPORT_KEY_OBJECT_ID = b"keyvault-import-key"
 """CKA_ID of the RSA key for which imported secrets are wrapped."""
 TRANSPORT_KEY_OBJECT_ID = b"keyvault-transport-key"
@@ -22,8 +24,8 @@ WRAPPING_KEY_OBJECT_ID = b"keyvault-wrapping-key"
 """CKA_ID of the AES key under which keys leave the token and come in."""
 ROOT_OBJECT_IDS = frozenset({IMPORT_KEY_OBJECT_ID, TRANSPORT_KEY_OBJECT_ID, WRAPPING_KEY_OBJECT_ID})
 """Objects that open what was wrapped: they are not wrapped as the keys are, and no key takes their place."""
-KEPT_OBJECT_IDS = ROOT_OBJECT_IDS | {LOG_KEY_OBJECT_ID}
-"""Objects that are never destroyed: without them the enclave has no checkpoints, no imports or no copies."""
+KEPT_OBJECT_IDS = ROOT_OBJECT_IDS | {LOG_KEY_OBJECT_ID, NODE_KEY_OBJECT_ID}
+"""Objects that are never destroyed: checkpoints, cosignatures, imports and copies need them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

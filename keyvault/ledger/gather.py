@@ -33,7 +33,6 @@ from keyvault.core.events import (
     TokenLeft,
 )
 from keyvault.core.familiar import Familiar
-from keyvault.core.policy_rules import account_of
 from keyvault.core.state import split_key_name
 from keyvault.core.statements import FreezeScope, decode_statement, proposal_id_of
 from keyvault.ledger.account import replay
@@ -218,7 +217,7 @@ def _history(seen: _Map, made: Event, last: Event) -> frozenset[int]:
     first = (seen.familiar.slots.origin(event.slot, event.known) for event in about)
     return frozenset(index for index in first if index is not None).union(
         *(
-            seen.familiar.origins(effect.operation, account_of(effect.destination), event.known)
+            seen.familiar.origins(effect.operation, effect.destination, event.known)
             for event in about
             for effect in event.effects
             if effect.destination is not None

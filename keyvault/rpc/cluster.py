@@ -108,4 +108,5 @@ def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
         drained=standing.drained,
         quarantined=standing.quarantined,
         installing=installing,
+        cosigner_vkey=standing.cosigner_vkey,
     )

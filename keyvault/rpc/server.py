@@ -29,6 +29,7 @@ from keyvault.rpc.cluster import ClusterService
 from keyvault.rpc.forward import Forwarder
 from keyvault.rpc.governance import GovernanceService
 from keyvault.rpc.keys import KeyService
+from keyvault.rpc.positions import Positions
 from keyvault.rpc.signing import SigningService
 from keyvault.v1 import (
     audit_pb2,
@@ -107,7 +108,7 @@ class Server:
         self._server = grpc.aio.server(
             options=OPTIONS,
             maximum_concurrent_rpcs=limits.CALLS_MAX,
-            interceptors=() if self._forwarder is None else (self._forwarder,),
+            interceptors=() if membership is None else (Positions(enclave), *filter(None, (self._forwarder,))),
         )
         self._health = health.aio.HealthServicer()
         self._signing = SigningService(enclave, door, clock)

@@ -164,6 +164,7 @@ class Node(_message.Message):
     DRAINED_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
     INSTALLING_FIELD_NUMBER: _builtins.int
+    COSIGNER_VKEY_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """host:port of this node, as its configuration says; empty on a server that is alone."""
     leads: _builtins.bool
@@ -184,6 +185,8 @@ class Node(_message.Message):
     """The store lacks what this node saw acknowledged: it reads and exports, and never leads."""
     installing: _builtins.str
     """What its token lacks of the ledger's keys and why, in words, where keys move; it may lead nevertheless."""
+    cosigner_vkey: _builtins.str
+    """Key of this node's cosignatures (C2SP tlog-cosignature, type 0x04); empty until it cosigned a checkpoint."""
     def __init__(
         self,
         *,
@@ -198,10 +201,11 @@ class Node(_message.Message):
         drained: _builtins.bool = ...,
         quarantined: _builtins.bool = ...,
         installing: _builtins.str = ...,
+        cosigner_vkey: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint_size", b"checkpoint_size", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint_size", b"checkpoint_size", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

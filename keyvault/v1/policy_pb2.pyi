@@ -399,9 +399,9 @@ class Rule(_message.Message):
     """All conditions that are present must hold. An absent condition never holds in an allow rule for an
     effect that has the field, and always holds in a deny rule.
 
-    `amount`, `amount_above`, `usd` and `usd_above` are about the whole signature: of all its effects of the same operation
-    (orders: and side), amounts of the same asset in the same
-    place. `fee` is that of the whole payload and stands on its first effect.
+    `amount`, `amount_above`, `usd` and `usd_above` are about the whole signature: amounts of the same operation, asset and
+    place; dollars of all that it moves or lets somebody move, and of orders by side. `fee` is that of the whole payload and
+    stands on its first effect.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -1,6 +1,9 @@
 import contextlib
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,30 @@ def test_one_run_gives_every_figure(tmp_path: Path) -> None:
     assert (figures["errors"], figures["workers"]) == ({}, 2)
     assert "p256" in describe(figures)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Give a folder that the user postgres can enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_failover_counts_what_was_lost(open_folder: Path) -> None:
+    """Each fault once, on real servers: gaps, no failed call, nothing lost or repeated, and the price of standbys."""
+    figures = run(Options(failover=True, rounds=1, seconds=SECONDS, folder=open_folder))
+    failover = figures["failover"]
+    assert isinstance(failover, dict)
+    assert len(failover["faults"]) == 4
+    assert all(fault["gap_max_s"] > 0 and fault["failed_calls"] == 0 for fault in failover["faults"].values())
+    ledger = failover["ledger"]
+    assert (ledger["lost"], ledger["repeated"], ledger["audit"]) == (0, 0, "ok")
+    assert ledger["epochs"] > 4
+    assert failover["steady"]["postgres/sqlite"] > 0
+    assert "no Patroni" in describe(figures)
+    assert list(open_folder.iterdir()) == []
 
 
 def test_growth_compares_a_small_ledger_with_a_large_one(tmp_path: Path) -> None:

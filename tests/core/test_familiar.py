@@ -208,10 +208,17 @@ def test_only_what_was_done_with_an_account_makes_it_known() -> None:
 
 
 def test_a_tag_makes_no_other_account() -> None:
-    """What was paid with one tag is known with each; and what resembles it does so with any."""
+    """What was paid with one tag is new with another and without, and no look-alike; what resembles it is one."""
     known = Familiar()
     known.saw(KEY, [transfer(HOME + "?memo=1")], 3, NOW)
-    assert marks(known, transfer(HOME + "?memo=2", 0), transfer(HOME.upper(), 0)) == []
+    assert marks(known, transfer(HOME.upper() + "?memo=1", 0)) == []
+    others = transfer(HOME + "?memo=2", 0), transfer(HOME, 0)
+    assert marks(known, *others) == [Mark.NEW_DESTINATION] * 2
+    assert [known.age_ms(Operation.TRANSFER, whole, 9, UnixMillis(NOW + 5)) for whole in (HOME, HOME + "?memo=1")] == [
+        0,
+        5,
+    ]
+    assert not known.is_look_alike(HOME, 9, NOBODY)
     assert marks(known, transfer(LOOK_ALIKE + "?memo=1", 0)) == [Mark.NEW_DESTINATION, Mark.LOOK_ALIKE]
 
 

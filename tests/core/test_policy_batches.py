@@ -51,9 +51,34 @@ def test_dollars_of_a_batch_are_added() -> None:
             return False
         return True
 
+    sell, either = dataclasses.replace(buy, side="SELL"), dataclasses.replace(buy, side=None)
     assert is_allowed(buy)
-    assert is_allowed(buy, dataclasses.replace(buy, side="SELL"))
+    assert is_allowed(buy, sell)
     assert not is_allowed(buy, buy)
+    assert not is_allowed(buy, either)
+    assert not is_allowed(either, sell)
+
+
+def test_dollars_of_what_is_moved_and_of_what_may_be_moved_are_added() -> None:
+    """A payment and an allowance in one signature are as large as both; what neither moves nor allows is apart."""
+    token = "0x" + "cc" * 20
+    prices = Prices(
+        assets=(Asset(name="T", usd=1_000_000, decimals=0, places=frozenset({(1, token)})),), as_of=1, age_ms_max=1_000
+    )
+    large = Rule(id="large", verdict=Verdict.DENY, usd_above=100_000_000)
+    rules = compile_policy(Policy(version=1, rules=(EVERYTHING, large), limits=(), prices=prices))
+    pay = Effect(
+        operation=Operation.TRANSFER, chain_id=1, destination=TRANSFER.destination, asset=token, amount=60, fee_max=0
+    )
+    let = dataclasses.replace(pay, operation=Operation.ALLOWANCE)
+    moment = Moment(now=UnixMillis(2), familiar=Familiar(), known=0)
+    for effects, is_allowed in (((pay,), True), ((let,), True), ((pay, let), False), ((pay, pay), False)):
+        try:
+            rules.evaluate(key=KEY, principal=BOT, intent=intent(*effects), moment=moment)
+        except Refused:
+            assert not is_allowed
+        else:
+            assert is_allowed
 
 
 @pytest.mark.parametrize("operation", [Operation.MESSAGE, Operation.CANCEL, Operation.ORDER, Operation.SETUP])

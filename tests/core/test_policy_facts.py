@@ -113,12 +113,12 @@ def test_an_operation_asks_for_what_makes_it_dangerous(
 def test_what_is_asked_and_not_stated_is_unknown() -> None:
     """And what is not asked and not stated does not apply."""
     found = facts(Effect(operation=Operation.TRANSFER, chain_id=None))
-    assert [found[each] for each in (Place.CHAIN, Place.DESTINATION, Place.AMOUNT, Place.FEE, Place.USD)] == [
-        Missing.UNKNOWN
-    ] * 5
-    assert [
-        found[each] for each in (Place.VENUE, Place.SYMBOL, Place.SELECTOR, Place.ASSET, Place.SIDE, Place.AGE)
-    ] == [Missing.NOT_APPLICABLE] * 6
+    unknown = (Place.CHAIN, Place.DESTINATION, Place.AMOUNT, Place.FEE, Place.USD, Place.AGE, Place.LOOK_ALIKE)
+    assert {found[each] for each in unknown} == {Missing.UNKNOWN}
+    absent = (Place.VENUE, Place.SYMBOL, Place.SELECTOR, Place.ASSET, Place.SIDE)
+    assert {found[each] for each in absent} == {Missing.NOT_APPLICABLE}
+    nobody = facts(Effect(operation=Operation.CANCEL, venue="okx"))
+    assert {nobody[each] for each in (Place.DESTINATION, Place.AGE, Place.LOOK_ALIKE)} == {Missing.NOT_APPLICABLE}
 
 
 def test_nothing_is_read_of_what_is_opaque() -> None:

@@ -1,7 +1,10 @@
 """Nodes that follow: what they pass on, what they answer themselves, and how an operator moves the lead."""
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,21 +12,30 @@ import pytest
 
 from keyvault.client import AsyncClient, payloads
 from keyvault.core.intent import Payload
+from keyvault.core.positions import MIN_POSITION_KEY
+from keyvault.demo.nodes import Node, Nodes
+from keyvault.demo.postgres import Cluster
+from keyvault.ledger.cosignature import cosigned_at, parse_cosigner
+from keyvault.ledger.errors import Unproven
 from keyvault.rpc.auth import PRINCIPAL_KEY
 from keyvault.v1 import keys_pb2
-from tests.deployment import Deployment, run_keyvault
+from tests.deployment import run_keyvault
 from tests.e2e import desk
-from tests.ha.nodes import Nodes, nodes
 
 
 @pytest.fixture(scope="module")
-def here(prepared: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+def here(prepared: Path, tmp_path_factory: pytest.TempPathFactory, spare: Cluster) -> Iterator[Nodes]:
     """Three nodes that all tests of this module share; they may move the lead, and stop none."""
-    with nodes(tmp_path_factory.mktemp("nodes"), prepared) as made:
+    spare.create_database("nodes")
+    made = Nodes(tmp_path_factory.mktemp("nodes"), prepared, spare, database="nodes")
+    try:
+        made.start()
         yield made
+    finally:
+        made.close()
 
 
-async def _follower(here: Nodes) -> Deployment:
+async def _follower(here: Nodes) -> Node:
     leader = await here.until_leading()
     return next(node for node in here.nodes if node is not leader)
 
@@ -72,6 +84,8 @@ async def test_nobody_but_a_node_says_for_whom_it_calls(here: Nodes, name: str) 
                 await stub.GetEnclave(
                     keys_pb2.GetEnclaveRequest(name="enclaves/hot"),
                     metadata=((PRINCIPAL_KEY, "spiffe://keyvault.local/admin/alice"),),
+                    wait_for_ready=True,  # it may have only just been started
+                    timeout=30,
                 )
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
@@ -87,10 +101,58 @@ async def test_a_follower_answers_reads_from_its_copy(here: Nodes) -> None:
         assert (await admin.get_enclave()).ledger_size > 1
 
 
+async def test_a_follower_cosigns_what_it_compared(here: Nodes) -> None:
+    """A follower's checkpoint has its cosignature beside the log's, under the key that it names; no leader's has."""
+    follower = await _follower(here)
+    async with here.client("admin-alice", follower) as admin:
+        vkey = await _cosigner(admin)
+        note = (await admin.checkpoint()).note
+        assert abs(cosigned_at(note, parse_cosigner(vkey)) - time.time()) < 3_600
+    async with here.client("admin-alice", await here.until_leading()) as admin:
+        with pytest.raises(Unproven):
+            cosigned_at((await admin.checkpoint()).note, parse_cosigner(vkey))
+
+
+async def _cosigner(admin: AsyncClient) -> str:
+    async with asyncio.timeout(30):
+        while True:
+            vkey = (await admin.get_node()).cosigner_vkey
+            if vkey:
+                return vkey
+            await asyncio.sleep(0.05)
+
+
+async def test_what_a_client_has_seen_is_there_to_read(here: Nodes) -> None:
+    """After a signature its entry is read at once, from whichever node: one that is behind waits until it has it."""
+    leader, follower = await here.until_leading(), await _follower(here)
+    async with here.client("admin-alice", leader, follower) as admin, here.client("bot-demo", leader) as bot:
+        for number in range(5):
+            signed = await bot.sign_digest("signer", bytes([number]) * 32, request_id=f"seen-{number}")
+            admin.transport.saw(signed.ledger_index + 1)
+            admin.transport.ask_first(follower.address)
+            assert (await admin.get_enclave()).ledger_size > signed.ledger_index
+
+
+async def test_a_position_that_is_not_reached_is_unavailable(here: Nodes) -> None:
+    """A node that does not have so many entries says so after a while; what is no number is refused at once."""
+    follower = await _follower(here)
+    async with here.client("admin-alice", follower) as admin:
+        stub = admin.transport.endpoints[0].keys
+        for position, code in (("999999999", grpc.StatusCode.UNAVAILABLE), ("-1", grpc.StatusCode.INVALID_ARGUMENT)):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.GetEnclave(
+                    keys_pb2.GetEnclaveRequest(name="enclaves/hot"),
+                    metadata=((MIN_POSITION_KEY, position),),
+                    wait_for_ready=True,
+                    timeout=30,
+                )
+            assert refused.value.code() is code
+
+
 async def test_the_lead_moves_when_an_operator_says_so(here: Nodes) -> None:
     """step-down moves the lead to another node; drain keeps one away until it is let back."""
     leader = await here.until_leading()
-    assert _cluster(here, "step-down", here.nodes)["stepped_down"] == f"127.0.0.1:{leader.port}"
+    assert _cluster(here, "step-down", here.nodes)["stepped_down"] == leader.address
     other = await here.until_leading(lambda node: node is not leader)
     drained = _cluster(here, "drain", [other])
     assert (drained["drained"], drained["leads"], drained["obstacle"]) == (True, False, "it is drained")
@@ -106,9 +168,9 @@ async def _sign(bot: AsyncClient, request_id: str) -> None:
     await bot.sign_digest("signer", b"e" * 32, request_id=request_id)
 
 
-def _cluster(here: Nodes, verb: str, asked: list[Deployment], *options: str) -> dict[str, Any]:
-    target = ",".join(f"127.0.0.1:{node.port}" for node in asked)
-    desk_of_alice = ("--deployment", str(here.nodes[0].dir), "--as", "admin/alice")
+def _cluster(here: Nodes, verb: str, asked: list[Node], *options: str) -> dict[str, Any]:
+    target = ",".join(node.address for node in asked)
+    desk_of_alice = ("--deployment", str(here.nodes[0].folder), "--as", "admin/alice")
     done = run_keyvault("cluster", verb, *options, *desk_of_alice, "--target", target, "--json")
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)

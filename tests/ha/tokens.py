@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import secrets
+import shutil
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,18 +12,21 @@ from typing import Any
 
 from keyvault.client import AsyncClient
 from keyvault.client.results import Key
-from tests.deployment import Deployment, run_keyvault
+from keyvault.demo.nodes import Node, Nodes
+from keyvault.demo.postgres import Cluster
+from keyvault.hsm.create import create_empty_token
+from tests.deployment import run_keyvault
 from tests.e2e import desk
-from tests.ha.nodes import Nodes, nodes
 from tests.intents.building import dynamic_fee
 
 WAIT_S = 60
 SECRET = b"another secret of the exchange, rotated"
 
 
-def node_id(here: Nodes, node: Deployment) -> str:
+def node_id(here: Nodes, node: Node) -> str:
     """Return the node's principal."""
-    return f"spiffe://keyvault.local/node/kv-{here.nodes.index(node)}"
+    assert node in here.nodes
+    return f"spiffe://keyvault.local/node/{node.name}"
 
 
 def run(*arguments: str) -> dict[str, Any]:
@@ -32,19 +37,28 @@ def run(*arguments: str) -> dict[str, Any]:
     return answer
 
 
-def offered(node: Deployment) -> Path:
+def offered(node: Node) -> Path:
     """Return the file of the node's transport key, made now by ``keyvault token offer``."""
-    path = node.dir / "transport.pem"
+    path = node.folder / "transport.pem"
     path.unlink(missing_ok=True)
     offer = run("token", "offer", "--config", str(node.config), "--out", str(path))
     assert len(offer["transport_key_sha256"]) == 64
     return path
 
 
-def join(here: Nodes, node: Deployment) -> None:
+def join(here: Nodes, node: Node) -> None:
     """Let alice propose the node's token and bob approve it, by the commands that people type."""
-    target = ",".join(f"127.0.0.1:{each.port}" for each in here.nodes)
-    options = ("--deployment", str(here.nodes[0].dir), "--target", target, "--member", "alice", "--approve-with", "bob")
+    target = ",".join(each.address for each in here.nodes)
+    options = (
+        "--deployment",
+        str(here.nodes[0].folder),
+        "--target",
+        target,
+        "--member",
+        "alice",
+        "--approve-with",
+        "bob",
+    )
     key = str(offered(node))
     told = run("token", "join", node_id(here, node), "--transport-key", key, "--reason", "a test", *options)
     assert told["proposal"]["state"] == "EXECUTED", told
@@ -60,7 +74,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
         raise AssertionError(f"{what}: it did not come to that") from None
 
 
-async def until_proved(here: Nodes, nodes_: Iterable[Deployment]) -> dict[str, Key]:
+async def until_proved(here: Nodes, nodes_: Iterable[Node]) -> dict[str, Key]:
     """Return the keys once every version of each is proved by exactly these nodes."""
     wanted = tuple(sorted(node_id(here, node) for node in nodes_))
     found: dict[str, Key] = {}
@@ -76,7 +90,7 @@ async def until_proved(here: Nodes, nodes_: Iterable[Deployment]) -> dict[str, K
     return found
 
 
-async def standing(here: Nodes, node: Deployment) -> tuple[str, str]:
+async def standing(here: Nodes, node: Node) -> tuple[str, str]:
     """Return why the node could not lead, and what its token lacks."""
     async with here.client("admin-alice", node) as admin:
         found = await admin.get_node()
@@ -93,7 +107,16 @@ async def sign_with_every_key(bot: AsyncClient, name: str) -> None:
 
 
 @contextmanager
-def empty_nodes(folder: Path, moving: Deployment, count: int = 3) -> Iterator[Nodes]:
-    """Give running nodes of which the first has the only token with keys."""
-    with nodes(folder, moving, count=count, empty_tokens=True) as made:
+def empty_nodes(folder: Path, moving: Path, postgres: Cluster, count: int = 3) -> Iterator[Nodes]:
+    """Give running nodes over a database of their own, of which the first has the only token with keys."""
+    database = f"tokens_{secrets.token_hex(4)}"
+    postgres.create_database(database)
+    made = Nodes(folder, moving, postgres, count=count, database=database)
+    for node in made.nodes[1:]:
+        shutil.rmtree(node.folder / "token")
+        create_empty_token(node.folder / "token", "hot")
+    try:
+        made.start()
         yield made
+    finally:
+        made.close()

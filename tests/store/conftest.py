@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from keyvault.demo.postgres import Cluster, cluster
+from keyvault.demo.postgres_programs import memory
 from keyvault.store.postgres.migrate import migrate
 from tests.store.worlds import (
     SharedWorld,
@@ -21,7 +22,7 @@ from tests.store.worlds import (
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
     """Give one PostgreSQL server with our schema, for all tests of this process."""
-    with cluster(standbys=0) as made:
+    with cluster(standbys=0, parent=memory()) as made:
         migrate(made.admin_conninfo())
         made.create_roles()
         yield made

@@ -1,6 +1,7 @@
 """What only a PostgreSQL ledger can do wrong, against real servers."""
 
 import secrets
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from keyvault.core.errors import Conflict, Corrupt, Malformed, NotFound, OutcomeUnknown, Unavailable
 from keyvault.core.ids import EnclaveName
 from keyvault.demo.postgres import AUDITOR_ROLE, DATABASE, SERVER_ROLE, Cluster, cluster
+from keyvault.demo.postgres_programs import memory
 from keyvault.store.anchor import Anchor
 from keyvault.store.base import Head
 from keyvault.store.postgres.connection import check_conninfo
@@ -21,7 +23,7 @@ from tests.store.worlds import append, cancelled_wait
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Cluster]:
     """Give a primary with one synchronous standby, and our schema."""
-    with cluster(standbys=1) as made:
+    with cluster(standbys=1, parent=memory()) as made:
         migrate(made.admin_conninfo())
         made.create_roles()
         yield made
@@ -74,7 +76,7 @@ def test_nothing_is_written_without_a_synchronous_standby_in_the_settings(pair: 
 
 def test_a_standby_that_is_gone_is_noticed(tmp_path: Path) -> None:
     """The settings may promise a standby that is not there: the check says so."""
-    with cluster(standbys=1) as servers:
+    with cluster(standbys=1, parent=memory()) as servers:
         migrate(servers.admin_conninfo())
         servers.create_roles()
         store = _new(servers, tmp_path)
@@ -88,7 +90,7 @@ def test_a_standby_that_is_gone_is_noticed(tmp_path: Path) -> None:
 
 def test_what_was_acknowledged_survives_the_primary(tmp_path: Path) -> None:
     """Kill the primary, promote the standby: the same store address gives every acknowledged entry, and goes on."""
-    with cluster(standbys=1) as servers:
+    with cluster(standbys=1, parent=memory()) as servers:
         migrate(servers.admin_conninfo())
         servers.create_roles()
         enclave = EnclaveName("hot")
@@ -217,7 +219,7 @@ def test_a_ledger_is_made_once(pair: Cluster) -> None:
 
 def test_every_migration_can_be_taken_back() -> None:
     """Up, back to nothing, and up again gives the same schema; with a ledger in it there is no way back."""
-    with cluster(standbys=0) as servers:
+    with cluster(standbys=0, parent=memory()) as servers:
         admin = servers.admin_conninfo()
         assert len(migrate(admin)) == newest()
         assert migrate(admin) == ()
@@ -279,3 +281,24 @@ def test_a_server_that_is_not_there_is_unavailable(pair: Cluster) -> None:
     """The error is one to wait for, not one to end for."""
     with pytest.raises(Unavailable, match="cannot be reached"):
         open_store(pair.conninfo(ports=[1]), EnclaveName("hot"), Anchor(Path("none")))
+
+
+def test_a_wait_that_is_ended_by_the_settings_is_in_doubt(pair: Cluster, ledger: PostgresStore) -> None:
+    """Emptying synchronous_standby_names lets a waiting commit return as if it were acknowledged: it was not."""
+    epoch = ledger.acquire_term("one")
+    append(ledger, epoch, "a")
+    names = str(pair.primary.execute("SELECT current_setting('synchronous_standby_names')")[0][0])
+    pair.primary.configure(synchronous_standby_names="nobody")
+
+    def give_up_waiting() -> None:
+        pair.primary.wait_for("SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = %s", ledger.session)
+        pair.primary.configure(synchronous_standby_names="")
+
+    operator = threading.Thread(target=give_up_waiting)
+    operator.start()
+    try:
+        with pytest.raises(OutcomeUnknown, match="synchronous_standby_names"):
+            append(ledger, epoch, "b")
+    finally:
+        operator.join()
+        pair.primary.configure(synchronous_standby_names=names)

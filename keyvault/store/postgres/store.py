@@ -13,7 +13,9 @@ Laws:
    ``acquire_term``: its acknowledgement proves that everything before it is on the quorum too, because WAL is replayed
    in order. Decide nothing before it.
 5. ``synchronous``: the append itself looks at the settings in the statement that commits, and ``check_synchronous`` at
-   the standbys that are attached. Where a commit would not be synchronous it is refused, never degraded.
+   the standbys that are attached. Where a commit would not be synchronous it is refused, never degraded. Emptying
+   ``synchronous_standby_names`` ends every wait, and the commit returns as if a standby had it: so the settings are
+   looked at once more after the commit, and an append that finds them empty is in doubt.
 6. Reads go through a second connection to the same server. They are bounded in time, because they never write.
 
 Not here: who may lead, and when (``engine.lease``); which server takes writes (Patroni, CloudNativePG).
@@ -216,6 +218,20 @@ class PostgresStore:
             )
         except psycopg.errors.UniqueViolation as error:
             raise self._duplicate(entries, error) from None
+        if self._synchronous:
+            self._check_waited()
+
+    def _check_waited(self) -> None:
+        """Raise OutcomeUnknown unless the commit that returned was one that waits for standbys.
+
+        The postmaster tells sessions of new settings before the checkpointer, which ends the waits; and a session reads
+        them before its next statement. So a wait that was ended this way is seen here. It is a round trip of its own on
+        purpose: in a pipeline the append would be open until the client says Sync, and a process that is stopped right
+        then would hold the head's row for ever.
+        """
+        if not self._write("SELECT current_setting('synchronous_standby_names') <> ''")[0][0]:
+            self._in_doubt = "synchronous_standby_names was emptied while a commit waited for a standby"
+            raise OutcomeUnknown(f"writing to the ledger ended early: {self._in_doubt}")
 
     def beat(self, epoch: int, settled: int) -> None:
         """See ``SharedStore``."""

@@ -1,0 +1,110 @@
+"""PostgreSQL breaks under load: its servers, what they are told to wait for, and the way to them."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from keyvault.demo.postgres import Server
+from tests.ha.proxy import Proxy
+from tests.ha.world import ENDED, Shared, is_refused, standbys
+
+NAMES = "SELECT current_setting('synchronous_standby_names')"
+WAITS = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename = 'keyvault_hot'"
+
+
+async def test_the_primary_dies_and_a_standby_is_promoted(shared: Shared) -> None:
+    """SIGKILL: the nodes find the new primary by themselves, and nothing that was acknowledged is lost."""
+    async with shared.trial() as trial:
+        dead = trial.postgres.primary
+        await asyncio.to_thread(dead.kill)
+        await asyncio.to_thread(trial.postgres.fail_over)
+        await trial.signed_more()
+        await asyncio.to_thread(trial.postgres.rejoin, dead)
+
+
+async def test_the_primary_hangs_and_comes_back(shared: Shared) -> None:
+    """SIGSTOP of the primary: the term ends, nothing is acknowledged meanwhile; SIGCONT: signing goes on."""
+    async with shared.trial() as trial:
+        before = len(trial.leader.said(ENDED))
+        trial.postgres.primary.pause()
+        await trial.until_term_ended(before)
+        stopped_at = len(trial.load.signings)
+        assert await is_refused(trial.here)
+        assert len(trial.load.signings) == stopped_at
+        trial.postgres.primary.resume()
+        await trial.signed_more()
+
+
+async def test_without_a_standby_nothing_is_signed(shared: Shared) -> None:
+    """All synchronous standbys die: UNAVAILABLE and nothing released until one is back."""
+    async with shared.trial() as trial:
+        before = len(trial.leader.said(ENDED))
+        for each in standbys(trial.postgres):
+            await asyncio.to_thread(each.kill)
+        await trial.until_term_ended(before)
+        stopped_at = len(trial.load.signings)
+        assert await is_refused(trial.here)
+        assert len(trial.load.signings) == stopped_at
+        for each in standbys(trial.postgres):
+            await asyncio.to_thread(each.start)
+        await trial.signed_more()
+
+
+async def test_one_of_two_standbys_is_enough(shared: Shared) -> None:
+    """A standby dies and comes back: ANY 1 of two holds, the term goes on, no epoch is spent."""
+    async with shared.trial() as trial:
+        epoch = trial.here.head()["epoch"]
+        one = standbys(trial.postgres)[0]
+        await asyncio.to_thread(one.kill)
+        await trial.signed_more()
+        await asyncio.to_thread(one.start)
+        await trial.signed_more()
+        assert trial.here.head()["epoch"] == epoch
+
+
+async def test_standbys_are_taken_out_of_the_settings(shared: Shared) -> None:
+    """An operator empties synchronous_standby_names: the leader refuses to sign until it is set again."""
+    async with shared.trial() as trial:
+        before = len(trial.leader.said(ENDED))
+        names = str(trial.postgres.primary.execute(NAMES)[0][0])
+        await asyncio.to_thread(lambda: trial.postgres.primary.configure(synchronous_standby_names=""))
+        await trial.until_term_ended(before)
+        stopped_at = len(trial.load.signings)
+        assert await is_refused(trial.here)
+        assert len(trial.load.signings) == stopped_at
+        await asyncio.to_thread(lambda: trial.postgres.primary.configure(synchronous_standby_names=names))
+        await trial.signed_more()
+
+
+@pytest.mark.parametrize("end", ["pg_cancel_backend", "pg_terminate_backend"])
+async def test_the_wait_for_standbys_is_ended(shared: Shared, end: str) -> None:
+    """Somebody cancels or ends the writing session while its commit waits: that term releases nothing more."""
+    async with shared.trial() as trial:
+        before = len(trial.leader.said(ENDED))
+        await asyncio.to_thread(_end_the_wait, trial.postgres.primary, end)
+        await trial.until_term_ended(before)
+        await trial.signed_more()
+
+
+def _end_the_wait(primary: Server, end: str) -> None:
+    names = str(primary.execute(NAMES)[0][0])
+    primary.configure(synchronous_standby_names="nobody")
+    try:
+        primary.wait_for(f"SELECT EXISTS ({WAITS})")
+        primary.execute(f"SELECT {end}(pid) FROM ({WAITS}) AS waiting")  # noqa: S608  our own words
+    finally:
+        primary.configure(synchronous_standby_names=names)
+
+
+@pytest.mark.parametrize("fault", [Proxy.cut, Proxy.swallow])
+async def test_the_leader_loses_its_way_to_the_database(shared: Shared, fault: Callable[[Proxy], None]) -> None:
+    """The leader's connections are reset, or swallow everything: another leads, and the first follows again later."""
+    async with shared.trial() as trial:
+        before = len(trial.leader.said(ENDED))
+        fault(trial.proxy)
+        await trial.other_leads()
+        await trial.until_term_ended(before)
+        await trial.signed_more()
+        trial.proxy.heal()
+        await trial.signed_more()
