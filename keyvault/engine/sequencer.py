@@ -269,18 +269,21 @@ class Sequencer:
             await self._idle.wait()
             self._check_running()
             decided = decide()
-            facts = decided if isinstance(decided, tuple) else (decided,)
-            for fact in map(draft, facts[:-1]):
-                self._commit_later(_Queued(draft=fact))
-            return await self.commit(facts[-1])
+            *before, last = list(map(draft, decided if isinstance(decided, tuple) else (decided,)))
+            for item in before:  # all can be written, so all are
+                self._commit_later(_Queued(draft=item))
+            return await self._committed(last)
         finally:
             self._open.set()
 
     async def commit(self, event: Event) -> Recorded:
         """Make a fact durable that depends on nothing and on which nothing depends, among whatever is in flight."""
         self._check_running()
+        return await self._committed(draft(event))
+
+    async def _committed(self, item: Draft) -> Recorded:
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        self._commit_later(_Queued(draft=draft(event), waiter=waiter))
+        self._commit_later(_Queued(draft=item, waiter=waiter))
         return await waiter
 
     async def next_change(self) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from keyvault.core.errors import Refused, Unavailable
-from keyvault.core.events import BallotCast, KeyCreated, KeyProved, KeySealed, TokenJoined
+from keyvault.core.errors import Malformed, Reason, Refused, Unavailable
+from keyvault.core.events import BallotCast, ChangeRefused, KeyCreated, KeyProved, KeySealed, TokenJoined
 from keyvault.core.ids import KeyId, Principal
 from keyvault.core.keys import KeyVersion, Signature
 from keyvault.core.proposals import Outcome, Proposal
@@ -212,3 +212,23 @@ async def test_a_leader_without_the_wrapping_key_gives_none_away() -> None:
         await world.enclave.govern()
         await settle()
         assert len(facts(world, TokenJoined)) == 1
+
+
+async def test_several_facts_stand_together_or_not_at_all() -> None:
+    """If one of them cannot be written, none is: no key without its blob."""
+    async with opened_world(moves=True) as world:
+        before = len(world.decoded())
+        refused = ChangeRefused(
+            at=world.clock.now(),
+            epoch=world.enclave.state.epoch,
+            principal=KV2,
+            subject="s",
+            proposal=b"",
+            reason=Reason.STATE_MISMATCH,
+            explanation="e",
+        )
+        with pytest.raises(Malformed):
+            await world.enclave._sequencer.commit_alone(lambda: (refused, replace(refused, proposal=b"short")))
+        assert len(world.decoded()) == before
+        await world.enclave._sequencer.commit_alone(lambda: (refused, replace(refused, subject="t")))
+        assert facts(world, ChangeRefused) == [before, before + 1]
