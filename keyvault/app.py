@@ -13,17 +13,18 @@ import uvloop
 
 from keyvault import __version__
 from keyvault.announce import announcements, expired, rotations_due
-from keyvault.config import Config, PostgresConfig
+from keyvault.config import Config, ConfigError, PostgresConfig
 from keyvault.core import limits
 from keyvault.core.errors import Reason
 from keyvault.core.events import Event, SignatureIssued, SignatureRefused
 from keyvault.core.ids import KeyId
 from keyvault.core.intent import PayloadKind
-from keyvault.core.keys import KeyAlgorithm
+from keyvault.core.keys import KeyAlgorithm, KeyTransport
 from keyvault.core.state import State, split_key_name
 from keyvault.descriptors import raise_descriptor_limit
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
+from keyvault.engine.installer import Installer
 from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer, Step
 from keyvault.engine.replica import Replica
@@ -33,6 +34,7 @@ from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
 from keyvault.notify import Hook, Notifier
+from keyvault.rpc.report import Reports, own_principal
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Membership, Server
 from keyvault.secretfile import read_secret_file
@@ -135,6 +137,7 @@ class _Process:
         if enclave.quarantine is not None:
             log.critical("quarantine", reason=str(enclave.quarantine))
         try:
+            _check_transport(self._config, enclave.state)
             return await self._serve(enclave, before_stop=_nothing_first)
         finally:
             await enclave.close()
@@ -157,6 +160,8 @@ class _Process:
             reporter=_Reporter(),
         )
         running = asyncio.create_task(terms.run())
+        installer = self._installer(node)
+        installing = asyncio.create_task(self._install(node, installer))
 
         async def hand_over() -> None:
             terms.drain()
@@ -167,11 +172,31 @@ class _Process:
             await _first_of(node.ready(), node.stopped, self._stop.wait())
             if self._stop.is_set():
                 return EXIT_OK
-            membership = Membership(node=node, member=terms, address=postgres.address, nodes=postgres.nodes)
+            _check_transport(self._config, node.state)
+            membership = Membership(
+                node=node,
+                member=terms,
+                address=postgres.address,
+                nodes=postgres.nodes,
+                installing=lambda: installer.obstacle,
+            )
             return await self._serve(node, before_stop=hand_over, membership=membership)
         finally:
+            installing.cancel()
             terms.drain()
             await running
+
+    def _installer(self, node: Node) -> Installer:
+        identity = _identity(self._config)
+        own = own_principal(identity.certificate_chain)
+        reports = Reports(node, own, identity, self._config.enclave.name)
+        return Installer(served=node, token=self._token, own=own, report=reports)
+
+    async def _install(self, node: Node, installer: Installer) -> None:
+        """Bring the ledger's keys into the token for ever, where keys move."""
+        await node.ready()
+        if self._config.token.key_transport is KeyTransport.KWP:
+            await installer.run()
 
     async def _serve(
         self, served: Served, *, before_stop: Callable[[], Awaitable[None]], membership: Membership | None = None
@@ -200,6 +225,16 @@ class _Process:
             watching.cancel()
             following.cancel()
             telling.cancel()
+
+
+def _check_transport(config: Config, state: State) -> None:
+    """Raise ConfigError unless configuration and genesis agree: a key that is made the wrong way is so for ever."""
+    moves = state.tokens.roots is not None
+    if state.size and moves != (config.token.key_transport is KeyTransport.KWP):
+        raise ConfigError(
+            f"[token] key_transport is {config.token.key_transport.value!r}, but by its genesis the keys of enclave"
+            f" {state.enclave} {'move: it must be kwp' if moves else 'do not move: it cannot be kwp'}"
+        )
 
 
 class _Health:

@@ -28,7 +28,7 @@ pin_file = {pin_file}  # mode 0600, read by the workers only
 workers = 2  # processes; one may crash or hang while the others sign
 lanes_per_worker = 1  # PKCS#11 sessions of each worker
 deadline_ms = {deadline_ms}  # a worker that takes longer is killed and replaced
-key_transport = "none"  # keys stay here; "kwp": wrapped for the firm's other tokens; "vendor-cluster": the HSM copies
+key_transport = {key_transport}  # for ever; "none": keys stay, "kwp": they move, "vendor-cluster": the HSM copies
 
 [log]
 format = "json"  # or "console"
@@ -51,6 +51,7 @@ class Deployment:
     softhsm_conf: str | None = None
     module: str | None = None
     listen: str = "127.0.0.1:7443"
+    key_transport: str = "none"
 
 
 def render_default(deployment: Deployment) -> str:
@@ -68,6 +69,7 @@ def render_default(deployment: Deployment) -> str:
         module=_optional("module", deployment.module, "SoftHSM2 is found by itself"),
         softhsm_conf=_optional("softhsm_conf", deployment.softhsm_conf, "SoftHSM2's own configuration"),
         deadline_ms=limits.TOKEN_DEADLINE_MS,
+        key_transport=_quote(deployment.key_transport),
     )
 
 

@@ -68,7 +68,7 @@ class SoftwareToken:
         self._log_key = ed25519.Ed25519PrivateKey.generate()
         self._keys: dict[bytes, coincurve.PrivateKey] = {}
         self._transport_key: rsa.RSAPrivateKey | None = None
-        self._wrapping_key = b""
+        self.wrapping_key = b""
         self.signed: list[bytes] = []
         self.destroyed: list[bytes] = []
         self.anchor: Mark | None = None
@@ -135,7 +135,7 @@ class SoftwareToken:
     async def create_wrapping_key(self) -> None:
         """See Token."""
         self._check_here()
-        self._wrapping_key = self._wrapping_key or AESGCM.generate_key(256)
+        self.wrapping_key = self.wrapping_key or AESGCM.generate_key(256)
 
     async def wrapping_key_check(self) -> bytes:
         """See Token. Not what a real token says: two of these have it in common, that is all."""
@@ -151,14 +151,16 @@ class SoftwareToken:
         self._check_here()
         if self._transport_key is None:
             raise TokenFault("OBJECT_NOT_FOUND", "no transport key was asked for")
-        before, self._wrapping_key = self._wrapping_key, self._transport_key.decrypt(blob, _OAEP)
-        if await self.wrapping_key_check() != check or before not in {b"", self._wrapping_key}:
-            self._wrapping_key = before
+        before, self.wrapping_key = self.wrapping_key, self._transport_key.decrypt(blob, _OAEP)
+        if await self.wrapping_key_check() != check or before not in {b"", self.wrapping_key}:
+            self.wrapping_key = before
             raise TokenFault("COPY_NOT_PROVEN", "it is not the other token's wrapping key")
 
     async def wrap(self, object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
         """See Token."""
         del algorithm
+        if object_id == LOG_KEY_OBJECT_ID:
+            return aes_key_wrap_with_padding(self._kek(), self._log_key.private_bytes_raw())
         if object_id not in self._keys:
             raise TokenFault("OBJECT_NOT_FOUND", f"the token has no key with id {object_id.hex()}")
         return aes_key_wrap_with_padding(self._kek(), self._keys[object_id].secret)
@@ -174,6 +176,10 @@ class SoftwareToken:
     ) -> None:
         """See Token."""
         del algorithm, plaintext_transport
+        self._check_here()
+        if object_id == LOG_KEY_OBJECT_ID:
+            self._log_key = ed25519.Ed25519PrivateKey.from_private_bytes(aes_key_unwrap_with_padding(self._kek(), blob))
+            return
         try:
             key = coincurve.PrivateKey(aes_key_unwrap_with_padding(self._kek(), blob))
         except (InvalidUnwrap, ValueError) as error:
@@ -183,11 +189,24 @@ class SoftwareToken:
         if self._keys.setdefault(object_id, key) != key:
             raise TokenFault("OBJECT_EXISTS", "the token has another key with this id")
 
+    async def wrap_import_key(self) -> bytes:
+        """See Token. It imports nothing; these are bytes of the right size."""
+        return aes_key_wrap_with_padding(self._kek(), bytes(1_792))
+
+    async def unwrap_import_copy(self, blob: bytes, public_key_der: bytes) -> None:
+        """See Token."""
+        del public_key_der
+        aes_key_unwrap_with_padding(self._kek(), blob)
+
+    def has(self, object_id: bytes) -> bool:
+        """Return whether the token has the key."""
+        return object_id in self._keys
+
     def _kek(self) -> bytes:
         self._check_here()
-        if not self._wrapping_key:
+        if not self.wrapping_key:
             raise TokenFault("WRAPPING_KEY_MISSING", "this token has no wrapping key")
-        return self._wrapping_key
+        return self.wrapping_key
 
     def _check_here(self) -> None:
         if self.away:

@@ -96,6 +96,8 @@ def charter(
         else:
             delay_ms = plan[duty].delay_ms if duty in plan else 0
             plan[duty] = Threshold(duty=duty, quorum=parse_quorum(wanted), delay_ms=delay_ms)
+    if Duty.TOKEN_JOIN not in (thresholds or {}) and Duty.CHARTER in plan:  # it must be as strict
+        plan[Duty.TOKEN_JOIN] = Threshold(duty=Duty.TOKEN_JOIN, quorum=plan[Duty.CHARTER].quorum)
     return Charter(version=version, members=standing, groups=(everybody, *others), thresholds=tuple(plan.values()))
 
 

@@ -19,7 +19,7 @@ from keyvault.cli.policy_text import format_policy
 from keyvault.cli.proposals import fetch
 from keyvault.cli.session import call, signer
 from keyvault.cli.target import ChosenMember, Target, member_options, target_options
-from keyvault.cli.told import emit_proposal, short_name, spoken, standing, told
+from keyvault.cli.told import emit_proposal, short_name, spoken, standing, told, transport_key_text
 from keyvault.client import AsyncClient, Proposal, SignatureMismatch, SignatureSubject
 from keyvault.client.results import Remark
 from keyvault.core.approvals import Voice
@@ -120,7 +120,7 @@ async def _read(client: AsyncClient, name: str, voice: Voice, *, by_server: bool
     proposal = await fetch(client, name)
     if proposal.outcome is not Outcome.OPEN:  # of what has ended not everything is sent, so it cannot be looked at
         raise Refused(_ENDED[proposal.outcome], f"proposal {short_name(proposal.id)}: {standing(proposal)}")
-    if not proposal.document or not by_server:
+    if not proposal.document or not by_server or proposal.said.action is Action.TOKEN_JOIN:
         return proposal, InForce()
     source = "that the server says is in force; --ledger FILE finds out here"
     if proposal.said.action is Action.POLICY_PUBLISH:
@@ -196,6 +196,8 @@ def _payload_text(subject: SignatureSubject) -> str:
 
 def _document(proposal: Proposal, in_force: InForce) -> str:
     """Return what the document would change, and then all of it: only this is what the statement names."""
+    if proposal.said.action is Action.TOKEN_JOIN:
+        return transport_key_text(proposal.document)
     try:
         if in_force.policy is not None and proposal.said.action is Action.POLICY_PUBLISH:
             policy = decode_policy(proposal.document)

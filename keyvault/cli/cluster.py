@@ -105,5 +105,5 @@ def _row(answer: NodeStanding | KeyvaultRpcError) -> tuple[str, ...]:
         str(answer.epoch),
         str(answer.position),
         str(answer.checkpoint_size),
-        printable(answer.obstacle) if answer.obstacle else "",
+        printable("; ".join(filter(None, (answer.obstacle, answer.installing)))),
     )

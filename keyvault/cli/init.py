@@ -21,6 +21,7 @@ from keyvault.client.public_key import pem_of, read_public_key
 from keyvault.core.charter import Charter
 from keyvault.core.events import Genesis
 from keyvault.core.ids import EnclaveName, Epoch, UnixMillis, parse_enclave_name, parse_principal, role_of
+from keyvault.core.keys import KeyTransport
 from keyvault.core.policy import Policy
 from keyvault.engine.genesis import write_genesis
 from keyvault.hsm.create import CreatedToken, create_token
@@ -54,6 +55,7 @@ class Plan:
     charter: Charter | None
     loosen_delay_ms: int
     hosts: tuple[str, ...]
+    key_transport: KeyTransport
 
     @property
     def made_here(self) -> tuple[Wanted, ...]:
@@ -85,8 +87,15 @@ class Made:
 @click.option("--charter", "charter_file", type=click.Path(dir_okay=False, path_type=Path), help="A whole charter.")
 @click.option("--delay", default="24h", show_default=True, help="How long a policy that loosens waits once approved.")
 @click.option("--host", "hosts", multiple=True, help="Further DNS name or IP address of the server; repeatable.")
+@click.option(
+    "--key-transport",
+    type=click.Choice([KeyTransport.NONE.value, KeyTransport.KWP.value]),
+    default=KeyTransport.NONE.value,
+    help="kwp: keys can move, wrapped, to tokens that members let join. For ever. [none: they stay]",
+)
 @json_option
-def command(
+def command(  # noqa: PLR0913  one for each option
+    *,
     directory: Path,
     enclave: str,
     trust_domain: str,
@@ -95,6 +104,7 @@ def command(
     charter_file: Path | None,
     delay: str,
     hosts: tuple[str, ...],
+    key_transport: str,
 ) -> None:
     """Make a working single-node deployment in DIRECTORY, which must be new or empty.
 
@@ -120,6 +130,7 @@ def command(
         charter=None if charter_file is None else _first(charter_file),
         loosen_delay_ms=parse_delay(delay),
         hosts=_hosts(listen, hosts),
+        key_transport=KeyTransport(key_transport),
     )
     made = _in_new_directory(plan.directory, lambda: make(plan))
     emit(_document(plan, made), lambda: _summary(directory, plan, made))
@@ -140,7 +151,7 @@ def make(plan: Plan) -> Made:
     ]
     issued += [pki.issue(authority, role, name, directory / "certs") for role, name in _callers(plan, charter)]
     say("Making the token and its keys ...")
-    token = create_token(directory / "token", plan.enclave)
+    token = create_token(directory / "token", plan.enclave, key_transport=plan.key_transport)
     log_vkey = _write_ledger(plan, token, charter)
     write_new_file(directory / VKEY_FILE, f"{log_vkey}\n".encode())
     config.load(directory / CONFIG_FILE)  # what we made is what `serve` accepts
@@ -185,6 +196,7 @@ def _write_ledger(plan: Plan, token: CreatedToken, charter: Charter) -> str:
         policy=_EMPTY_POLICY,
         policy_document=encode_policy(_EMPTY_POLICY),
         nonce=secrets.token_bytes(16),
+        sealed=token.sealed,
     )
     store = open_store(plan.directory / "ledger.db", create=True)
     try:
@@ -206,6 +218,7 @@ def _deployment(plan: Plan) -> config.Deployment:
         pin_file="token/user.pin",
         softhsm_conf="token/softhsm2.conf",
         listen=plan.listen,
+        key_transport=plan.key_transport,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import click
 
-from keyvault.cli.key_shown import due_text, identity, is_due, key_document, key_text
+from keyvault.cli.key_shown import due_text, identity, is_due, key_document, key_text, tokens_text
 from keyvault.cli.output import emit, json_option, say, table
 from keyvault.cli.params import Days
 from keyvault.cli.secret_option import secret_option
@@ -66,19 +66,24 @@ def _change_options(function: Command) -> Command:
 @click.option("--algorithm", type=click.Choice(_GENERATED), required=True, help="What the key is to sign with.")
 @_CRYPTOPERIOD
 @click.option("--propose-rotation", is_flag=True, help="The enclave proposes the rotation itself when it falls due.")
+@click.option(
+    "--plaintext-transport", is_flag=True, help="Ed25519: it may go to other tokens by its seed, in clear in a worker."
+)
 @_PRE_ACTIVE
 @_change_options
-def create(
+def create(  # noqa: PLR0913  one for each option
+    *,
     key: str,
     algorithm: str,
     cryptoperiod: int,
     propose_rotation: bool,
+    plaintext_transport: bool,
     pre_active: bool,
     target: Target,
     member: ChosenMember,
     approvers: tuple[ChosenMember, ...],
 ) -> None:
-    """Generate KEY inside the token; it never leaves it.
+    """Generate KEY inside the token; it never leaves it, or only wrapped for the firm's other tokens.
 
     \b
     Example:
@@ -96,6 +101,7 @@ def create(
             initial=_initial(pre_active),
             cryptoperiod_days=cryptoperiod,
             propose_rotation=propose_rotation,
+            plaintext_transport=plaintext_transport,
         ),
     )
 
@@ -305,7 +311,8 @@ def _list(keys: tuple[Key, ...]) -> None:
     emit(
         {"keys": [key_document(key) for key in keys]},
         lambda: table(
-            ("key", "version", "algorithm", "state", "provenance", "due", "address or public key"), _rows(keys)
+            ("key", "version", "algorithm", "state", "provenance", "due", "tokens", "address or public key"),
+            _rows(keys),
         ),
     )
     for key in keys:
@@ -337,6 +344,7 @@ def _rows(keys: tuple[Key, ...]) -> list[tuple[str, ...]]:
             key.state,
             key.provenance,
             due_text(key),
+            tokens_text(key),
             identity(key),
         )
         for key in keys

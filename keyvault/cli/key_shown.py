@@ -2,10 +2,12 @@
 
 import time
 
-from keyvault.cli.output import JsonValue, fields, hexed, time_text
+from keyvault.cli.output import JsonValue, fields, hexed, printable, time_text
 from keyvault.client.results import Key
 from keyvault.core import limits
 from keyvault.core.keys import KeyState
+
+_TOLD_OTHERWISE = ("_pem", "_ms", "primary", "sealed", "proved_by", "on_every_token")
 
 
 def is_due(key: Key) -> bool:
@@ -27,8 +29,19 @@ def due_text(key: Key) -> str:
 def key_text(key: Key) -> str:
     """Return the key as people read it."""
     document = key_document(key)
-    pairs = [(name, str(value)) for name, value in document.items() if not name.endswith(("_pem", "_ms", "primary"))]
-    return fields([*pairs, ("created", time_text(key.created_at)), ("due", due_text(key))])
+    pairs = [(name, str(value)) for name, value in document.items() if not name.endswith(_TOLD_OTHERWISE)]
+    return fields(
+        [*pairs, ("created", time_text(key.created_at)), ("due", due_text(key)), ("tokens", tokens_text(key))]
+    )
+
+
+def tokens_text(key: Key) -> str:
+    """Return in how many tokens the version is, as far as they showed it; nothing where keys stay."""
+    if not key.sealed and not key.proved_by:
+        return ""
+    names = ", ".join(printable(name.rpartition("/")[2]) for name in key.proved_by) or "none that joined yet"
+    spare = " (HA: every token that joined)" if key.on_every_token else ""
+    return f"{names}{spare}{'' if key.sealed else '; IT CANNOT MOVE to others'}"
 
 
 def key_document(key: Key) -> dict[str, JsonValue]:
@@ -47,6 +60,9 @@ def key_document(key: Key) -> dict[str, JsonValue]:
         "create_time_ms": key.created_at,
         "rotate_by_ms": key.rotate_by,
         "destroy_at_ms": key.destroy_at,
+        "sealed": key.sealed,
+        "proved_by": list(key.proved_by),
+        "on_every_token": key.on_every_token,
     }
 
 

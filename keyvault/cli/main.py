@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "audit": "Verify, read, export and prove the ledger.",
     "backup": "Write and try a backup of the ledger.",
     "restore": "Make a ledger from a backup.",
+    "token": "Tokens with the same keys: create, offer, join, leave, list.",
     "cluster": "The nodes of an enclave: status, step-down, drain.",
     "database": "Prepare the PostgreSQL database that several nodes share.",
     "bench": "Measure this machine.",

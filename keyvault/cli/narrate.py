@@ -1,5 +1,6 @@
 """Ledger entries in plain words: when, who, what. For people who read a ledger; verification reads bytes."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -14,12 +15,15 @@ from keyvault.core.events import (
     Change,
     ChangeRefused,
     CharterChanged,
+    Copied,
     Event,
     FreezeChanged,
     Genesis,
     IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
+    KeyProved,
+    KeySealed,
     KeyStateChanged,
     PolicyPublished,
     ProposalMade,
@@ -28,6 +32,8 @@ from keyvault.core.events import (
     SignatureRefused,
     SignatureRequest,
     TermStarted,
+    TokenJoined,
+    TokenLeft,
 )
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Intent
@@ -110,6 +116,8 @@ def _words(event: Event) -> _Words:
             return "term_started", event.holder[:8], what, "", {"epoch": event.epoch, "holder": event.holder}
         case Genesis():
             return _genesis(event)
+        case KeySealed() | KeyProved():
+            return _copied(event)
         case _:
             kind, what, facts = _done(event)
             return kind, "", what, f"carries out proposal {short(event.proposal)}", {**_carried(event), **facts}
@@ -137,7 +145,7 @@ def _change_refused(event: ChangeRefused) -> _Words:
     return "change_refused", event.principal, f"Was not taken: {event.subject}{about}.", why, facts
 
 
-def _done(event: Change) -> tuple[str, str, Mapping[str, JsonValue]]:
+def _done(event: Change) -> tuple[str, str, Mapping[str, JsonValue]]:  # noqa: C901 (one case for each fact)
     match event:
         case KeyCreated():
             what = f"Key {event.key} version {event.version} ({event.algorithm}) is made: {event.provenance.lower()}."
@@ -171,6 +179,8 @@ def _done(event: Change) -> tuple[str, str, Mapping[str, JsonValue]]:
             return "ceremony_step_recorded", "Members vouch for a step of a ceremony.", {}
         case IncarnationStarted():
             return "incarnation_started", _begun(event), _lost(event)
+        case TokenJoined() | TokenLeft():
+            return _token(event)
         case _:
             assert_never(event)
 
@@ -193,7 +203,26 @@ def _lost(event: IncarnationStarted) -> dict[str, JsonValue]:
     }
 
 
-def _key(event: KeyCreated | KeyStateChanged | KeyDestroyed) -> dict[str, JsonValue]:
+def _token(event: TokenJoined | TokenLeft) -> tuple[str, str, Mapping[str, JsonValue]]:
+    if isinstance(event, TokenLeft):
+        what = f"The token of {event.node} counts no more; what it could open it can open still."
+        return "token_left", what, {"node": event.node}
+    what = f"The token of {event.node} JOINED: it can open every key of the enclave."
+    digest = hashlib.sha256(event.transport_public_key).hexdigest()
+    return "token_joined", what, {"node": event.node, "transport_key_sha256": digest}
+
+
+def _copied(event: Copied) -> _Words:
+    name = f"Key {event.key} version {event.version}"
+    if isinstance(event, KeyProved):
+        facts = _key(event) | {"node": event.node, "token": event.token.hex()}
+        return "key_proved", event.node, f"{name} is in this node's token, too: it signed its challenge.", "", facts
+    clear = ", by its seed, which is in clear in a worker when it is copied" if event.plaintext else ""
+    what = f"{name} is sealed for the tokens that join{clear}."
+    return "key_sealed", "", what, "", _key(event) | {"plaintext": event.plaintext}
+
+
+def _key(event: KeyCreated | KeyStateChanged | KeyDestroyed | Copied) -> dict[str, JsonValue]:
     return {"key": event.key, "version": event.version}
 
 
@@ -259,6 +288,8 @@ def _genesis(event: Genesis) -> _Words:
         f"{member.name} ({', '.join(sorted(role.value for role in member.roles))})" for member in charter.members
     )
     what = f"Enclave {event.enclave} begins. Members: {', '.join(members)}."
+    if event.sealed is not None:
+        what += " Its keys can move to other tokens."
     facts: Mapping[str, JsonValue] = {
         "enclave": event.enclave,
         "members": tuple(member.name for member in charter.members),
@@ -266,6 +297,8 @@ def _genesis(event: Genesis) -> _Words:
             each.duty.value: {"quorum": quorum_text(each.quorum), "delay_ms": each.delay_ms}
             for each in charter.thresholds
         },
+        "keys_move": event.sealed is not None,
+        "log_key_plaintext": event.sealed is not None and event.sealed.log_key_plaintext,
     }
     return "genesis", "", what, "", facts
 

@@ -4,6 +4,7 @@ What a server sends may have been written by anybody, also by whoever wants a si
 harmless.
 """
 
+import hashlib
 from collections.abc import Mapping
 
 from keyvault.cli.output import JsonValue, emit, fields, printable, time_text
@@ -23,8 +24,19 @@ def short_name(proposal_id: str) -> str:
 
 def spoken(proposal_id: str) -> str:
     """Return the same digits in groups, to be compared by voice."""
-    name = short_name(proposal_id)
-    return " ".join(name[start : start + _GROUP_CHARS] for start in range(0, SHORT_CHARS, _GROUP_CHARS))
+    return _grouped(short_name(proposal_id))
+
+
+def _grouped(digits: str) -> str:
+    return " ".join(digits[start : start + _GROUP_CHARS] for start in range(0, len(digits), _GROUP_CHARS))
+
+
+def transport_key_text(der: bytes) -> str:
+    """Return what people compare of a transport key."""
+    sha256 = hashlib.sha256(der).hexdigest()
+    return (
+        f"Transport key, SHA-256, to be compared with what the node shows (keyvault token offer):\n  {_grouped(sha256)}"
+    )
 
 
 def emit_proposal(proposal: Proposal, **more: JsonValue) -> None:

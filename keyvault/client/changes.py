@@ -16,12 +16,13 @@ from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.charter import AT_ONCE, Charter, Duty
 from keyvault.core.errors import Malformed
-from keyvault.core.keys import KeyAlgorithm, KeyState
+from keyvault.core.keys import KeyAlgorithm, KeyState, KeyTransport
 from keyvault.core.policy import Policy
 from keyvault.core.policy_change import is_tightening
 from keyvault.core.proposals import Outcome
 from keyvault.core.replay_read import ReplayRead
 from keyvault.core.statements import DUTIES, NO_REPLAY, Action, FreezeScope
+from keyvault.core.token_words import IN_CLEAR
 from keyvault.core.wrap import wrap_secret
 from keyvault.ledger.codec_charter import encode_charter
 from keyvault.ledger.codec_policy import encode_policy
@@ -71,8 +72,13 @@ class Changes(Governance):
         initial: KeyState = KeyState.ACTIVE,
         cryptoperiod_days: int = 0,
         propose_rotation: bool = False,
+        plaintext_transport: bool = False,
     ) -> Proposal:
-        """Make a key in the token. ``cryptoperiod_days`` 0: it is never due for rotation."""
+        """Make a key in the token. ``cryptoperiod_days`` 0: it is never due for rotation.
+
+        ``plaintext_transport``: an Ed25519 key may go to other tokens by its seed, which is then in clear in a worker
+        for a moment. Without it such a key stays in one token where the token cannot wrap it.
+        """
         parameters = {
             "key": self._key_name(key).key,
             "algorithm": algorithm.value,
@@ -80,6 +86,8 @@ class Changes(Governance):
             "cryptoperiod_days": str(cryptoperiod_days),
             "rotation": "propose" if propose_rotation else "warn",
         }
+        if plaintext_transport:
+            parameters[IN_CLEAR] = "allowed"
         return await self.change(Action.KEY_CREATE, parameters, signer=signer, approvers=approvers)
 
     async def import_hmac_key(
@@ -274,6 +282,33 @@ class Changes(Governance):
             "reason": reason,
         }
         return await self.change(Action.LEAVE_QUARANTINE, parameters, signer=signer, approvers=approvers)
+
+    async def join_token(
+        self,
+        node: str,
+        transport_public_key: bytes,
+        *,
+        reason: str,
+        signer: MemberSigner,
+        approvers: Sequence[MemberSigner] = (),
+    ) -> Proposal:
+        """Give a node's token, known by its transport key (SubjectPublicKeyInfo, DER), the power to open every key."""
+        parameters = {
+            "node": node,
+            "transport_key_sha256": hashlib.sha256(transport_public_key).hexdigest(),
+            "strategy": KeyTransport.KWP.value,
+            "reason": reason,
+        }
+        return await self.change(
+            Action.TOKEN_JOIN, parameters, signer=signer, approvers=approvers, document=transport_public_key
+        )
+
+    async def leave_token(
+        self, node: str, *, reason: str, signer: MemberSigner, approvers: Sequence[MemberSigner] = ()
+    ) -> Proposal:
+        """Strike a node's token off the list. It can open what it could: only its destruction ends that."""
+        parameters = {"node": node, "reason": reason}
+        return await self.change(Action.TOKEN_LEAVE, parameters, signer=signer, approvers=approvers)
 
     # ----------------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ class NodeStanding:
     drained: bool
     quarantined: bool
     cosigner_vkey: str
+    installing: str = ""
+    """What its token lacks of the ledger's keys, and why; it may lead nevertheless."""
 
 
 class Cluster(Governance):
@@ -56,4 +58,5 @@ def _standing(message: cluster_pb2.Node) -> NodeStanding:
         drained=message.drained,
         quarantined=message.quarantined,
         cosigner_vkey=message.cosigner_vkey,
+        installing=message.installing,
     )

@@ -71,6 +71,8 @@ class Governance(Caller):
             charter_version=message.charter_version,
             incarnation=message.incarnation or 1,
             quarantine=_quarantine(message.quarantine) if message.HasField("quarantine") else None,
+            keys_move=message.keys_move,
+            joined_nodes=tuple(message.joined_nodes),
         )
 
     async def proven_enclave(self) -> EnclaveInfo:

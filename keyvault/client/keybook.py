@@ -97,4 +97,7 @@ def _key(name: KeyName, message: types_pb2.Key) -> Key:
         primary=message.primary,
         rotate_by=UnixMillis(message.rotate_by_ms) if message.rotate_by_ms else None,
         destroy_at=UnixMillis(message.destroy_at_ms) if message.destroy_at_ms else None,
+        sealed=message.sealed,
+        proved_by=tuple(message.proved_by),
+        on_every_token=message.on_every_token,
     )

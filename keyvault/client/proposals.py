@@ -3,7 +3,7 @@
 Nothing that the server says about a proposal is believed where it can be recomputed here:
 
 1. its name is the hash of the statement, which is canonical and about the enclave that was asked for;
-2. the policy or charter that comes with it has the hash that the statement names;
+2. the policy, charter or transport key that comes with it has the hash that the statement names;
 3. the payload to be signed decodes here, with the decoders that the server has, to the facts and plain words whose
    hashes the statement names; so whoever reads those words reads what the signature will be for.
 
@@ -44,6 +44,7 @@ _DOCUMENT_HASHES = {
     Action.POLICY_PUBLISH: "policy_sha256",
     Action.CHARTER_CHANGE: "charter_sha256",
     Action.BREAK_GLASS: "charter_sha256",
+    Action.TOKEN_JOIN: "transport_key_sha256",
 }
 
 

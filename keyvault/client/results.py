@@ -190,7 +190,8 @@ class Key:
 
     ``public_key`` is the SEC 1 uncompressed point (65 bytes), the Ed25519 key (32 bytes), or empty for HMAC.
     ``primary``: it signs when a request names no version. ``rotate_by``: when its cryptoperiod ends, if it has one.
-    ``destroy_at`` stands while its destruction is scheduled.
+    ``destroy_at`` stands while its destruction is scheduled. ``sealed``: tokens that join get it; ``proved_by`` are the
+    nodes whose tokens showed that they hold it, ``on_every_token`` whether that are all, and two or more.
     """
 
     name: str
@@ -204,6 +205,9 @@ class Key:
     primary: bool = True
     rotate_by: UnixMillis | None = None
     destroy_at: UnixMillis | None = None
+    sealed: bool = False
+    proved_by: tuple[str, ...] = ()
+    on_every_token: bool = False
 
     @property
     def public_key_pem(self) -> str:
@@ -243,6 +247,8 @@ class EnclaveInfo:
     charter_version: int = 0
     incarnation: int = 1
     quarantine: Quarantine | None = None
+    keys_move: bool = False
+    joined_nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,6 +157,8 @@ class Client:
     set_drained = _sync(AsyncClient.set_drained)
     record_ceremony_step = _sync(AsyncClient.record_ceremony_step)
     leave_quarantine = _sync(AsyncClient.leave_quarantine)
+    join_token = _sync(AsyncClient.join_token)
+    leave_token = _sync(AsyncClient.leave_token)
     checkpoint = _sync(AsyncClient.checkpoint)
     inclusion_proof = _sync(AsyncClient.inclusion_proof)
     consistency_proof = _sync(AsyncClient.consistency_proof)

@@ -20,6 +20,7 @@ from typing import assert_never
 
 from keyvault.core import limits
 from keyvault.core.apply_keys import PUBLIC_KEY_BYTES, apply_key_created, apply_key_state, check_public_key, put_key
+from keyvault.core.apply_tokens import apply_copied, apply_roots, apply_token, forget_key, note_in_clear
 from keyvault.core.approvals import Voice
 from keyvault.core.charges import Charge, charge_of, is_unread
 from keyvault.core.charter import Rulers, check_charter
@@ -38,6 +39,8 @@ from keyvault.core.events import (
     IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
+    KeyProved,
+    KeySealed,
     KeyStateChanged,
     PolicyPublished,
     ProposalMade,
@@ -45,6 +48,7 @@ from keyvault.core.events import (
     SignatureIssued,
     SignatureRefused,
     TermStarted,
+    TokenJoined,
 )
 from keyvault.core.execution import KeyToMake, carry_out, check_policy_quorums
 from keyvault.core.governance import check_ballot, check_proposal
@@ -55,6 +59,7 @@ from keyvault.core.marks import Incarnation
 from keyvault.core.policy import Policy, compile_policy
 from keyvault.core.proposals import Ballot, Outcome, Proposal
 from keyvault.core.state import State, check_not_frozen, check_signs, find_key, split_key_name
+from keyvault.core.token_changes import TokenToJoin
 
 NONCE_BYTES = 16
 _DECIDES_NOTHING = (TermStarted, ProposalMade, BallotCast, ChangeRefused)
@@ -92,6 +97,9 @@ def _apply(state: State, index: int, event: Event) -> None:
             state.epoch = event.epoch
         case Genesis():
             _apply_genesis(state, event)
+        case KeySealed() | KeyProved():
+            _check_time(state, event.at)
+            apply_copied(state, event)
         case _:
             _apply_change(state, index, event)
 
@@ -123,6 +131,7 @@ def _apply_genesis(state: State, event: Genesis) -> None:
     state.enclave_id = enclave_id_of(event)
     state.log_public_key = event.log_public_key
     state.import_public_key = event.import_public_key
+    apply_roots(state, event.sealed)
     _set_charter(state, rulers, event.charter_document)
     _set_policy(state, event.policy, event.policy_document)
 
@@ -176,11 +185,14 @@ def _apply_change(state: State, index: int, event: Change) -> None:
         if event != destroyed(state, event.key, event.version, event.at):
             raise _mismatch("it is not the destruction that was approved")
         put_key(state, replace(find_key(state, event.key, event.version), state=KeyState.DESTROYED, destroy_at=None))
+        forget_key(state, event.key, event.version)
         return
     proposal = state.proposals.find(event.proposal)
     expected = carry_out(state, event.proposal, event.at)
     if isinstance(expected, KeyToMake) and isinstance(event, KeyCreated):
         expected = expected.created(event.public_key)
+    if isinstance(expected, TokenToJoin) and isinstance(event, TokenJoined):
+        expected = expected.joined(event.wrapped_key)
     if event != expected:
         raise _mismatch("it is not what the members approved")
     _carry(state, index, event, proposal)
@@ -196,6 +208,7 @@ def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
     match event:
         case KeyCreated():
             apply_key_created(state, event, proposal)
+            note_in_clear(state, event.key, proposal)
         case KeyStateChanged():
             apply_key_state(state, event)
         case PolicyPublished() if policy is not None:
@@ -210,7 +223,7 @@ def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
         case IncarnationStarted():
             _apply_incarnation(state, index, event, proposal)
         case _:
-            raise _mismatch("it carries out nothing")
+            apply_token(state, event)
 
 
 def _void_others(state: State, index: int, event: Change, proposal: Proposal) -> None:

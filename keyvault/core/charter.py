@@ -18,6 +18,7 @@ Laws:
    may be dropped at once: a member who has to go may be one too many for it. A duty with a delay that comes anew waits
    for the longest delay there is: it may have had a longer one before it was dropped.
 9. Leaving the quarantine forgets what was decided. It needs at least as many persons as the charter.
+10. Joining a token gives the power over every key away: it needs at least as many persons as the charter.
 """
 
 from collections.abc import Mapping
@@ -60,6 +61,7 @@ class Duty(StrEnum):
     CEREMONY = "ceremony"
     BREAK_GLASS = "break-glass"
     LEAVE_QUARANTINE = "leave-quarantine"
+    TOKEN_JOIN = "token-join"  # noqa: S105  a word, no secret
 
 
 AT_ONCE = frozenset({Duty.POLICY_TIGHTEN, Duty.KEY_DISABLE, Duty.FREEZE})
@@ -259,6 +261,9 @@ def _check_guard(rulers: Rulers) -> None:
     leave, needed = rulers.thresholds.get(Duty.LEAVE_QUARANTINE), persons_min(rulers.threshold(Duty.CHARTER).quorum)
     if leave is not None and persons_min(leave.quorum) < needed:
         raise _wrong(f"leave-quarantine must need as many persons as charter, so at least {needed}")
+    join = rulers.thresholds.get(Duty.TOKEN_JOIN)
+    if join is not None and persons_min(join.quorum) < needed:
+        raise _wrong(f"token-join must need as many persons as charter, so at least {needed}")
 
 
 def _check_break_glass(rulers: Rulers) -> None:

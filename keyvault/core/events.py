@@ -15,7 +15,7 @@ from keyvault.core.charter import Charter
 from keyvault.core.errors import Reason
 from keyvault.core.ids import EnclaveName, Epoch, KeyId, MemberName, Principal, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Payload, Stamp
-from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, Signature
+from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, SealedRoots, Signature
 from keyvault.core.marks import Mark
 from keyvault.core.policy import Policy
 from keyvault.core.quickly import quickly_made
@@ -36,6 +36,8 @@ class Genesis:
     policy: Policy
     policy_document: bytes
     nonce: bytes
+    sealed: SealedRoots | None = None
+    """Stands where keys move by AES-KWP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +203,60 @@ class IncarnationStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenJoined:
+    """A node's token can open the wrapping key. The proposal's document is its transport key."""
+
+    at: UnixMillis
+    epoch: Epoch
+    node: Principal
+    transport_public_key: bytes
+    wrapped_key: bytes
+    wrapping_key_check: bytes
+    proposal: bytes
+    charter_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLeft:
+    """A node's token counts no more. What it can open it can open still."""
+
+    at: UnixMillis
+    epoch: Epoch
+    node: Principal
+    proposal: bytes
+    charter_sha256: bytes
+
+
+# What follows about tokens the leader says by itself, once a proposal has led to it.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySealed:
+    """A version of a key under the wrapping key; see ``tokens.SealedKey``."""
+
+    at: UnixMillis
+    epoch: Epoch
+    key: KeyId
+    version: int
+    blob: bytes
+    identity: bytes
+    plaintext: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyProved:
+    """A joined token signed its challenge with a version of a key. ``token`` is the proposal that joined it."""
+
+    at: UnixMillis
+    epoch: Epoch
+    token: bytes
+    node: Principal
+    key: KeyId
+    version: int
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureRequest:
     """What was asked, by whom. ``key`` is as asked: ``{key}`` or ``{key}/versions/{version}``."""
 
@@ -292,7 +348,11 @@ Change = (
     | FreezeChanged
     | CeremonyStepRecorded
     | IncarnationStarted
+    | TokenJoined
+    | TokenLeft
 )
 """What carries out a proposal."""
 Governance = ProposalMade | BallotCast | ChangeRefused | Change
-Event = Genesis | TermStarted | Governance | SignatureIssued | SignatureRefused | SignatureEscalated
+Copied = KeySealed | KeyProved
+"""How keys come into other tokens."""
+Event = Genesis | TermStarted | Governance | Copied | SignatureIssued | SignatureRefused | SignatureEscalated

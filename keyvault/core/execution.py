@@ -33,6 +33,7 @@ from keyvault.core.statements import (
     FreezeScope,
     Statement,
 )
+from keyvault.core.token_changes import TokenToJoin, check_in_clear, is_in_clear, token_change
 
 _DAY_MS = 86_400_000
 _D = TypeVar("_D", Policy, Charter)
@@ -55,13 +56,15 @@ class KeyToMake:
 
     fact: KeyCreated
     wrapped_secret: bytes
+    plaintext_transport: bool = False
+    """Members allowed that its seed passes through a worker's memory (I6)."""
 
     def created(self, public_key: bytes) -> KeyCreated:
         """Return the fact."""
         return replace(self.fact, public_key=public_key)
 
 
-def carry_out(state: State, proposal_id: bytes, at: UnixMillis) -> Change | KeyToMake:
+def carry_out(state: State, proposal_id: bytes, at: UnixMillis) -> Change | KeyToMake | TokenToJoin:
     """Return what an approved proposal comes to at this time; raise Refused or NotFound if it may not be."""
     proposal = state.proposals.find(proposal_id)
     check_executable(proposal, state.rulers, state.policy.version, at)
@@ -70,7 +73,9 @@ def carry_out(state: State, proposal_id: bytes, at: UnixMillis) -> Change | KeyT
     return plan(state, proposal, at)
 
 
-def plan(state: State, proposal: Proposal, at: UnixMillis) -> Change | KeyToMake:
+def plan(  # noqa: C901 (one case for each action)
+    state: State, proposal: Proposal, at: UnixMillis
+) -> Change | KeyToMake | TokenToJoin:
     """Return what the proposal comes to, whoever approves; raise Refused if it does not fit the state."""
     match proposal.statement.action:
         case Action.KEY_CREATE | Action.KEY_IMPORT:
@@ -91,6 +96,8 @@ def plan(state: State, proposal: Proposal, at: UnixMillis) -> Change | KeyToMake
             )
         case Action.LEAVE_QUARANTINE:
             return _incarnation(state, proposal, at)
+        case Action.TOKEN_JOIN | Action.TOKEN_LEAVE:
+            return token_change(state, proposal, at)
         case Action.SIGN:
             raise _mismatch("a signature is no change")
 
@@ -104,7 +111,9 @@ def _first_version(state: State, proposal: Proposal, at: UnixMillis) -> KeyToMak
         raise _mismatch(f"a cryptoperiod has at most {limits.CRYPTOPERIOD_DAYS_MAX} days")
     if int(statement["cryptoperiod_days"]) == 0 and statement["rotation"] == "propose":
         raise _mismatch("a rotation is proposed when it falls due, and without a cryptoperiod it never does")
-    return _to_make(state, proposal, at, version=1, algorithm=KeyAlgorithm(statement["algorithm"]))
+    algorithm = KeyAlgorithm(statement["algorithm"])
+    check_in_clear(state, proposal, algorithm)
+    return _to_make(state, proposal, at, version=1, algorithm=algorithm)
 
 
 def _next_version(state: State, proposal: Proposal, at: UnixMillis) -> KeyToMake:
@@ -136,7 +145,9 @@ def _to_make(state: State, proposal: Proposal, at: UnixMillis, *, version: int, 
         proposal=proposal.id,
         charter_sha256=state.charter_sha256,
     )
-    return KeyToMake(fact=fact, wrapped_secret=proposal.wrapped_secret)
+    return KeyToMake(
+        fact=fact, wrapped_secret=proposal.wrapped_secret, plaintext_transport=is_in_clear(state, proposal)
+    )
 
 
 def _in_token(line: KeyLine) -> int:

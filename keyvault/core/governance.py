@@ -129,6 +129,8 @@ def _check_attachments(statement: Statement, event: ProposalMade) -> None:
             fits = statement["policy_sha256"] == digest and event.policy is not None and event.charter is None
         case Action.CHARTER_CHANGE | Action.BREAK_GLASS:
             fits = statement["charter_sha256"] == digest and event.charter is not None and event.policy is None
+        case Action.TOKEN_JOIN:
+            fits = statement["transport_key_sha256"] == digest and event.policy is None and event.charter is None
         case _:
             fits = not event.document and event.policy is None and event.charter is None
     wanted = dict(statement.parameters).get("wrapped_sha256", "")

@@ -33,6 +33,20 @@ class KeyTransport(StrEnum):
     """The vendor's own means copy them; we prove that they are there. For us no key can leave its token."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedRoots:
+    """What an enclave whose keys move by AES-KWP begins with: its own two keys, under the wrapping key.
+
+    ``wrapping_key_check`` tells tokens that they hold that wrapping key. ``log_key_plaintext``: the token cannot wrap
+    Ed25519 keys, so the log key's seed passes through a worker's memory when it is made and when it is copied (I6).
+    """
+
+    wrapping_key_check: bytes
+    log_key: bytes
+    log_key_plaintext: bool
+    import_key: bytes
+
+
 class KeyState(StrEnum):
     """Whether a version of a key signs."""
 

@@ -126,6 +126,10 @@ WRAPPED_KEY_BYTES_MIN = 40
 WRAPPED_KEY_BYTES_MAX = 256
 """A key under the wrapping key: AES-KWP of 128 bytes (HMAC-SHA512) has 136, that of a P-256 key as PKCS#8 with its
 public half and parameters some 160; tokens may write PKCS#8 at more length."""
+WRAPPED_IMPORT_KEY_BYTES_MIN = 1_700
+"""The import key under the wrapping key: AES-KWP of RSA-3072 as PKCS#8 has some 1,800 bytes."""
+WRAPPED_IMPORT_KEY_BYTES_MAX = 2_600
+"""The same of RSA-4096: some 2,390 bytes."""
 CHALLENGE_BYTES = 32
 """What a key signs to prove that it is there: fresh each time."""
 WRAPPING_KEY_CHECK_BYTES = 32
@@ -325,6 +329,14 @@ AGENT_ANSWER_MS = 5_000
 AGENT_SIGN_MS = 60_000
 """An SSH agent signs: a person may have to confirm first."""
 
+INSTALL_PAUSE_MS_MIN = 500
+"""Before what failed in a node's token is tried again; it doubles."""
+INSTALL_PAUSE_MS_MAX = 15_000
+"""Longest pause, and how long a node waits at most before it compares its token with the ledger again."""
+REPORT_MS_MAX = 10_000
+"""How long a report may take: it waits for a change that is being made."""
+REPORTED_KEYS_MAX = 100
+"""Proofs in one report of a node: each is verified, and they stand in one append."""
 POSITION_WAIT_MS = 1_500
 """A node that follows waits so long for entries that a caller has seen elsewhere: three beats of an idle leader."""
 NODES_MAX = 16

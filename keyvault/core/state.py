@@ -14,6 +14,7 @@ from keyvault.core.policy import CompiledPolicy, Policy, compile_policy
 from keyvault.core.policy_facts import Moment
 from keyvault.core.proposals import Proposals
 from keyvault.core.statements import FreezeScope
+from keyvault.core.tokens import Tokens
 from keyvault.core.windows import Windows
 
 
@@ -42,6 +43,7 @@ class State:
         "rulers",
         "rules",
         "size",
+        "tokens",
         "windows",
     )
 
@@ -74,6 +76,7 @@ class State:
         """The highest nonce that each key was stamped with."""
         self.windows = Windows()
         self.familiar = Familiar()
+        self.tokens = Tokens()
 
     @property
     def incarnation(self) -> int:

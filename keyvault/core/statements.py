@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from keyvault.core import limits
+from keyvault.core import limits, token_words
 from keyvault.core.charter import Duty
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import (
@@ -57,6 +57,8 @@ class Action(StrEnum):
     CEREMONY_STEP = "ceremony.step"
     LEAVE_QUARANTINE = "quarantine.leave"
     SIGN = "sign"
+    TOKEN_JOIN = "token.join"  # noqa: S105  a word, no secret
+    TOKEN_LEAVE = "token.leave"  # noqa: S105  a word, no secret
 
 
 DUTIES: Mapping[Action, Duty] = {
@@ -73,6 +75,8 @@ DUTIES: Mapping[Action, Duty] = {
     Action.THAW: Duty.THAW,
     Action.CEREMONY_STEP: Duty.CEREMONY,
     Action.LEAVE_QUARANTINE: Duty.LEAVE_QUARANTINE,
+    Action.TOKEN_JOIN: Duty.TOKEN_JOIN,
+    Action.TOKEN_LEAVE: Duty.TOKEN_JOIN,
 }
 """Whose threshold an action needs. POLICY_PUBLISH: that depends on the policy; SIGN: the policy's rules say."""
 
@@ -142,6 +146,8 @@ _FORMS: Mapping[Action, Mapping[str, str]] = {
         "words_sha256": _HASH,
         "quorum": rf"[ -~]{{1,{4 * limits.EXPLANATION_CHARS_MAX}}}",
     },
+    Action.TOKEN_JOIN: token_words.JOIN_FORM,
+    Action.TOKEN_LEAVE: token_words.LEAVE_FORM,
 }
 """The parameters of each action, all of them needed, and the form of each."""
 
@@ -156,11 +162,14 @@ _SUBJECTS: Mapping[Action, frozenset[str]] = {
     Action.BREAK_GLASS: frozenset({"charter_sha256"}),
     Action.LEAVE_QUARANTINE: frozenset({"lost_root"}),
     Action.SIGN: frozenset({"key", "payload_sha256"}),
+    Action.TOKEN_JOIN: frozenset({"node", "transport_key_sha256"}),
+    Action.TOKEN_LEAVE: frozenset({"node"}),
 }
 """What makes two statements ask for the same, where that is less than all parameters."""
 
 _SUMMARIES: Mapping[Action, str] = {
-    Action.KEY_CREATE: "Create key {key} ({algorithm}) in enclave {enclave}: it is {initial} at once, and {rotated}.",
+    Action.KEY_CREATE: "Create key {key} ({algorithm}) in enclave {enclave}: it is {initial} at once, and {rotated}."
+    "{in_clear}",
     Action.KEY_IMPORT: "Import key {key} ({algorithm}, wrapped secret {wrapped_sha256}) into enclave {enclave}: it is"
     " {initial} at once, and {rotated}.",
     Action.KEY_ROTATE: "Rotate key {key} in enclave {enclave} to version {version}: it is {initial} at once{secret}.",
@@ -183,6 +192,8 @@ _SUMMARIES: Mapping[Action, str] = {
     " ({lost_root}, incarnation {lost_incarnation}, epoch {lost_epoch}), is given up for ever. Reason: {reason}",
     Action.SIGN: "Sign {kind} {payload_sha256} with version {key_version} of key {key} ({algorithm} {public_key}) in"
     " enclave {enclave} for request {request_id}; needs {quorum}.",
+    Action.TOKEN_JOIN: token_words.JOIN_SUMMARY,
+    Action.TOKEN_LEAVE: token_words.LEAVE_SUMMARY,
 }
 
 
@@ -235,6 +246,8 @@ def check_parameters(action: Action, parameters: Mapping[str, str]) -> None:
     patterns = _PATTERNS[action]
     if says_what_it_read(parameters):
         patterns = patterns | READ_PATTERNS
+    if action is Action.KEY_CREATE:
+        patterns = patterns | token_words.optional_patterns(parameters)
     if parameters.keys() != patterns.keys():
         raise Malformed("statement.parameters", f"{action} has exactly the parameters {', '.join(sorted(patterns))}")
     for name, pattern in patterns.items():
@@ -244,6 +257,8 @@ def check_parameters(action: Action, parameters: Mapping[str, str]) -> None:
             )
     if action in (Action.FREEZE, Action.THAW):
         check_freeze(FreezeScope(parameters["scope"]), parameters["name"])
+    if action in (Action.TOKEN_JOIN, Action.TOKEN_LEAVE):
+        token_words.check_node(parameters)
 
 
 def _spoken(parameters: Mapping[str, str]) -> dict[str, str]:
@@ -254,6 +269,7 @@ def _spoken(parameters: Mapping[str, str]) -> dict[str, str]:
         "rotated": "never due for rotation" if days == "0" else f"due for rotation after {days} days{asked}",
         "secret": f" (wrapped secret {wrapped})" if wrapped else "",
         "replayed": replayed(parameters),
+        "in_clear": token_words.in_clear(parameters),
     }
 
 

@@ -9,7 +9,7 @@ checkpoint, no anchor. When they have left it the same process goes on as the ne
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from keyvault.engine.anchors import Anchorer
 from keyvault.engine.appender import Appender, draft
 from keyvault.engine.checkpoints import Checkpointer
 from keyvault.engine.clock import Clock
+from keyvault.engine.copies import Proof
 from keyvault.engine.governor import Governor
 from keyvault.engine.observer import NoObserver, Observer
 from keyvault.engine.recovery import Recovered, recover
@@ -258,6 +259,13 @@ class Enclave:
         goes away cancels nothing.
         """
         return await self._governor.cast(command)
+
+    async def report(self, node: Principal, proofs: Sequence[Proof]) -> None:
+        """Record what a node's token proved; what is known already is nothing.
+
+        Raises Refused unless the token has joined and each proof is one, Unavailable if this token cannot compare.
+        """
+        await self._governor.report(node, proofs)
 
     async def govern(self) -> None:
         """Carry out what has fallen due; what fails for now is tried again later. Raises Broken."""

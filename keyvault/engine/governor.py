@@ -13,7 +13,7 @@ Laws:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 
 from keyvault.core.approvals import Voice
@@ -22,17 +22,19 @@ from keyvault.core.commands import CastBallot, Propose
 from keyvault.core.decide import decide_ballot, decide_proposal, proposed_rotation, refused_change
 from keyvault.core.due import destroyed, due_destructions, due_proposals, due_rotations
 from keyvault.core.errors import Broken, Conflict, NotFound, Reason, Refused, Unavailable
-from keyvault.core.events import BallotCast, Change, Event, IncarnationStarted, KeyCreated, ProposalMade
+from keyvault.core.events import BallotCast, Change, Event, IncarnationStarted, ProposalMade
 from keyvault.core.execution import KeyToMake, carry_out, lost_mark
 from keyvault.core.governance import stops_at_once
 from keyvault.core.ids import Principal, UnixMillis
-from keyvault.core.keys import KeyProvenance, KeyVersion
+from keyvault.core.keys import KeyVersion
 from keyvault.core.marks import Quarantine
 from keyvault.core.proposals import Proposal
 from keyvault.core.state import State, not_before
 from keyvault.core.statements import Action, Statement, decode_statement, proposal_id_of
+from keyvault.core.token_changes import TokenToJoin, proved
 from keyvault.engine.appender import Appender
 from keyvault.engine.clock import Clock
+from keyvault.engine.copies import Copies, MadeKey, Proof
 from keyvault.engine.refusals import RefusalBudget, quarantined
 from keyvault.engine.sequencer import Sequencer
 from keyvault.hsm.base import Token
@@ -59,6 +61,7 @@ class Governor:
         self._left = left
         self._store = store
         self._token = token
+        self._copies = Copies(token, lambda: self._state)
         self._sequencer = sequencer
         self._appender = appender
         self._clock = clock
@@ -77,6 +80,19 @@ class Governor:
     async def cast(self, command: CastBallot) -> Proposal:
         """See Enclave.cast."""
         return await self._whole(self._cast(command))
+
+    async def report(self, node: Principal, proofs: Sequence[Proof]) -> None:
+        """See Enclave.report."""
+        async with self._changing:
+            new = {(proof.key, proof.version): proof for proof in proofs if not self._copies.is_known(node, proof)}
+            for proof in new.values():
+                await self._copies.check(node, proof)
+            if new:
+                await self._sequencer.commit_alone(lambda: self._proved(node, tuple(new.values())))
+
+    def _proved(self, node: Principal, proofs: tuple[Proof, ...]) -> tuple[Event, ...]:
+        state, now = self._state, self._now()
+        return tuple(proved(state, node, each.key, each.version, each.signature, now) for each in proofs)
 
     async def close(self) -> None:
         """Let what was begun end."""
@@ -189,8 +205,12 @@ class Governor:
         plan = carry_out(self._state, name, self._now())
         self._check_permitted(self._state.proposals.find(name).statement)
         if isinstance(plan, KeyToMake):
-            public_key = await self._make_key(plan)
-            await self._sequencer.commit_alone(lambda: self._created(name, public_key))
+            made = await self._copies.make(plan)
+            await self._sequencer.commit_alone(lambda: self._made(name, made))
+            return
+        if isinstance(plan, TokenToJoin):
+            wrapped_key = await self._copies.wrap_for(plan)
+            await self._sequencer.commit_alone(lambda: self._joined(name, wrapped_key))
             return
         proposal = self._state.proposals.open[name]
         urgent = proposal.duty in AT_ONCE
@@ -199,25 +219,22 @@ class Governor:
             await self._left()
             self._quarantine = None
 
-    async def _make_key(self, plan: KeyToMake) -> bytes:
-        # The token works before anything waits for it. What it makes is named by the proposal: if this goes no further,
-        # the next attempt finds the same object.
-        fact = plan.fact
-        if fact.provenance is KeyProvenance.IMPORTED:
-            await self._token.unwrap(fact.token_object_id, fact.algorithm, plan.wrapped_secret)
-            return b""
-        return await self._token.generate(fact.token_object_id, fact.algorithm)
-
-    def _created(self, name: bytes, public_key: bytes) -> KeyCreated:
+    def _made(self, name: bytes, made: MadeKey) -> tuple[Event, ...]:
         plan = carry_out(self._state, name, self._now())
         if not isinstance(plan, KeyToMake):
             raise Broken("a proposal that makes a key was decided as something else")
-        return plan.created(public_key)
+        return made.events(plan)
+
+    def _joined(self, name: bytes, wrapped_key: bytes) -> Change:
+        plan = carry_out(self._state, name, self._now())
+        if not isinstance(plan, TokenToJoin):
+            raise Broken("a proposal that joins a token was decided as something else")
+        return plan.joined(wrapped_key)
 
     def _changed(self, name: bytes) -> Change:
         plan = carry_out(self._state, name, self._now())
-        if isinstance(plan, KeyToMake):
-            raise Broken("a proposal that makes no key was decided as one that does")
+        if isinstance(plan, KeyToMake | TokenToJoin):
+            raise Broken("a proposal for which the token works was decided as one for which it does not")
         return plan
 
     async def _destroy(self, key: KeyVersion) -> None:

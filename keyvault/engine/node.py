@@ -1,7 +1,7 @@
 """One node's view of an enclave that several nodes share: the leader's when it leads, its verified copy otherwise."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.errors import Broken, NotFound, NotLeader
@@ -11,7 +11,8 @@ from keyvault.core.marks import Quarantine
 from keyvault.core.proposals import Proposal
 from keyvault.core.simulation import Decision
 from keyvault.core.state import State
-from keyvault.engine import proofs
+from keyvault.engine import proofs as tree_proofs
+from keyvault.engine.copies import Proof
 from keyvault.engine.cosigning import Cosigning
 from keyvault.engine.enclave import Enclave
 from keyvault.engine.refusals import quarantined
@@ -107,6 +108,10 @@ class Node:
         """See Served."""
         return await self._leading().cast(command)
 
+    async def report(self, node: Principal, proofs: Sequence[Proof]) -> None:
+        """See Served."""
+        await self._leading().report(node, proofs)
+
     async def next_change(self) -> None:
         """See Served."""
         if self._enclave is None:
@@ -133,7 +138,7 @@ class Node:
         if self._enclave is not None:
             return await self._enclave.inclusion_proof(index)
         size, note = await self.checkpoint()
-        hashes, entry = proofs.inclusion(self._replica.tree, self._replica.copy.read, index, size)
+        hashes, entry = tree_proofs.inclusion(self._replica.tree, self._replica.copy.read, index, size)
         return hashes, entry, note
 
     async def consistency_proof(self, old_size: int) -> tuple[tuple[bytes, ...], bytes]:
@@ -141,7 +146,7 @@ class Node:
         if self._enclave is not None:
             return await self._enclave.consistency_proof(old_size)
         size, note = await self.checkpoint()
-        return proofs.consistency(self._replica.tree, self._replica.copy.read, old_size, size), note
+        return tree_proofs.consistency(self._replica.tree, self._replica.copy.read, old_size, size), note
 
     def _leading(self) -> Enclave:
         if self._enclave is None:

@@ -252,8 +252,10 @@ class Sequencer:
         )
         return SignJob(item=item, deadline=deadline, done=done)
 
-    async def commit_alone(self, decide: Callable[[], Event], *, urgent: bool = False) -> Recorded:
+    async def commit_alone(self, decide: Callable[[], Event | tuple[Event, ...]], *, urgent: bool = False) -> Recorded:
         """Make the fact that ``decide`` returns durable, with nothing else in flight. One call at a time.
+
+        Of several facts, which are made durable in one append, the last is returned.
 
         ``urgent``: requests that wait for the token are given back to their callers, who ask again.
 
@@ -266,15 +268,22 @@ class Sequencer:
         try:
             await self._idle.wait()
             self._check_running()
-            return await self.commit(decide())
+            decided = decide()
+            *before, last = list(map(draft, decided if isinstance(decided, tuple) else (decided,)))
+            for item in before:  # all can be written, so all are
+                self._commit_later(_Queued(draft=item))
+            return await self._committed(last)
         finally:
             self._open.set()
 
     async def commit(self, event: Event) -> Recorded:
         """Make a fact durable that depends on nothing and on which nothing depends, among whatever is in flight."""
         self._check_running()
+        return await self._committed(draft(event))
+
+    async def _committed(self, item: Draft) -> Recorded:
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        self._commit_later(_Queued(draft=draft(event), waiter=waiter))
+        self._commit_later(_Queued(draft=item, waiter=waiter))
         return await waiter
 
     async def next_change(self) -> None:

@@ -1,6 +1,7 @@
 """What the edge may ask of an enclave, whoever leads it."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from keyvault.core.commands import CastBallot, Propose, RequestSignature
@@ -11,6 +12,7 @@ from keyvault.core.marks import Quarantine
 from keyvault.core.proposals import Proposal
 from keyvault.core.simulation import Decision
 from keyvault.core.state import State
+from keyvault.engine.copies import Proof
 from keyvault.engine.sequencer import Waiter
 
 
@@ -65,6 +67,9 @@ class Served(Protocol):
 
     async def cast(self, command: CastBallot) -> Proposal:
         """Record what a member says to a proposal, and carry it out if that was what was missing."""
+
+    async def report(self, node: Principal, proofs: Sequence[Proof]) -> None:
+        """Record what a node's token proved."""
 
     async def next_change(self) -> None:
         """Return after the next fact that is more than an ordinary answer, or when a term ends."""

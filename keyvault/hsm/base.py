@@ -157,6 +157,16 @@ class Token(Protocol):
         ``plaintext_transport``: as in ``generate``; a blob that needs it is refused without it. Raises TokenFault.
         """
 
+    async def wrap_import_key(self) -> bytes:
+        """Return the import key wrapped under the wrapping key. Raises TokenFault, as ``wrap``."""
+
+    async def unwrap_import_copy(self, blob: bytes, public_key_der: bytes) -> None:
+        """Make the import key from a blob of another token; done if it is there already.
+
+        It is kept once it opened a fresh secret that was wrapped for this public key (SubjectPublicKeyInfo, DER).
+        Raises TokenFault, as ``unwrap_copy``.
+        """
+
     async def destroy(self, object_id: bytes, algorithm: KeyAlgorithm) -> None:
         """Destroy every object with this CKA_ID. Doing it again, or when nothing is there, is fine.
 

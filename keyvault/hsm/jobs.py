@@ -300,6 +300,17 @@ def unwrap_copy(
     return ObjectJob(worker_pb2.WorkerRequest(unwrap_copy=copy), "transported")
 
 
+def wrap_import_key() -> ObjectJob:
+    """Return the job that wraps the import key."""
+    return ObjectJob(worker_pb2.WorkerRequest(wrap_import_key=worker_pb2.WrapImportKey()), "transported")
+
+
+def unwrap_import_copy(blob: bytes, public_key_der: bytes) -> ObjectJob:
+    """Return the job that makes a copy of another token's import key."""
+    copy = worker_pb2.UnwrapImportCopy(wrapped=blob, public_key=public_key_der)
+    return ObjectJob(worker_pb2.WorkerRequest(unwrap_import_copy=copy), "transported")
+
+
 def fault_of(error: worker_pb2.WorkerError) -> TokenFault:
     """Return the worker's error as the engine's."""
     return TokenFault(error.code, error.explanation)

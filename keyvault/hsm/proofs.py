@@ -8,15 +8,15 @@ import hashlib
 
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.limits import KEY_CHECK_BYTES
+from keyvault.core.tokens import possession_input
 from keyvault.hsm.base import SignItem
 
-_POSSESSION = b"keyvault/proof-of-possession/v2\0"
 _KEY_CHECK = b"keyvault/key-check/v1\0"
 
 
 def possession(object_id: bytes, algorithm: KeyAlgorithm, public_key: bytes, challenge: bytes) -> SignItem:
     """Return the item whose signature shows that the token holds the private half of a public key now."""
-    digest = _digest(_POSSESSION, object_id, public_key, challenge)
+    digest = possession_input(object_id, public_key, challenge)
     return SignItem(object_id=object_id, algorithm=algorithm, public_key=public_key, input=digest)
 
 

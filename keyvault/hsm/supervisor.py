@@ -15,6 +15,8 @@ from keyvault.core.limits import (
     KEY_CHECK_BYTES,
     TOKEN_CLOSE_MS,
     TRANSPORT_KEY_DER_BYTES_MAX,
+    WRAPPED_IMPORT_KEY_BYTES_MAX,
+    WRAPPED_IMPORT_KEY_BYTES_MIN,
     WRAPPED_KEY_BYTES_MAX,
     WRAPPED_KEY_BYTES_MIN,
     WRAPPED_SECRET_BYTES_MAX,
@@ -169,6 +171,17 @@ class TokenSupervisor:
                 await _proven(lane, object_id, algorithm, identity, _challenge())
             elif not hmac.compare_digest(await _checked(lane, object_id, algorithm), identity):
                 raise TokenFault("COPY_NOT_PROVEN", "the secret in the token is not the one that it should be")
+
+    async def wrap_import_key(self) -> bytes:
+        """See ``keyvault.hsm.base.Token``."""
+        return await self._told(jobs.wrap_import_key(), WRAPPED_IMPORT_KEY_BYTES_MIN, WRAPPED_IMPORT_KEY_BYTES_MAX)
+
+    async def unwrap_import_copy(self, blob: bytes, public_key_der: bytes) -> None:
+        """See ``keyvault.hsm.base.Token``."""
+        least, most = WRAPPED_IMPORT_KEY_BYTES_MIN, WRAPPED_IMPORT_KEY_BYTES_MAX
+        _check_size("WRAPPED_SIZE", "a wrapped import key", blob, least, most)
+        _check_size("IDENTITY_SIZE", "a public key", public_key_der, 1, TRANSPORT_KEY_DER_BYTES_MAX)
+        await self._change(jobs.unwrap_import_copy(blob, public_key_der))
 
     async def unwrap(self, object_id: bytes, algorithm: KeyAlgorithm, wrapped: bytes) -> None:
         """See ``keyvault.hsm.base.Token``. Doing it twice with the same secret is doing it once."""

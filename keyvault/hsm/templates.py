@@ -144,7 +144,7 @@ def transport_public_half() -> Template:
     }
 
 
-def unwrapping_pair(object_id: bytes) -> PairTemplates:
+def unwrapping_pair(object_id: bytes, *, way: WayOut = STAYS) -> PairTemplates:
     """Return the templates of an RSA pair for which others wrap: the private half unwraps, nothing else.
 
     The public half can do nothing in the token: others wrap outside it.
@@ -162,8 +162,14 @@ def unwrapping_pair(object_id: bytes) -> PairTemplates:
             "MODULUS_BITS": RSA_KEY_BITS,
             "PUBLIC_EXPONENT": b"\1\0\1",
         },
-        private=_private(object_id, stored=True, sign=False, unwrap=True),
+        private=_private(object_id, stored=True, sign=False, unwrap=True, way=way),
     )
+
+
+def import_key_copy(object_id: bytes, *, way: WayOut) -> Template:
+    """Return the template of an import key that comes from another token; MODIFIABLE as ``private_copy``."""
+    original = _private(object_id, stored=False, sign=False, unwrap=True, way=way)
+    return {name: value for name, value in original.items() if name != "MODIFIABLE"}
 
 
 def hmac_secret(object_id: bytes, *, stored: bool, way: WayOut = STAYS) -> Template:

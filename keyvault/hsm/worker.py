@@ -33,7 +33,7 @@ from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.harden import harden
 from keyvault.hsm.pin import read_pin
-from keyvault.hsm.token import Session, Token, Transport
+from keyvault.hsm.token import Session, Token, Transport, Trials
 from keyvault.v1 import worker_pb2
 
 
@@ -94,19 +94,13 @@ def _wraps(token: Token, session: Session, able: Sequence[KeyAlgorithm]) -> froz
     """Return whose keys were wrapped, unwrapped, and proved to be the same; none where no key may leave."""
     if token.key_transport is not KeyTransport.KWP:
         return frozenset()
-    transport, secret, name = Transport(session), wire.TRIAL_HMAC_SECRET, wire.TRIAL_COPY_OBJECT_ID
-    return frozenset(
-        algorithm for algorithm in able if transport.trial(name, algorithm, secret, _known_check(name, algorithm))
-    )
+    return Trials(session, wire.TRIAL_COPY_OBJECT_ID, wire.TRIAL_HMAC_SECRET, _known_check).movable(able)
 
 
-def _known_check(object_id: bytes, algorithm: KeyAlgorithm) -> bytes:
-    """Return the key check of the secret that everybody knows; nothing for what has none."""
-    if algorithm not in HMAC_ALGORITHMS:
-        return b""
-    return proofs.cut(
-        hmac.digest(wire.TRIAL_HMAC_SECRET, proofs.key_check(object_id, algorithm).input, HASHES[algorithm])
-    )
+def _known_check(algorithm: KeyAlgorithm) -> bytes:
+    """Return the key check of the secret that everybody knows."""
+    told = proofs.key_check(wire.TRIAL_COPY_OBJECT_ID, algorithm).input
+    return proofs.cut(hmac.digest(wire.TRIAL_HMAC_SECRET, told, HASHES[algorithm]))
 
 
 def _keeps_anchor(session: Session) -> bool:
@@ -208,7 +202,7 @@ def _mark(value: bytes) -> Mark:
 _MOVES = frozenset(
     {
         *("transport_key", "create_wrapping_key", "check_wrapping_key", "export_wrapping_key", "import_wrapping_key"),
-        *("wrap", "unwrap_copy"),
+        *("wrap", "unwrap_copy", "wrap_import_key", "unwrap_import_copy"),
     }
 )
 
@@ -226,6 +220,11 @@ def _move(transport: Transport, request: worker_pb2.WorkerRequest) -> bytes:
             return transport.export_wrapping_key(request.export_wrapping_key.to)
         case "import_wrapping_key":
             transport.import_wrapping_key(request.import_wrapping_key.wrapped, request.import_wrapping_key.check)
+        case "wrap_import_key":
+            return transport.wrap_import_key()
+        case "unwrap_import_copy":
+            told = request.unwrap_import_copy
+            transport.unwrap_import_copy(told.wrapped, told.public_key)
         case "wrap":
             return transport.wrap(request.wrap.object_id, wire.algorithm_from_wire(request.wrap.algorithm))
         case _:

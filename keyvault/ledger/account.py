@@ -33,6 +33,8 @@ from keyvault.core.events import (
     IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
+    KeyProved,
+    KeySealed,
     KeyStateChanged,
     PolicyPublished,
     ProposalMade,
@@ -40,6 +42,8 @@ from keyvault.core.events import (
     SignatureIssued,
     SignatureRefused,
     TermStarted,
+    TokenJoined,
+    TokenLeft,
 )
 from keyvault.core.ids import EnclaveName, MemberName, UnixMillis
 from keyvault.core.proposals import Proposal
@@ -60,6 +64,8 @@ _CHANGES = (
     FreezeChanged,
     CeremonyStepRecorded,
     IncarnationStarted,
+    TokenJoined,
+    TokenLeft,
 )
 
 
@@ -222,7 +228,7 @@ class _Witness:
                 return None
             case ProposalMade() | SignatureEscalated():
                 case = self._begun(index, event)
-            case TermStarted() | ChangeRefused() | SignatureRefused():
+            case TermStarted() | ChangeRefused() | SignatureRefused() | KeySealed() | KeyProved():
                 return None
             case _:
                 case = self._cases[event.proposal]
@@ -303,7 +309,7 @@ class _Witness:
 
 def _check_kind(index: int, event: Event, *, is_last: bool) -> None:
     """Raise Unproven for an entry that has no place in an account, or not this place."""
-    about_nothing = isinstance(event, Genesis | TermStarted)
+    about_nothing = isinstance(event, Genesis | TermStarted | KeySealed | KeyProved)
     unasked = isinstance(event, SignatureIssued) and not event.proposal
     if isinstance(event, ChangeRefused | SignatureRefused) or (is_last and (about_nothing or unasked)):
         raise Unproven(f"entry {index} ({type(event).__name__}) is about nothing that members decide")

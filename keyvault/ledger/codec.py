@@ -18,6 +18,8 @@ from keyvault.core.events import (
     Event,
     Genesis,
     KeyDestroyed,
+    KeyProved,
+    KeySealed,
     ProposalMade,
     SignatureEscalated,
     SignatureIssued,
@@ -37,6 +39,7 @@ from keyvault.core.ids import (
 from keyvault.core.intent import Stamp
 from keyvault.core.statements import proposal_id_of
 from keyvault.ledger import codec_governance as governance
+from keyvault.ledger import codec_tokens as tokens
 from keyvault.ledger.codec_charter import decode_charter as decode_charter
 from keyvault.ledger.codec_charter import encode_charter as encode_charter
 from keyvault.ledger.codec_policy import decode_policy as decode_policy
@@ -105,6 +108,8 @@ def key_of(event: Event) -> bytes | None:
             return ballot_key(event.proposal, event.voice, event.signature.keyid)
         case KeyDestroyed():
             return _DESTRUCTION_PREFIX + event.proposal
+        case KeySealed() | KeyProved():
+            return tokens.key_of(event)
         case ChangeRefused() | Genesis() | TermStarted():
             return None
         case _:
@@ -161,6 +166,8 @@ def _serialize(event: Event) -> bytes:
             _write_escalated(message.signature_escalated, event)
         case Genesis():
             message.genesis.CopyFrom(_genesis(event))
+        case KeySealed() | KeyProved():
+            tokens.write(message, event)
         case _:
             governance.write(message, event)
     return message.SerializeToString(deterministic=True)
@@ -228,6 +235,7 @@ def _genesis(event: Genesis) -> event_pb2.Genesis:
         charter=event.charter_document,
         policy=event.policy_document,
         nonce=event.nonce,
+        sealed=tokens.roots_to_proto(event.sealed),
     )
 
 
@@ -280,6 +288,8 @@ def _event(message: event_pb2.Event) -> Event:
             return _read_escalated(at, epoch, message.signature_escalated)
         case "genesis":
             return _read_genesis(at, epoch, message.genesis)
+        case "key_sealed" | "key_proved":
+            return tokens.read_copied(at, epoch, message)
         case None:
             raise Malformed("event", "has no fact")
         case _:
@@ -370,4 +380,5 @@ def _read_genesis(at: UnixMillis, epoch: Epoch, message: event_pb2.Genesis) -> G
         policy=decode_policy(message.policy),
         policy_document=message.policy,
         nonce=message.nonce,
+        sealed=tokens.roots_from_proto(message),
     )

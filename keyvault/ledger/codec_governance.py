@@ -18,11 +18,14 @@ from keyvault.core.events import (
     KeyStateChanged,
     PolicyPublished,
     ProposalMade,
+    TokenJoined,
+    TokenLeft,
 )
 from keyvault.core.ids import Epoch, UnixMillis, parse_key_id, parse_member_name, parse_principal
 from keyvault.core.keys import KeyState
 from keyvault.core.marks import Mark
 from keyvault.core.statements import Action, decode_statement
+from keyvault.ledger import codec_tokens as tokens
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
 from keyvault.ledger.wire import (
@@ -39,7 +42,7 @@ from keyvault.ledger.wire import (
 from keyvault.v1 import event_pb2
 
 
-def write(message: event_pb2.Event, event: Governance) -> None:  # noqa: C901 - one case for each fact
+def write(message: event_pb2.Event, event: Governance) -> None:  # noqa: C901, PLR0912 - one case for each fact
     """Write the fact into an event that has its time and epoch."""
     match event:
         case ProposalMade():
@@ -84,6 +87,8 @@ def write(message: event_pb2.Event, event: Governance) -> None:  # noqa: C901 - 
             message.ceremony_step_recorded.charter_sha256 = event.charter_sha256
         case IncarnationStarted():
             _write_incarnation(message.incarnation_started, event)
+        case TokenJoined() | TokenLeft():
+            tokens.write(message, event)
         case _:
             assert_never(event)
 
@@ -144,6 +149,8 @@ def read(at: UnixMillis, epoch: Epoch, message: event_pb2.Event) -> Governance:
             return _read_key_state(at, epoch, message.key_state_changed)
         case "incarnation_started":
             return _read_incarnation(at, epoch, message.incarnation_started)
+        case "token_joined" | "token_left":
+            return tokens.read_token(at, epoch, message)
         case _:
             return _read_done(at, epoch, message)
 

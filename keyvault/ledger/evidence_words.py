@@ -15,6 +15,7 @@ from keyvault.core.events import (
     ProposalMade,
     SignatureEscalated,
     SignatureIssued,
+    TokenJoined,
 )
 from keyvault.core.ids import UnixMillis
 from keyvault.core.proposals import short
@@ -105,6 +106,8 @@ def _what(event: Event) -> str:
             return f"Key {event.key} version {event.version} is {event.state}."
         case KeyDestroyed():
             return f"Key {event.key} version {event.version} was destroyed."
+        case TokenJoined():
+            return f"The token of {event.node} joined: it can open every key of the enclave."
         case CharterChanged() if event.break_glass:
             return f"BREAK GLASS: charter version {event.version} is in force."
         case IncarnationStarted():

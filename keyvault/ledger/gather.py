@@ -21,6 +21,8 @@ from keyvault.core.events import (
     IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
+    KeyProved,
+    KeySealed,
     KeyStateChanged,
     PolicyPublished,
     ProposalMade,
@@ -28,6 +30,8 @@ from keyvault.core.events import (
     SignatureIssued,
     SignatureRefused,
     TermStarted,
+    TokenJoined,
+    TokenLeft,
 )
 from keyvault.core.familiar import Familiar
 from keyvault.core.state import split_key_name
@@ -142,7 +146,7 @@ def _proposal_of(event: Event) -> bytes | None:
     match event:
         case ProposalMade() | SignatureEscalated():
             return proposal_id_of(event.statement)
-        case Genesis() | TermStarted() | ChangeRefused() | SignatureRefused():
+        case Genesis() | TermStarted() | ChangeRefused() | SignatureRefused() | KeySealed() | KeyProved():
             return None
         case _:
             return event.proposal or None
@@ -157,6 +161,8 @@ def _matters_of(event: Event) -> tuple[_Matter, ...]:
             return (("key", event.key),)
         case FreezeChanged():
             return ((event.scope.value, event.name),)
+        case TokenJoined() | TokenLeft():
+            return (("node", event.node),)
         case _:
             return ()
 
@@ -166,6 +172,8 @@ def _needed(parameters: Mapping[str, str]) -> Iterator[_Matter]:
     yield _RULES
     if "key" in parameters:
         yield ("key", parameters["key"])
+    if "node" in parameters:
+        yield ("node", parameters["node"])
     if "scope" in parameters:
         yield (parameters["scope"], parameters["name"])
         if parameters["scope"] == FreezeScope.KEY:

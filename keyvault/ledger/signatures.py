@@ -11,7 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 
-from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.events import Event, KeyProved
+from keyvault.core.keys import KeyAlgorithm, KeyVersion, Signature
+from keyvault.core.state import State, find_key
+from keyvault.core.token_changes import joined_of
+from keyvault.core.tokens import possession_input
 from keyvault.ledger.errors import Unproven
 
 SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -37,6 +41,23 @@ def verify_signature(algorithm: KeyAlgorithm, public_key: bytes, signing_input: 
             _check_form(signature, value_bytes=SHA512_BYTES, recoverable=False)
             return False
     return True
+
+
+def verify_proof(key: KeyVersion, challenge: bytes, proof: Signature) -> bool:
+    """As ``verify_signature``, of what a token signed to show that it has the key (``tokens.possession_input``)."""
+    signing_input = possession_input(key.token_object_id, key.public_key, challenge)
+    return verify_signature(key.algorithm, key.public_key, signing_input, proof)
+
+
+def misproved(state: State, event: Event) -> str | None:
+    """Return what is wrong with a proof of an event that was applied, in words, or None."""
+    if not isinstance(event, KeyProved):
+        return None
+    try:
+        verify_proof(find_key(state, event.key, event.version), joined_of(state, event.node).challenge, event.signature)
+    except Unproven as error:
+        return f"{event.node} did not prove key {event.key} version {event.version}: {error}"
+    return None
 
 
 def _verify_secp256k1(public_key: bytes, digest: bytes, signature: Signature) -> None:

@@ -43,7 +43,7 @@ from keyvault.ledger.log_key import LogKey
 from keyvault.ledger.merkle import BLOCK_LEAVES, Tree, leaf_hash
 from keyvault.ledger.note import Verifier, parse_vkey
 from keyvault.ledger.report import Problem, Report
-from keyvault.ledger.signatures import verify_signature
+from keyvault.ledger.signatures import misproved, verify_signature
 from keyvault.ledger.tally import Tally
 
 PROGRESS_ENTRIES = 4_096
@@ -211,9 +211,9 @@ class _Audit:
         self._tally.note(row.index, event)
         self._check_request_key(row, event)
         self._check_event(row, event)
-        backdated = dated_back(event, latest_at)
-        if backdated:
-            self.add(row.index, f"entry {row.index}: {backdated}")
+        wrong = dated_back(event, latest_at) or misproved(self._state, event)
+        if wrong:
+            self.add(row.index, f"entry {row.index}: {wrong}")
 
     def _check_request_key(self, row: Row, event: Event) -> None:
         key = key_of(event)

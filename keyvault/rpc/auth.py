@@ -46,6 +46,12 @@ class Door:
             )
         return principal
 
+    async def admit_node(self, context: Context) -> Principal:
+        """Return the node that calls for itself, or end the call as ``admit`` does."""
+        if any(key == PRINCIPAL_KEY for key, _ in context.invocation_metadata() or ()):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a node says this for itself, and for nobody else")
+        return await self.admit(context, "node")
+
     def _caller(self, context: Context) -> Principal:
         """Return who calls, or for whom a node does. Raises Malformed, also for what only nodes may say."""
         principal = _principal(tuple(context.auth_context().get(_SAN, ())))

@@ -1,20 +1,30 @@
-"""ClusterService: how this node stands, and moving the lead."""
+"""ClusterService: how this node stands, moving the lead, and what other nodes' tokens hold."""
 
-from keyvault.core.errors import Reason, Refused
+from collections.abc import Callable
+
+from keyvault.core import limits
+from keyvault.core.errors import Malformed, Reason, Refused
+from keyvault.engine.copies import Proof
 from keyvault.engine.served import Served
 from keyvault.engine.standing import Member, Standing
+from keyvault.ledger import wire
 from keyvault.rpc.auth import READERS, Context, Door
 from keyvault.rpc.keys import check_enclave, guarded
+from keyvault.rpc.names import parse_key_name
 from keyvault.v1 import cluster_pb2, cluster_pb2_grpc
 
 
 class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
     """This node. ``member`` is None on a server that is alone."""
 
-    def __init__(self, enclave: Served, door: Door, member: Member | None) -> None:
+    def __init__(
+        self, enclave: Served, door: Door, member: Member | None, installing: Callable[[], str] = lambda: ""
+    ) -> None:
+        """``installing`` says what the node's token lacks."""
         self._enclave = enclave
         self._door = door
         self._member = member
+        self._installing = installing
 
     async def GetNode(self, request: cluster_pb2.GetNodeRequest, context: Context) -> cluster_pb2.Node:
         """See cluster.proto."""
@@ -22,7 +32,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
 
         async def work() -> cluster_pb2.Node:
             check_enclave(self._enclave, "parent", request.parent)
-            return self._alone() if self._member is None else _to_proto(self._member.standing())
+            return self._alone() if self._member is None else self._standing(self._member)
 
         return await guarded(context, work)
 
@@ -34,7 +44,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
             check_enclave(self._enclave, "parent", request.parent)
             member = self._shared()
             await member.hand_over()
-            return _to_proto(member.standing())
+            return self._standing(member)
 
         return await guarded(context, work)
 
@@ -46,9 +56,34 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
             check_enclave(self._enclave, "parent", request.parent)
             member = self._shared()
             await member.set_drained(drained=request.drained)
-            return _to_proto(member.standing())
+            return self._standing(member)
 
         return await guarded(context, work)
+
+    async def ReportKeys(
+        self, request: cluster_pb2.ReportKeysRequest, context: Context
+    ) -> cluster_pb2.ReportKeysResponse:
+        """See cluster.proto."""
+        node = await self._door.admit_node(context)
+
+        async def work() -> cluster_pb2.ReportKeysResponse:
+            check_enclave(self._enclave, "parent", request.parent)
+            if len(request.proofs) > limits.REPORTED_KEYS_MAX:
+                raise Malformed("proofs", f"at most {limits.REPORTED_KEYS_MAX} at once")
+            await self._enclave.report(node, [self._proof(each) for each in request.proofs])
+            return cluster_pb2.ReportKeysResponse()
+
+        return await guarded(context, work)
+
+    def _proof(self, message: cluster_pb2.KeyProof) -> Proof:
+        wire.refuse_unknown_fields(message)
+        enclave, key, version = parse_key_name("proofs.name", message.name)
+        if enclave != self._enclave.state.enclave or version is None:
+            raise Malformed("proofs.name", "must name a version of a key of this enclave")
+        return Proof(key=key, version=version, signature=wire.signature_from_proto(message.signature))
+
+    def _standing(self, member: Member) -> cluster_pb2.Node:
+        return _to_proto(member.standing(), self._installing())
 
     def _shared(self) -> Member:
         if self._member is None:
@@ -60,7 +95,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
         return cluster_pb2.Node(leads=True, epoch=state.epoch, position=self._enclave.size, eligible=True)
 
 
-def _to_proto(standing: Standing) -> cluster_pb2.Node:
+def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
     return cluster_pb2.Node(
         address=standing.address,
         leads=standing.leads,
@@ -72,5 +107,6 @@ def _to_proto(standing: Standing) -> cluster_pb2.Node:
         obstacle=standing.obstacle,
         drained=standing.drained,
         quarantined=standing.quarantined,
+        installing=installing,
         cosigner_vkey=standing.cosigner_vkey,
     )

@@ -24,6 +24,9 @@ def key_to_proto(state: State, key: KeyVersion) -> types_pb2.Key:
         primary=state.keys[key.key].primary == key.version,
         rotate_by_ms=key.rotate_by or 0,
         destroy_at_ms=key.destroy_at or 0,
+        sealed=(key.key, key.version) in state.tokens.sealed,
+        proved_by=state.tokens.proved_by(key.key, key.version),
+        on_every_token=state.tokens.has_spare(key.key, key.version),
     )
 
 

@@ -30,7 +30,7 @@ FORWARDED = frozenset(
 )
 """What needs the leader. Everything else a node answers from its own copy."""
 
-_OPTIONS: tuple[tuple[str, int | str], ...] = (
+OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", limits.GRPC_MESSAGE_BYTES_MAX),
     ("grpc.max_metadata_size", limits.GRPC_METADATA_BYTES_MAX),
@@ -40,6 +40,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.initial_reconnect_backoff_ms", limits.CLIENT_RETRY_MS_MIN),
     ("grpc.max_reconnect_backoff_ms", limits.CLIENT_RETRY_MS_MAX),
 )
+"""Of channels from node to node."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 _Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]]"
@@ -79,7 +80,7 @@ class Forwarder(grpc.aio.ServerInterceptor):
     async def _channel_to(self, leader: str) -> grpc.aio.Channel:
         if self._channel is None or leader != self._leader:
             old, self._leader = self._channel, leader
-            self._channel = grpc.aio.secure_channel(leader, self._credentials, options=_OPTIONS)
+            self._channel = grpc.aio.secure_channel(leader, self._credentials, options=OPTIONS)
             if old is not None:
                 await old.close()
         return self._channel

@@ -88,6 +88,8 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
                 charter_version=state.rulers.charter.version,
                 incarnation=state.incarnation,
                 quarantine=None if quarantine is None else _quarantine_to_proto(quarantine),
+                keys_move=state.tokens.roots is not None,
+                joined_nodes=sorted(state.tokens.joined),
             )
 
         return await guarded(context, work)

@@ -6,6 +6,7 @@ TLS 1.2 with ECDHE and AES-256-GCM remains possible.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # gRPC reads this once, when it is first used.
@@ -85,6 +86,8 @@ class Membership:
     member: Member
     address: str
     nodes: frozenset[Principal]
+    installing: Callable[[], str] = lambda: ""
+    """What the node's token lacks of the ledger's keys."""
 
 
 class Server:
@@ -114,7 +117,11 @@ class Server:
         keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyService(enclave, door), self._server)
         governance_pb2_grpc.add_GovernanceServiceServicer_to_server(self._governance, self._server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(enclave, door), self._server)
-        cluster = ClusterService(enclave, door, None if membership is None else membership.member)
+        cluster = (
+            ClusterService(enclave, door, None)
+            if membership is None
+            else ClusterService(enclave, door, membership.member, membership.installing)
+        )
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

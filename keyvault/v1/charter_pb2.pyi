@@ -77,6 +77,8 @@ class _DutyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Duty.ValueType],
     """To go on with a restored ledger, and give up what it has not got. Without a threshold: that of break-glass or, where
     there is none, of the charter.
     """
+    DUTY_TOKEN_JOIN: _Duty.ValueType  # 20
+    """To give a node's token the wrapping key, or to strike it off. As many persons as DUTY_CHARTER at least."""
 
 class Duty(_Duty, metaclass=_DutyEnumTypeWrapper):
     """A class of operations that has a threshold of its own. One without a threshold cannot be done by anybody, the
@@ -110,6 +112,8 @@ DUTY_LEAVE_QUARANTINE: Duty.ValueType  # 15
 """To go on with a restored ledger, and give up what it has not got. Without a threshold: that of break-glass or, where
 there is none, of the charter.
 """
+DUTY_TOKEN_JOIN: Duty.ValueType  # 20
+"""To give a node's token the wrapping key, or to strike it off. As many persons as DUTY_CHARTER at least."""
 Global___Duty: _TypeAlias = Duty  # noqa: Y015
 
 @_typing.final

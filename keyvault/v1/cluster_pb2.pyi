@@ -5,8 +5,11 @@ Nodes of an enclave: who leads, how each one stands, and how an operator moves t
 is called, and is never passed on to another.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from keyvault.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +20,73 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class ReportKeysRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PROOFS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"enclaves/{enclave}"."""
+    @_builtins.property
+    def proofs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyProof]:
+        """At most 100."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        proofs: _abc.Iterable[Global___KeyProof] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "proofs", b"proofs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportKeysRequest: _TypeAlias = ReportKeysRequest  # noqa: Y015
+
+@_typing.final
+class KeyProof(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"enclaves/{enclave}/keys/{key}/versions/{version}"."""
+    @_builtins.property
+    def signature(self) -> _types_pb2.Signature:
+        """Over the challenge of the node's token; see protos/README.md."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        signature: _types_pb2.Signature | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyProof: _TypeAlias = KeyProof  # noqa: Y015
+
+@_typing.final
+class ReportKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportKeysResponse: _TypeAlias = ReportKeysResponse  # noqa: Y015
 
 @_typing.final
 class GetNodeRequest(_message.Message):
@@ -93,6 +163,7 @@ class Node(_message.Message):
     OBSTACLE_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    INSTALLING_FIELD_NUMBER: _builtins.int
     COSIGNER_VKEY_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """host:port of this node, as its configuration says; empty on a server that is alone."""
@@ -112,6 +183,8 @@ class Node(_message.Message):
     drained: _builtins.bool
     quarantined: _builtins.bool
     """The store lacks what this node saw acknowledged: it reads and exports, and never leads."""
+    installing: _builtins.str
+    """What its token lacks of the ledger's keys and why, in words, where keys move; it may lead nevertheless."""
     cosigner_vkey: _builtins.str
     """Key of this node's cosignatures (C2SP tlog-cosignature, type 0x04); empty until it cosigned a checkpoint."""
     def __init__(
@@ -127,11 +200,12 @@ class Node(_message.Message):
         obstacle: _builtins.str = ...,
         drained: _builtins.bool = ...,
         quarantined: _builtins.bool = ...,
+        installing: _builtins.str = ...,
         cosigner_vkey: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint_size", b"checkpoint_size", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint_size", b"checkpoint_size", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

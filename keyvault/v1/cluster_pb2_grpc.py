@@ -49,6 +49,11 @@ class ClusterServiceStub:
                 request_serializer=keyvault_dot_v1_dot_cluster__pb2.SetDrainedRequest.SerializeToString,
                 response_deserializer=keyvault_dot_v1_dot_cluster__pb2.Node.FromString,
                 _registered_method=True)
+        self.ReportKeys = channel.unary_unary(
+                '/keyvault.v1.ClusterService/ReportKeys',
+                request_serializer=keyvault_dot_v1_dot_cluster__pb2.ReportKeysRequest.SerializeToString,
+                response_deserializer=keyvault_dot_v1_dot_cluster__pb2.ReportKeysResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -76,6 +81,14 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportKeys(self, request, context):
+        """What the calling node's token holds, to the leader. For role node, about itself, and only once its token has joined.
+        What is known already is nothing. Each proof is verified before it is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +106,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.SetDrained,
                     request_deserializer=keyvault_dot_v1_dot_cluster__pb2.SetDrainedRequest.FromString,
                     response_serializer=keyvault_dot_v1_dot_cluster__pb2.Node.SerializeToString,
+            ),
+            'ReportKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportKeys,
+                    request_deserializer=keyvault_dot_v1_dot_cluster__pb2.ReportKeysRequest.FromString,
+                    response_serializer=keyvault_dot_v1_dot_cluster__pb2.ReportKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +194,33 @@ class ClusterService:
             '/keyvault.v1.ClusterService/SetDrained',
             keyvault_dot_v1_dot_cluster__pb2.SetDrainedRequest.SerializeToString,
             keyvault_dot_v1_dot_cluster__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keyvault.v1.ClusterService/ReportKeys',
+            keyvault_dot_v1_dot_cluster__pb2.ReportKeysRequest.SerializeToString,
+            keyvault_dot_v1_dot_cluster__pb2.ReportKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class ClusterServiceStub:
     """
     SetDrained: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.SetDrainedRequest, _cluster_pb2.Node]
     """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin."""
+    ReportKeys: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ReportKeysRequest, _cluster_pb2.ReportKeysResponse]
+    """What the calling node's token holds, to the leader. For role node, about itself, and only once its token has joined.
+    What is known already is nothing. Each proof is verified before it is recorded.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -53,6 +57,10 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """
     SetDrained: _aio.UnaryUnaryMultiCallable[_cluster_pb2.SetDrainedRequest, _cluster_pb2.Node]  # type: ignore[assignment]
     """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin."""
+    ReportKeys: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ReportKeysRequest, _cluster_pb2.ReportKeysResponse]  # type: ignore[assignment]
+    """What the calling node's token holds, to the leader. For role node, about itself, and only once its token has joined.
+    What is known already is nothing. Each proof is verified before it is recorded.
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -80,5 +88,15 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.Node, _abc.Awaitable[_cluster_pb2.Node]]:
         """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin."""
+
+    @_abc_1.abstractmethod
+    def ReportKeys(
+        self,
+        request: _cluster_pb2.ReportKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ReportKeysResponse, _abc.Awaitable[_cluster_pb2.ReportKeysResponse]]:
+        """What the calling node's token holds, to the leader. For role node, about itself, and only once its token has joined.
+        What is known already is nothing. Each proof is verified before it is recorded.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -47,6 +47,10 @@ class Event(_message.Message):
     FREEZE_CHANGED_FIELD_NUMBER: _builtins.int
     CEREMONY_STEP_RECORDED_FIELD_NUMBER: _builtins.int
     INCARNATION_STARTED_FIELD_NUMBER: _builtins.int
+    TOKEN_JOINED_FIELD_NUMBER: _builtins.int
+    TOKEN_LEFT_FIELD_NUMBER: _builtins.int
+    KEY_SEALED_FIELD_NUMBER: _builtins.int
+    KEY_PROVED_FIELD_NUMBER: _builtins.int
     at_ms: _builtins.int
     """Unix time in milliseconds at which the fact was decided."""
     epoch: _builtins.int
@@ -83,6 +87,14 @@ class Event(_message.Message):
     def ceremony_step_recorded(self) -> Global___CeremonyStepRecorded: ...
     @_builtins.property
     def incarnation_started(self) -> Global___IncarnationStarted: ...
+    @_builtins.property
+    def token_joined(self) -> Global___TokenJoined: ...
+    @_builtins.property
+    def token_left(self) -> Global___TokenLeft: ...
+    @_builtins.property
+    def key_sealed(self) -> Global___KeySealed: ...
+    @_builtins.property
+    def key_proved(self) -> Global___KeyProved: ...
     def __init__(
         self,
         *,
@@ -104,12 +116,16 @@ class Event(_message.Message):
         freeze_changed: Global___FreezeChanged | None = ...,
         ceremony_step_recorded: Global___CeremonyStepRecorded | None = ...,
         incarnation_started: Global___IncarnationStarted | None = ...,
+        token_joined: Global___TokenJoined | None = ...,
+        token_left: Global___TokenLeft | None = ...,
+        key_sealed: Global___KeySealed | None = ...,
+        key_proved: Global___KeyProved | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_proved", b"key_proved", "key_sealed", b"key_sealed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started", "token_joined", b"token_joined", "token_left", b"token_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "epoch", b"epoch", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "epoch", b"epoch", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_proved", b"key_proved", "key_sealed", b"key_sealed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started", "token_joined", b"token_joined", "token_left", b"token_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["genesis", "term_started", "signature_issued", "signature_refused", "signature_escalated", "proposal_made", "ballot_cast", "change_refused", "key_created", "key_state_changed", "key_destroyed", "policy_published", "charter_changed", "freeze_changed", "ceremony_step_recorded", "incarnation_started"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["genesis", "term_started", "signature_issued", "signature_refused", "signature_escalated", "proposal_made", "ballot_cast", "change_refused", "key_created", "key_state_changed", "key_destroyed", "policy_published", "charter_changed", "freeze_changed", "ceremony_step_recorded", "incarnation_started", "token_joined", "token_left", "key_sealed", "key_proved"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -127,6 +143,7 @@ class Genesis(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     CHARTER_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     enclave: _builtins.str
     log_public_key: _builtins.bytes
     """Ed25519 key in the token that signs checkpoints, 32 bytes."""
@@ -138,6 +155,10 @@ class Genesis(_message.Message):
     """16 random bytes: two deployments never share a genesis."""
     charter: _builtins.bytes
     """keyvault.v1.Charter, version 1."""
+    @_builtins.property
+    def sealed(self) -> Global___SealedRoots:
+        """Stands where keys move between tokens by AES-KWP."""
+
     def __init__(
         self,
         *,
@@ -147,14 +168,47 @@ class Genesis(_message.Message):
         policy: _builtins.bytes = ...,
         nonce: _builtins.bytes = ...,
         charter: _builtins.bytes = ...,
+        sealed: Global___SealedRoots | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sealed", b"sealed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter", b"charter", "enclave", b"enclave", "import_public_key", b"import_public_key", "log_public_key", b"log_public_key", "nonce", b"nonce", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter", b"charter", "enclave", b"enclave", "import_public_key", b"import_public_key", "log_public_key", b"log_public_key", "nonce", b"nonce", "policy", b"policy", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Genesis: _TypeAlias = Genesis  # noqa: Y015
+
+@_typing.final
+class SealedRoots(_message.Message):
+    """The enclave's own two keys, as AES-KWP under the wrapping key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRAPPING_KEY_CHECK_FIELD_NUMBER: _builtins.int
+    LOG_KEY_FIELD_NUMBER: _builtins.int
+    LOG_KEY_PLAINTEXT_FIELD_NUMBER: _builtins.int
+    IMPORT_KEY_FIELD_NUMBER: _builtins.int
+    wrapping_key_check: _builtins.bytes
+    """By what tokens find out that they hold that wrapping key: a SHA-256, nothing secret."""
+    log_key: _builtins.bytes
+    log_key_plaintext: _builtins.bool
+    """The log key goes by its seed, which is in clear in a worker's memory when it is made and when it is copied."""
+    import_key: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        wrapping_key_check: _builtins.bytes = ...,
+        log_key: _builtins.bytes = ...,
+        log_key_plaintext: _builtins.bool = ...,
+        import_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_key", b"import_key", "log_key", b"log_key", "log_key_plaintext", b"log_key_plaintext", "wrapping_key_check", b"wrapping_key_check"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedRoots: _TypeAlias = SealedRoots  # noqa: Y015
 
 @_typing.final
 class TermStarted(_message.Message):
@@ -570,6 +624,149 @@ class IncarnationStarted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IncarnationStarted: _TypeAlias = IncarnationStarted  # noqa: Y015
+
+@_typing.final
+class TokenJoined(_message.Message):
+    """These two carry out a proposal, too.
+
+    A node's token can open the wrapping key, and with it every key of the enclave.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    TRANSPORT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    WRAPPED_KEY_FIELD_NUMBER: _builtins.int
+    WRAPPING_KEY_CHECK_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node's principal."""
+    transport_public_key: _builtins.bytes
+    """RSA, SubjectPublicKeyInfo (DER); the proposal's document."""
+    wrapped_key: _builtins.bytes
+    """The wrapping key by RSA-OAEP for that key."""
+    wrapping_key_check: _builtins.bytes
+    """That of the genesis."""
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        transport_public_key: _builtins.bytes = ...,
+        wrapped_key: _builtins.bytes = ...,
+        wrapping_key_check: _builtins.bytes = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "node", b"node", "proposal", b"proposal", "transport_public_key", b"transport_public_key", "wrapped_key", b"wrapped_key", "wrapping_key_check", b"wrapping_key_check"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenJoined: _TypeAlias = TokenJoined  # noqa: Y015
+
+@_typing.final
+class TokenLeft(_message.Message):
+    """A node's token counts no more. What it can open it can open still."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "node", b"node", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenLeft: _TypeAlias = TokenLeft  # noqa: Y015
+
+@_typing.final
+class KeySealed(_message.Message):
+    """These two the leader says by itself.
+
+    A version of a key as AES-KWP under the wrapping key; stands right behind its KeyCreated.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BLOB_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    PLAINTEXT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    version: _builtins.int
+    blob: _builtins.bytes
+    identity: _builtins.bytes
+    """Of an HMAC secret: by what tokens find out that they hold the same one. Otherwise empty."""
+    plaintext: _builtins.bool
+    """The blob is an Ed25519 seed, which is in clear in a worker's memory when it is copied."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        version: _builtins.int = ...,
+        blob: _builtins.bytes = ...,
+        identity: _builtins.bytes = ...,
+        plaintext: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "identity", b"identity", "key", b"key", "plaintext", b"plaintext", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeySealed: _TypeAlias = KeySealed  # noqa: Y015
+
+@_typing.final
+class KeyProved(_message.Message):
+    """A joined token signed its challenge with a version of a key: it held the key then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    token: _builtins.bytes
+    """The proposal that joined the token. The challenge follows from it."""
+    node: _builtins.str
+    key: _builtins.str
+    version: _builtins.int
+    @_builtins.property
+    def signature(self) -> _types_pb2.Signature: ...
+    def __init__(
+        self,
+        *,
+        token: _builtins.bytes = ...,
+        node: _builtins.str = ...,
+        key: _builtins.str = ...,
+        version: _builtins.int = ...,
+        signature: _types_pb2.Signature | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "node", b"node", "signature", b"signature", "token", b"token", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyProved: _TypeAlias = KeyProved  # noqa: Y015
 
 @_typing.final
 class SignatureRequest(_message.Message):

@@ -123,6 +123,8 @@ class Enclave(_message.Message):
     CHARTER_VERSION_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     QUARANTINE_FIELD_NUMBER: _builtins.int
+    KEYS_MOVE_FIELD_NUMBER: _builtins.int
+    JOINED_NODES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     enclave_id: _builtins.bytes
     """What statements name: SHA-256 over nonce, log key and name of the genesis, see protos/README.md."""
@@ -137,9 +139,15 @@ class Enclave(_message.Message):
     charter_version: _builtins.int
     incarnation: _builtins.int
     """1 until a restored ledger went on."""
+    keys_move: _builtins.bool
+    """Whether keys move between tokens (AES-KWP)."""
     @_builtins.property
     def quarantine(self) -> Global___Quarantine:
         """Stands while nothing is signed because the ledger has not got all that was seen of it."""
+
+    @_builtins.property
+    def joined_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes whose tokens have joined; sorted."""
 
     def __init__(
         self,
@@ -154,10 +162,12 @@ class Enclave(_message.Message):
         charter_version: _builtins.int = ...,
         incarnation: _builtins.int = ...,
         quarantine: Global___Quarantine | None = ...,
+        keys_move: _builtins.bool = ...,
+        joined_nodes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quarantine", b"quarantine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_version", b"charter_version", "enclave_id", b"enclave_id", "epoch", b"epoch", "import_public_key", b"import_public_key", "incarnation", b"incarnation", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "policy_version", b"policy_version", "quarantine", b"quarantine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_version", b"charter_version", "enclave_id", b"enclave_id", "epoch", b"epoch", "import_public_key", b"import_public_key", "incarnation", b"incarnation", "joined_nodes", b"joined_nodes", "keys_move", b"keys_move", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "policy_version", b"policy_version", "quarantine", b"quarantine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,8 +7,10 @@ Evolution: field numbers are never reused or given another meaning; enum values 
 Everything that reaches the ledger is hashed as the bytes that were written and is never re-encoded.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -505,6 +507,9 @@ class Key(_message.Message):
     PRIMARY_FIELD_NUMBER: _builtins.int
     ROTATE_BY_MS_FIELD_NUMBER: _builtins.int
     DESTROY_AT_MS_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    PROVED_BY_FIELD_NUMBER: _builtins.int
+    ON_EVERY_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"enclaves/{enclave}/keys/{key}/versions/{version}"."""
     algorithm: Global___KeyAlgorithm.ValueType
@@ -524,6 +529,14 @@ class Key(_message.Message):
     """When it is due for rotation, Unix time in milliseconds; 0 if no cryptoperiod was set."""
     destroy_at_ms: _builtins.int
     """When it is destroyed, Unix time in milliseconds; 0 unless that is scheduled."""
+    sealed: _builtins.bool
+    """It stands in the ledger under the wrapping key, so that every token that joins gets it."""
+    on_every_token: _builtins.bool
+    """Every joined token showed that, and there are two or more."""
+    @_builtins.property
+    def proved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes whose joined tokens showed that they hold it; sorted."""
+
     def __init__(
         self,
         *,
@@ -538,10 +551,13 @@ class Key(_message.Message):
         primary: _builtins.bool = ...,
         rotate_by_ms: _builtins.int = ...,
         destroy_at_ms: _builtins.int = ...,
+        sealed: _builtins.bool = ...,
+        proved_by: _abc.Iterable[_builtins.str] | None = ...,
+        on_every_token: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "create_time_ms", b"create_time_ms", "destroy_at_ms", b"destroy_at_ms", "ethereum_address", b"ethereum_address", "name", b"name", "primary", b"primary", "provenance", b"provenance", "public_key", b"public_key", "public_key_pem", b"public_key_pem", "rotate_by_ms", b"rotate_by_ms", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "create_time_ms", b"create_time_ms", "destroy_at_ms", b"destroy_at_ms", "ethereum_address", b"ethereum_address", "name", b"name", "on_every_token", b"on_every_token", "primary", b"primary", "proved_by", b"proved_by", "provenance", b"provenance", "public_key", b"public_key", "public_key_pem", b"public_key_pem", "rotate_by_ms", b"rotate_by_ms", "sealed", b"sealed", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

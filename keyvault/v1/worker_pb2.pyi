@@ -39,6 +39,8 @@ class WorkerRequest(_message.Message):
     UNWRAP_COPY_FIELD_NUMBER: _builtins.int
     READ_ANCHOR_FIELD_NUMBER: _builtins.int
     WRITE_ANCHOR_FIELD_NUMBER: _builtins.int
+    WRAP_IMPORT_KEY_FIELD_NUMBER: _builtins.int
+    UNWRAP_IMPORT_COPY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sign(self) -> Global___SignBatch: ...
     @_builtins.property
@@ -65,6 +67,10 @@ class WorkerRequest(_message.Message):
     def read_anchor(self) -> Global___ReadAnchor: ...
     @_builtins.property
     def write_anchor(self) -> Global___WriteAnchor: ...
+    @_builtins.property
+    def wrap_import_key(self) -> Global___WrapImportKey: ...
+    @_builtins.property
+    def unwrap_import_copy(self) -> Global___UnwrapImportCopy: ...
     def __init__(
         self,
         *,
@@ -81,12 +87,14 @@ class WorkerRequest(_message.Message):
         unwrap_copy: Global___UnwrapCopy | None = ...,
         read_anchor: Global___ReadAnchor | None = ...,
         write_anchor: Global___WriteAnchor | None = ...,
+        wrap_import_key: Global___WrapImportKey | None = ...,
+        unwrap_import_copy: Global___UnwrapImportCopy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap", "write_anchor", b"write_anchor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "unwrap_import_copy", b"unwrap_import_copy", "wrap", b"wrap", "wrap_import_key", b"wrap_import_key", "write_anchor", b"write_anchor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "wrap", b"wrap", "write_anchor", b"write_anchor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_wrapping_key", b"check_wrapping_key", "create_wrapping_key", b"create_wrapping_key", "destroy", b"destroy", "export_wrapping_key", b"export_wrapping_key", "generate", b"generate", "import_wrapping_key", b"import_wrapping_key", "read_anchor", b"read_anchor", "request", b"request", "sign", b"sign", "transport_key", b"transport_key", "unwrap", b"unwrap", "unwrap_copy", b"unwrap_copy", "unwrap_import_copy", b"unwrap_import_copy", "wrap", b"wrap", "wrap_import_key", b"wrap_import_key", "write_anchor", b"write_anchor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap", "destroy", "transport_key", "create_wrapping_key", "check_wrapping_key", "export_wrapping_key", "import_wrapping_key", "wrap", "unwrap_copy", "read_anchor", "write_anchor"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["sign", "generate", "unwrap", "destroy", "transport_key", "create_wrapping_key", "check_wrapping_key", "export_wrapping_key", "import_wrapping_key", "wrap", "unwrap_copy", "read_anchor", "write_anchor", "wrap_import_key", "unwrap_import_copy"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -600,6 +608,48 @@ class UnwrapCopy(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnwrapCopy: _TypeAlias = UnwrapCopy  # noqa: Y015
+
+@_typing.final
+class WrapImportKey(_message.Message):
+    """The import key, under the wrapping key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WrapImportKey: _TypeAlias = WrapImportKey  # noqa: Y015
+
+@_typing.final
+class UnwrapImportCopy(_message.Message):
+    """Makes the import key from a blob of another token, if it is the one with this public key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRAPPED_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    wrapped: _builtins.bytes
+    public_key: _builtins.bytes
+    """SubjectPublicKeyInfo (DER)."""
+    def __init__(
+        self,
+        *,
+        wrapped: _builtins.bytes = ...,
+        public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["public_key", b"public_key", "wrapped", b"wrapped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnwrapImportCopy: _TypeAlias = UnwrapImportCopy  # noqa: Y015
 
 @_typing.final
 class Transported(_message.Message):

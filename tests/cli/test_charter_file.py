@@ -146,7 +146,7 @@ def test_check_is_offline_and_lists_problems(offline: Run, tmp_path: Path) -> No
     good.write_text(format_charter(rich()))
     bad.write_text("version: 1\n")
     fine = offline("charter", "check", good)
-    assert (fine.exit_code, fine.stdout) == (0, f"{good}: no problems; 4 members, 3 groups, 14 thresholds.\n")
+    assert (fine.exit_code, fine.stdout) == (0, f"{good}: no problems; 4 members, 3 groups, 15 thresholds.\n")
     wrong = offline("charter", "check", bad)
     assert wrong.exit_code == 2
     assert f"{bad}:1:1: members is missing" in wrong.stderr

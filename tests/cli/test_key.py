@@ -26,6 +26,9 @@ FIELDS = {
     "create_time_ms",
     "rotate_by_ms",
     "destroy_at_ms",
+    "sealed",
+    "proved_by",
+    "on_every_token",
 }
 BOB = ("--approve-with", "bob")
 

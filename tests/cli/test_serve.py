@@ -99,6 +99,7 @@ def test_a_second_server_on_the_same_ledger_is_refused(own: Deployment) -> None:
         ('database = "ledger.db"', 'database = "nothing.db"', 3, "there is no ledger at"),
         ('level = "info"', "level = info", 2, "is not valid TOML"),
         ('listen = "127.0.0.1:0"', 'listen = "127.0.0.1:99999"', 2, "server.listen must be host:port"),
+        ('key_transport = "none"', 'key_transport = "kwp"', 2, "do not move: it cannot be kwp"),
     ],
 )
 def test_a_wrong_configuration_is_said_in_words(own: Deployment, old: str, new: str, code: int, says: str) -> None:

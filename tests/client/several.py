@@ -65,7 +65,6 @@ def refusing() -> str:
 @asynccontextmanager
 async def mute() -> AsyncIterator[str]:
     """Give the address of a listener that accepts every connection and never says anything."""
-
     writers: list[asyncio.StreamWriter] = []
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -17,13 +17,11 @@ from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold
 from keyvault.core.errors import ApprovalNeeded, Corrupt, KeyvaultError, Refused, RequestIdReused
 from keyvault.core.events import (
     BallotCast,
-    CeremonyStepRecorded,
     ChangeRefused,
     CharterChanged,
     Event,
     FreezeChanged,
     Genesis,
-    IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
@@ -372,7 +370,7 @@ class Story:
                 return " ".join(
                     filter(None, ("FreezeChanged", event.scope, event.name, "frozen" if event.frozen else "thawed"))
                 )
-            case CeremonyStepRecorded() | IncarnationStarted():
+            case _:
                 return type(event).__name__
 
     def _time(self) -> str:

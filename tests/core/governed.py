@@ -1,6 +1,7 @@
 """A ledger in memory that grows only by facts that follow; the core's own world, without engine, store or token."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -14,11 +15,12 @@ from keyvault.core.errors import Corrupt, Malformed, NotFound, Reason, Refused
 from keyvault.core.events import Change, Event, SignatureEscalated, SignatureIssued, SignatureRefused, TermStarted
 from keyvault.core.execution import KeyToMake, carry_out
 from keyvault.core.ids import Epoch, Principal, UnixMillis
-from keyvault.core.keys import Signature
+from keyvault.core.keys import SealedRoots, Signature
 from keyvault.core.policy import Policy
 from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.state import State, not_before
 from keyvault.core.statements import Action, Statement
+from keyvault.core.token_changes import TokenToJoin
 from keyvault.core.windows import Reservations
 from keyvault.intents import describe
 from keyvault.ledger import codec
@@ -39,6 +41,7 @@ from tests.worlds import (
     statement,
 )
 
+WRAPPED_WRAPPING_KEY = b"w" * 384
 PUBLIC_KEY = b"\x04" + b"p" * 64
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -47,12 +50,19 @@ DAY_MS = 24 * HOUR_MS
 class Governed:
     """An enclave's facts, its state, and what time it is."""
 
-    def __init__(self, *persons: Person, rulers: Charter | None = None, rules: Policy | None = None) -> None:
+    def __init__(
+        self,
+        *persons: Person,
+        rulers: Charter | None = None,
+        rules: Policy | None = None,
+        roots: SealedRoots | None = None,
+    ) -> None:
         self.people = {person.name: person for person in persons}
         self.state = State.empty()
         self.events: list[Event] = []
         self.at = int(NOW)
-        self.add(genesis(*persons, rules=rules or policy(allow_digest()), rulers=rulers))
+        first = genesis(*persons, rules=rules or policy(allow_digest()), rulers=rulers)
+        self.add(replace(first, sealed=roots))
         self.add(TermStarted(at=NOW, epoch=Epoch(1), holder="h", software="s"))
 
     @property
@@ -183,6 +193,8 @@ class Governed:
     def carry_out(self, proposal: Proposal) -> Change:
         """Return the fact that carries the proposal out now; raises Refused."""
         plan = carry_out(self.state, proposal.id, not_before(self.state, self.now))
+        if isinstance(plan, TokenToJoin):
+            return plan.joined(WRAPPED_WRAPPING_KEY)
         return plan.created(PUBLIC_KEY) if isinstance(plan, KeyToMake) else plan
 
     def _carried(self, payload: bytes) -> Proposal:

@@ -52,4 +52,6 @@ PARAMETERS: dict[Action, dict[str, str]] = {
         "words_sha256": HASH,
         "quorum": "2 of risk; 1 of owners",
     },
+    Action.TOKEN_JOIN: {"node": "spiffe://t/node/k", "transport_key_sha256": HASH, "strategy": "kwp", "reason": "new"},
+    Action.TOKEN_LEAVE: {"node": "spiffe://t/node/k", "reason": "the machine is gone"},
 }

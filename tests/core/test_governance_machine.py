@@ -29,9 +29,10 @@ from keyvault.core.policy import Policy
 from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.state import State, not_before, split_key_name
 from keyvault.core.statements import Action
+from keyvault.core.token_changes import TokenToJoin
 from tests.core.governance_charters import LABELS, NAMES, PEOPLE, admin, charters, plain_charter
 from tests.core.governance_oracle import Oracle
-from tests.core.governed import DAY_MS, HOUR_MS, PUBLIC_KEY, Governed
+from tests.core.governed import DAY_MS, HOUR_MS, PUBLIC_KEY, WRAPPED_WRAPPING_KEY, Governed
 from tests.worlds import BOT, Person, allow_digest, escalate_digest, key_parameters, policy, spki
 
 POLICIES = (
@@ -341,6 +342,8 @@ class Machine(RuleBasedStateMachine):
             plan = execution.plan(state, proposal, at)
         except Refused:
             return None
+        if isinstance(plan, TokenToJoin):
+            return plan.joined(WRAPPED_WRAPPING_KEY)
         return plan.created(PUBLIC_KEY) if isinstance(plan, KeyToMake) else plan
 
     def _is_believed(self, event: Event) -> bool:

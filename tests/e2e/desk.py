@@ -147,14 +147,16 @@ def two(deployment: Deployment) -> Both:
     return {"signer": member(deployment), "approvers": (member(deployment, "bob"),)}
 
 
-def make_fresh(folder: Path) -> Deployment:
-    """Return a deployment with keys and the genesis policy, not served."""
-    deployment = new_deployment(folder)
+def make_fresh(folder: Path, *, moves: bool = False) -> Deployment:
+    """Return a deployment with keys and the genesis policy, not served. ``moves``: its keys move between tokens."""
+    deployment = new_deployment(folder, *(("--key-transport", "kwp") if moves else ()))
 
     async def make() -> None:
         async with admin(deployment) as client:
             for name, algorithm in KEYS:
-                assert_done(await client.create_key(name, algorithm, **two(deployment)))
+                in_clear = moves and algorithm is KeyAlgorithm.ED25519
+                made = await client.create_key(name, algorithm, plaintext_transport=in_clear, **two(deployment))
+                assert_done(made)
             assert_done(await client.import_hmac_key("hmac", SECRET, **two(deployment)))
 
     with served(deployment):

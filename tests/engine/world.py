@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keyvault.core.apply import apply
 from keyvault.core.charter import Charter
 from keyvault.core.events import Event, SignatureIssued
 from keyvault.core.ids import UnixMillis
+from keyvault.core.keys import KeyAlgorithm, SealedRoots
 from keyvault.core.policy import Limit, Rule
 from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.state import State
@@ -18,6 +19,7 @@ from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.genesis import write_genesis
 from keyvault.engine.observer import NoObserver, Observer
 from keyvault.engine.sequencer import Recorded
+from keyvault.hsm.base import LOG_KEY_OBJECT_ID
 from keyvault.ledger import codec
 from keyvault.store.memory import Fault, MemoryMedium, MemoryStore
 from tests.software_token import SoftwareToken
@@ -163,12 +165,14 @@ async def opened_world(
     rule: Rule | None = None,
     rulers: Charter | None = None,
     persons: tuple[Person, ...] | None = None,
+    moves: bool = False,
 ) -> AsyncIterator[World]:
+    """``moves``: keys move between tokens."""
     medium, token, clock = MemoryMedium(), SoftwareToken(lanes=lanes), FixedClock()
     alice, bob, *others = persons or (Person("alice"), Person("bob"))
     rules = policy(rule or allow_digest(), limits=limits_)
     first = genesis(alice, bob, *others, rules=rules, rulers=rulers, log_public_key=token.log_public_key)
-    write_genesis(MemoryStore(medium), first)
+    write_genesis(MemoryStore(medium), replace(first, sealed=await _sealed(token)) if moves else first)
     plug = Plug(medium)
     enclave = await open_enclave(medium, token, clock, plug)
     world = World(medium=medium, token=token, alice=alice, bob=bob, clock=clock, enclave=enclave, plug=plug)
@@ -181,6 +185,16 @@ async def opened_world(
         for lane in token.lanes:
             lane.gate.set()
         await world.enclave.close()
+
+
+async def _sealed(token: SoftwareToken) -> SealedRoots:
+    await token.create_wrapping_key()
+    return SealedRoots(
+        wrapping_key_check=await token.wrapping_key_check(),
+        log_key=await token.wrap(LOG_KEY_OBJECT_ID, KeyAlgorithm.ED25519),
+        log_key_plaintext=True,
+        import_key=await token.wrap_import_key(),
+    )
 
 
 async def restart(world: World) -> None:

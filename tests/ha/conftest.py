@@ -20,6 +20,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the same with keys that move between tokens."""
+    made = desk.make_fresh(tmp_path_factory.mktemp("ha-moving") / "moving", moves=True)
+    desk.publish(made)
+    return made.dir
+
+
+@pytest.fixture(scope="session")
 def shared(prepared: Path) -> Iterator[Shared]:
     """Lend one world, to be given back as it was."""
     made = Shared(prepared)

@@ -15,6 +15,8 @@ from keyvault.core.events import (
     IncarnationStarted,
     KeyCreated,
     KeyDestroyed,
+    KeyProved,
+    KeySealed,
     KeyStateChanged,
     PolicyPublished,
     ProposalMade,
@@ -22,6 +24,8 @@ from keyvault.core.events import (
     SignatureIssued,
     SignatureRefused,
     SignatureRequest,
+    TokenJoined,
+    TokenLeft,
 )
 from keyvault.core.ids import Epoch, GroupName, KeyId, MemberName, Principal, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Operation, Payload, PayloadKind, Stamp
@@ -163,6 +167,7 @@ STAMPED = {"at": DECIDED["at"], "epoch": DECIDED["epoch"]}
 DONE = {**STAMPED, "proposal": HASHES, "charter_sha256": HASHES}
 VERSIONS = st.integers(0, 2**32 - 1)
 KEYED = {**DONE, "key": NAMES.map(KeyId), "version": VERSIONS}
+NODES = st.sampled_from(["kv-1", "kv-2"]).map(lambda name: Principal(f"spiffe://t/node/{name}"))
 GOVERNANCE = st.one_of(
     st.builds(ProposalMade, **STAMPED, statement=STATEMENTS, signature=st.none() | SIGNATURES),
     st.builds(
@@ -214,6 +219,28 @@ GOVERNANCE = st.one_of(
             size=st.integers(0, 2**63 - 1),
             root=HASHES,
         ),
+    ),
+    st.builds(
+        TokenJoined,
+        **DONE,
+        node=NODES,
+        transport_public_key=st.binary(max_size=40),
+        wrapped_key=st.binary(max_size=40),
+        wrapping_key_check=HASHES,
+    ),
+    st.builds(TokenLeft, **DONE, node=NODES),
+)
+_COPIED = {**STAMPED, "key": NAMES.map(KeyId), "version": VERSIONS}
+COPIED = st.one_of(
+    st.builds(
+        KeySealed, **_COPIED, blob=st.binary(max_size=40), identity=st.binary(max_size=32), plaintext=st.booleans()
+    ),
+    st.builds(
+        KeyProved,
+        **_COPIED,
+        token=HASHES,
+        node=NODES,
+        signature=st.builds(Signature, value=st.binary(min_size=64, max_size=64), recovery_id=st.none() | st.just(1)),
     ),
 )
 ED25519_KEYS = st.binary(min_size=32, max_size=32).map(lambda raw: bytes.fromhex("302a300506032b6570032100") + raw)

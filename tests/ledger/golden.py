@@ -54,6 +54,7 @@ from tests.ledger.golden_signatures import (
     SIGNATURES,
     statement_of,
 )
+from tests.ledger.golden_tokens import TOKENS
 
 VECTORS = Path(__file__).parent / "vectors"
 UNRELEASED = VECTORS / "unreleased"
@@ -288,6 +289,7 @@ EVENTS: dict[str, Event] = {
         charter_sha256=CHARTER_SHA256,
     ),
     **SIGNATURES,
+    **TOKENS,
 }
 
 

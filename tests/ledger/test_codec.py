@@ -32,7 +32,7 @@ from keyvault.core.statements import FreezeScope, decode_statement
 from keyvault.ledger.codec import decode, encode
 from keyvault.ledger.codec_policy import encode_policy
 from keyvault.v1 import charter_pb2, event_pb2, policy_pb2, types_pb2
-from tests.ledger.event_strategies import ANSWERS, GOVERNANCE
+from tests.ledger.event_strategies import ANSWERS, COPIED, GOVERNANCE
 from tests.ledger.golden import (
     CHARTER,
     EVENTS,
@@ -82,7 +82,7 @@ def test_an_escalation_that_does_not_say_whose_signature_is_asked_for_is_refused
         decode_statement(event.statement)
 
 
-@given(ANSWERS | GOVERNANCE)
+@given(ANSWERS | GOVERNANCE | COPIED)
 def test_any_fact_survives(event: Governance | SignatureIssued | SignatureRefused | SignatureEscalated) -> None:
     """What is written is read as the same, whatever values the types allow."""
     body = encode(event)

@@ -11,6 +11,8 @@ from keyvault.core.events import (
     Event,
     Governance,
     KeyDestroyed,
+    KeyProved,
+    KeySealed,
     ProposalMade,
 )
 from keyvault.core.ids import Principal, RequestId, UnixMillis
@@ -43,6 +45,10 @@ def _expected_key(name: str, event: Event, request: bytes) -> bytes | None:
     if isinstance(event, BallotCast):
         said = event.proposal + f"{event.voice.value}\0{event.signature.keyid}".encode()
         return b"ball\0\0\0\0" + hashlib.sha256(said).digest()
+    if isinstance(event, KeySealed):
+        return b"seal\0\0\0\0" + hashlib.sha256(f"{event.key}\0{event.version}".encode()).digest()
+    if isinstance(event, KeyProved):
+        return b"prvd\0\0\0\0" + hashlib.sha256(event.token + f"{event.key}\0{event.version}".encode()).digest()
     if name == "key-destroyed":
         return b"dest\0\0\0\0" + PROPOSAL
     return None if name.startswith(("genesis", "term", "change-refused")) else b"exec\0\0\0\0" + PROPOSAL

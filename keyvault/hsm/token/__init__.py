@@ -16,3 +16,4 @@ from keyvault.hsm.token.library import load_library as load_library
 from keyvault.hsm.token.library import new_token as new_token
 from keyvault.hsm.token.session import Session as Session
 from keyvault.hsm.token.transport import Transport as Transport
+from keyvault.hsm.token.trials import Trials as Trials

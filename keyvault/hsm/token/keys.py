@@ -100,9 +100,11 @@ def not_transportable() -> TokenError:
     )
 
 
-def unwrapping_pair(session: pkcs11.Session, object_id: bytes) -> pkcs11.PublicKey:
+def unwrapping_pair(
+    session: pkcs11.Session, object_id: bytes, way: templates.WayOut = templates.STAYS
+) -> pkcs11.PublicKey:
     """Return the public half of a new RSA pair whose private half unwraps. Raises TokenError, PKCS11Error."""
-    pair = templates.unwrapping_pair(object_id)
+    pair = templates.unwrapping_pair(object_id, way=way)
     public, private = session.generate_keypair(
         KeyType.RSA,
         templates.RSA_KEY_BITS,
@@ -112,7 +114,7 @@ def unwrapping_pair(session: pkcs11.Session, object_id: bytes) -> pkcs11.PublicK
         public_template=attributes(pair.public),
         private_template=attributes(pair.private),
     )
-    keep_only_if_secret(private, public, templates.generated_secrecy())
+    keep_only_if_secret(private, public, templates.generated_secrecy(way))
     return public
 
 

@@ -9,7 +9,7 @@ from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import SignMixin
 from pkcs11.util.rsa import encode_rsa_public_key
 
-from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm
+from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm, KeyTransport
 from keyvault.core.limits import KEYS_MAX
 from keyvault.core.marks import Mark
 from keyvault.core.wrap import HASHES
@@ -18,7 +18,7 @@ from keyvault.hsm.base import KEPT_OBJECT_IDS
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.token import seeds
 from keyvault.hsm.token.anchors import find_anchor, replace_anchor, try_anchor
-from keyvault.hsm.token.handles import PRIVATE_CLASSES, Handles, destroyed_after
+from keyvault.hsm.token.handles import PRIVATE_CLASSES, Handles, destroyed_after, wrapped_by
 from keyvault.hsm.token.importing import (
     KWP_MECHANISMS,
     open_blob,
@@ -80,7 +80,10 @@ class Session(Handles):
             return self.once(lambda: self._generate_once(object_id, algorithm))
 
     def generate_import_key(self, object_id: bytes) -> bytes:
-        """Return the RSAPublicKey (RFC 8017, DER) of a new import key with this CKA_ID; it must not exist."""
+        """Return the RSAPublicKey (RFC 8017, DER) of a new import key with this CKA_ID; it must not exist.
+
+        Where keys move by AES-KWP it can be wrapped, and the wrapping key has to be there.
+        """
         with self.token.making():
             return self.once(lambda: self._generate_import_once(object_id))
 
@@ -193,7 +196,9 @@ class Session(Handles):
     def _generate_import_once(self, object_id: bytes) -> bytes:
         if self.find(ObjectClass.PRIVATE_KEY, object_id) is not None:
             raise TokenError("OBJECT_EXISTS", f"the token has a key with id {object_id.hex()}", Remedy.KEEP)
-        return encode_rsa_public_key(unwrapping_pair(self.session, object_id))
+        moves = self.token.key_transport is KeyTransport.KWP
+        way = wrapped_by(self.wrapping_key()) if moves else templates.STAYS
+        return encode_rsa_public_key(unwrapping_pair(self.session, object_id, way))
 
     def _unwrap_once(
         self, object_id: bytes, import_object_id: bytes, mechanism: Mechanism, algorithm: KeyAlgorithm, wrapped: bytes

@@ -27,6 +27,7 @@ KEY_TYPES = {
 }
 
 
+_AES_BITS = 256
 _NUMBERS = {KeyType.RSA: Attribute.MODULUS}
 """What a key of another type than EC has instead of CKA_EC_PARAMS."""
 
@@ -49,6 +50,18 @@ def new_pair(
     )
     keep_only_if_secret(private, public, templates.generated_secrecy(way))
     return public_key(public, algorithm), private, public
+
+
+def new_wrapping_key(session: pkcs11.Session) -> pkcs11.SecretKey:
+    """Return a new key that wraps and unwraps, an object of this session. Raises PKCS11Error."""
+    return session.generate_key(
+        KeyType.AES,
+        _AES_BITS,
+        store=False,
+        capabilities=MechanismFlag.WRAP | MechanismFlag.UNWRAP,
+        mechanism=Mechanism.AES_KEY_GEN,
+        template=attributes(templates.wrapping_key()),
+    )
 
 
 def is_sealed_seed(one: pkcs11.Object, algorithm: KeyAlgorithm) -> bool:

@@ -19,7 +19,6 @@ no collision resistance (see ``keyvault.core.wrap``). It is not negotiated: what
 
 import hashlib
 import hmac
-from contextlib import ExitStack
 
 import pkcs11
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -41,7 +40,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.keys import HMAC_ALGORITHMS, KeyAlgorithm, KeyTransport
 from keyvault.core.wrap import parse_transport_key
 from keyvault.hsm import templates
-from keyvault.hsm.base import TRANSPORT_KEY_OBJECT_ID, WRAPPING_KEY_OBJECT_ID
+from keyvault.hsm.base import IMPORT_KEY_OBJECT_ID, TRANSPORT_KEY_OBJECT_ID, WRAPPING_KEY_OBJECT_ID
 from keyvault.hsm.failures import Remedy, TokenError
 from keyvault.hsm.token import seeds
 from keyvault.hsm.token.handles import PRIVATE_CLASSES, Handles, destroyed_after, wrapped_by
@@ -54,19 +53,18 @@ from keyvault.hsm.token.keys import (
     not_transportable,
     unwrapping_pair,
 )
-from keyvault.hsm.token.proving import check_proven
+from keyvault.hsm.token.proving import check_opens, check_proven
 from keyvault.hsm.token.storing import (
     KEY_TYPES,
     clear_leftovers,
     finished_private,
     holds_another,
-    new_pair,
+    new_wrapping_key,
     store_copy,
     store_public,
 )
 
 _OAEP = (Mechanism.SHA_1, pkcs11.MGF.SHA1, None)
-_AES_BITS = 256
 _CHECK_SECRET = b"keyvault-check-1"
 """Everybody knows it. 16 bytes: no HMAC key of ours is as short, so its blob is none of a key."""
 _CHECK_LABEL = b"keyvault/wrapping-key-check/v1\0"
@@ -141,18 +139,17 @@ class Transport:
         with self._token.making():
             self._handles.once(lambda: self._copy(object_id, algorithm, wrapped, identity, by_seed=by_seed))
 
-    def trial(self, object_id: bytes, algorithm: KeyAlgorithm, secret: bytes, identity: bytes) -> bool:
-        """Return whether a key of this algorithm was wrapped, unwrapped, copied, and proved to be the same.
+    def wrap_import_key(self) -> bytes:
+        """Return the import key under the wrapping key."""
+        self._check_on()
+        with self._token.finding():
+            return self._handles.twice(self._wrap_import_key)
 
-        All of it is of this session and destroyed at once. ``secret`` is an HMAC's, with ``identity`` as its check.
-        Raises TokenError when the token itself is in doubt.
-        """
-        try:
-            return self._handles.once(lambda: self._trial(object_id, algorithm, secret, identity))
-        except TokenError as error:
-            if error.remedy in {Remedy.LATCH, Remedy.RETIRE}:
-                raise
-            return False
+    def unwrap_import_copy(self, wrapped: bytes, public_key_der: bytes) -> None:
+        """Make the import key from a blob, if it opens what is wrapped for this public key; done if it is there."""
+        self._check_on()
+        with self._token.making():
+            self._handles.once(lambda: self._copy_import_key(wrapped, public_key_der))
 
     # Wrapping key -------------------------------------------------------------------------------------------
 
@@ -171,19 +168,9 @@ class Transport:
         if self._handles.find(ObjectClass.SECRET_KEY, WRAPPING_KEY_OBJECT_ID) is not None:
             self._check_of(self._handles.wrapping_key())  # it works, too
             return
-        made = self._new_wrapping_key()
+        made = new_wrapping_key(self._handles.session)
         with destroyed_after(made):
             store_copy(made, {**templates.WRAPPING_SECRECY, "ALWAYS_SENSITIVE": True})
-
-    def _new_wrapping_key(self) -> pkcs11.SecretKey:
-        return self._handles.session.generate_key(
-            KeyType.AES,
-            _AES_BITS,
-            store=False,
-            capabilities=MechanismFlag.WRAP | MechanismFlag.UNWRAP,
-            mechanism=Mechanism.AES_KEY_GEN,
-            template=attributes(templates.wrapping_key()),
-        )
 
     def _check_of(self, wrapping_key: pkcs11.Object) -> bytes:
         """Return the hash of a known secret's blob: AES-KWP is deterministic, and every token that moves keys has it.
@@ -199,7 +186,7 @@ class Transport:
             }
         )
         with destroyed_after(secret):
-            return hashlib.sha256(_CHECK_LABEL + self._wrapped(wrapping_key, secret)).digest()
+            return hashlib.sha256(_CHECK_LABEL + self.wrapped(wrapping_key, secret)).digest()
 
     def _export(self, modulus: int, exponent: int) -> bytes:
         wrapping_key = self._handles.wrapping_key()
@@ -243,7 +230,7 @@ class Transport:
             if algorithm is not KeyAlgorithm.ED25519:
                 raise not_transportable()
             key = seeds.sealed(self._handles, object_id)
-        return self._wrapped(wrapping_key, key)
+        return self.wrapped(wrapping_key, key)
 
     def _copy(
         self, object_id: bytes, algorithm: KeyAlgorithm, wrapped: bytes, identity: bytes, *, by_seed: bool
@@ -256,18 +243,18 @@ class Transport:
         clear_leftovers(self._handles, object_id, algorithm)
         way = wrapped_by(wrapping_key)
         if by_seed:
-            readable = self._opened_key(wrapping_key, KeyType.GENERIC_SECRET, templates.readable_seed(), wrapped)
+            readable = self.opened_key(wrapping_key, KeyType.GENERIC_SECRET, templates.readable_seed(), wrapped)
             seeds.copy(self._handles, object_id, readable, identity)
         elif algorithm in HMAC_ALGORITHMS:
             template = templates.hmac_secret(object_id, stored=False, way=way)
-            secret = self._opened_key(wrapping_key, KeyType.GENERIC_SECRET, template, wrapped)
+            secret = self.opened_key(wrapping_key, KeyType.GENERIC_SECRET, template, wrapped)
             with destroyed_after(secret):
                 check_secrecy(secret, templates.imported_secrecy(way))
                 check_proven(secret, object_id, algorithm, identity)
                 store_copy(secret, templates.imported_secrecy(way))
         else:
             template = templates.private_copy(object_id, way=way)
-            private = self._opened_key(wrapping_key, KEY_TYPES[algorithm], template, wrapped)
+            private = self.opened_key(wrapping_key, KEY_TYPES[algorithm], template, wrapped)
             with destroyed_after(private):
                 self._store_pair(private, object_id, algorithm, identity, way)
 
@@ -299,16 +286,40 @@ class Transport:
         way = templates.WayOut(wrapped=bool(present[Attribute.EXTRACTABLE]))
         check_secrecy(present, templates.imported_secrecy(way) if secret else templates.copied_secrecy(way))
 
-    def _opened_key(
+    def _wrap_import_key(self) -> bytes:
+        wrapping_key = self._handles.wrapping_key()
+        key = self._handles.found(ObjectClass.PRIVATE_KEY, IMPORT_KEY_OBJECT_ID)
+        if not key[Attribute.EXTRACTABLE]:
+            raise not_transportable()
+        return self.wrapped(wrapping_key, key)
+
+    def _copy_import_key(self, wrapped: bytes, public_key_der: bytes) -> None:
+        wrapping_key = self._handles.wrapping_key()
+        present = finished_private(self._handles, IMPORT_KEY_OBJECT_ID)
+        if present is not None:
+            check_opens(present, self._kwp, public_key_der)
+            return
+        way = wrapped_by(wrapping_key)
+        template = templates.import_key_copy(IMPORT_KEY_OBJECT_ID, way=way)
+        uses = MechanismFlag.UNWRAP
+        opened = _opened(wrapping_key, self._kwp, ObjectClass.PRIVATE_KEY, KeyType.RSA, template, uses, wrapped)
+        with destroyed_after(opened):
+            check_secrecy(opened, templates.copied_secrecy(way))
+            check_opens(opened, self._kwp, public_key_der)
+            store_copy(opened, templates.copied_secrecy(way))
+
+    def opened_key(
         self, wrapping_key: pkcs11.Object, key_type: KeyType, template: templates.Template, wrapped: bytes
     ) -> pkcs11.Object:
+        """Return the signing key, an object of this session, that a blob becomes. Raises TokenError, PKCS11Error."""
         kind = ObjectClass.SECRET_KEY if key_type is KeyType.GENERIC_SECRET else ObjectClass.PRIVATE_KEY
         uses = MechanismFlag(0)
         if template["SIGN"]:
             uses = MechanismFlag.SIGN
         return _opened(wrapping_key, self._kwp, kind, key_type, template, uses, wrapped)
 
-    def _wrapped(self, wrapping_key: pkcs11.Object, key: pkcs11.Object) -> bytes:
+    def wrapped(self, wrapping_key: pkcs11.Object, key: pkcs11.Object) -> bytes:
+        """Return a key under the wrapping key. Raises TokenError, PKCS11Error."""
         if not isinstance(wrapping_key, WrapMixin) or not isinstance(key, pkcs11.Key):
             raise TokenError("OBJECT_MISMATCH", "the wrapping key may not wrap", Remedy.KEEP)
         return wrapping_key.wrap_key(key, mechanism=self._kwp)
@@ -326,30 +337,6 @@ class Transport:
     def _check_movable(self, object_id: bytes) -> None:
         self._check_on()
         check_object_id(object_id)
-
-    def _trial(self, object_id: bytes, algorithm: KeyAlgorithm, secret: bytes, identity: bytes) -> bool:
-        way = templates.WayOut(wrapped=True)
-        with ExitStack() as made:
-            wrapping_key = self._new_wrapping_key()
-            made.enter_context(destroyed_after(wrapping_key))
-            check_secrecy(wrapping_key, templates.WRAPPING_SECRECY)
-            if algorithm in HMAC_ALGORITHMS:
-                template = templates.hmac_secret(object_id, stored=False, way=way)
-                identification = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.GENERIC_SECRET}
-                key: pkcs11.Object = self._handles.session.create_object(
-                    {**attributes(template), **identification, Attribute.VALUE: secret}
-                )
-            else:
-                template = templates.private_copy(object_id, way=way)
-                identity, key, public = new_pair(self._handles.session, object_id, algorithm, stored=False, way=way)
-                made.enter_context(destroyed_after(public))
-            made.enter_context(destroyed_after(key))
-            opened = self._opened_key(wrapping_key, KEY_TYPES[algorithm], template, self._wrapped(wrapping_key, key))
-            made.enter_context(destroyed_after(opened))
-            copied = opened.copy({Attribute.TOKEN: False})
-            made.enter_context(destroyed_after(copied))
-            check_proven(copied, object_id, algorithm, identity)
-        return True
 
 
 def _opened(
