@@ -13,6 +13,7 @@
 6. A pattern of ``matches`` is written out, and valid; see ``limits.PREDICATE_PATTERNS_MAX``.
 7. ``destination`` is its account in what restricts, without tag or memo and in its one spelling (``accounts``), as in
    the conditions beside it; so whole texts that it is compared with must be in that spelling.
+8. ``fee`` is the fee of the whole signature, whichever effect asks: a memo that comes first hides none.
 """
 
 import re
@@ -50,7 +51,7 @@ VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
         "type_hash": (Place.TYPE_HASH, _STRING),
         "chain_id": (Place.CHAIN, _INT),
         "amount": (Place.AMOUNT, _INT),
-        "fee": (Place.FEE, _INT),
+        "fee": (Place.FEES, _INT),
         "usd_micros": (Place.USD, _INT),
         "price_deviation_bps": (Place.DEVIATION, _INT),
         "validity_ms": (Place.VALIDITY, _INT),
