@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
@@ -17,6 +18,7 @@ from keyvault.cli.session import call
 from keyvault.cli.sign_wish import INSTEAD, Wish
 from keyvault.cli.simulation_text import simulation_document, simulation_text
 from keyvault.cli.target import OFFLINE, Target
+from keyvault.client import AsyncClient, Denied
 from keyvault.core.apply import suppose
 from keyvault.core.commands import RequestSignature
 from keyvault.core.errors import Malformed, Refused
@@ -28,11 +30,13 @@ from keyvault.core.policy import Policy
 from keyvault.core.policy_explain import explain as outcomes_of
 from keyvault.core.policy_facts import Moment
 from keyvault.core.policy_replay import Request, charge_for, intent_of, judged
-from keyvault.core.policy_rules import Verdict
+from keyvault.core.policy_rules import Limit, Verdict
 from keyvault.core.simulation import Decision, Meaning, Simulation, decision_now, room_now
 from keyvault.core.state import State, find_key, moment_of, split_key_name
 from keyvault.core.windows import Reservations
 
+_Explained: TypeAlias = tuple[Simulation, tuple[Limit, ...]]
+"""What is said, and the limits of the policy that says it, as far as they may be known."""
 _NOTHING_UNDER_WAY = Reservations()
 _UNNAMED = "explained"
 
@@ -68,7 +72,8 @@ def explain(
     if index is not None:
         if ledger is None or payload:
             raise UsageProblem("--index names an entry of --ledger FILE, and takes no payload")
-        _show(_of_entry(Walk(ledger), index, policy))
+        walk = Walk(ledger)
+        _show(_of_entry(walk, index, policy), walk.state.policy.limits)
         return
     if not payload:
         raise UsageProblem("give a payload as `keyvault sign` takes it, or --ledger FILE and --index N")
@@ -76,13 +81,18 @@ def explain(
     if offline and principal is None:
         raise UsageProblem("say who would ask: --principal spiffe://<trust-domain>/bot/<name>")
 
-    def ask(target: Target | None, wish: Wish, given: Payload) -> Simulation:
+    def ask(target: Target | None, wish: Wish, given: Payload) -> _Explained:
         if target is None:
             return _offline(ledger, policy, wish, given, principal or "")
-        return call(
-            target,
-            lambda client: client.simulate(wish.key, given, principal=principal, request_id=wish.request_id),
-        )
+
+        async def both(client: AsyncClient) -> _Explained:
+            found = await client.simulate(wish.key, given, principal=principal, request_id=wish.request_id)
+            try:
+                return found, (await client.get_policy()).policy.limits
+            except Denied:  # bots may not read the policy: then amounts are smallest units
+                return found, ()
+
+        return call(target, both)
 
     _with_payload(context, payload, offline=offline, ask=ask)
 
@@ -92,28 +102,28 @@ def _with_payload(
     payload: tuple[str, ...],
     *,
     offline: bool,
-    ask: Callable[[Target | None, Wish, Payload], Simulation],
+    ask: Callable[[Target | None, Wish, Payload], _Explained],
 ) -> None:
     """Let ``keyvault sign`` read its command line, and explain what it would have had signed."""
     as_json = context.meta[JSON_MODE]
 
     def instead(target: Target | None, wish: Wish, given: Payload) -> None:
         context.meta[JSON_MODE] = context.meta[JSON_MODE] or as_json
-        _show(ask(target, wish, given))
+        _show(*ask(target, wish, given))
 
     context.meta[INSTEAD], context.meta[OFFLINE] = instead, offline
     with sign_commands.command.make_context("sign", list(payload), parent=context) as inner:
         sign_commands.command.invoke(inner)
 
 
-def _show(found: Simulation) -> None:
-    emit(simulation_document(found), lambda: simulation_text(found))
+def _show(found: Simulation, of: tuple[Limit, ...]) -> None:
+    emit(simulation_document(found), lambda: simulation_text(found, of))
 
 
-def _offline(ledger: Path | None, policy: Policy | None, wish: Wish, payload: Payload, principal: str) -> Simulation:
+def _offline(ledger: Path | None, policy: Policy | None, wish: Wish, payload: Payload, principal: str) -> _Explained:
     now = UnixMillis(time.time_ns() // 1_000_000)
     if ledger is None and policy is not None:
-        return _of_policy(policy, wish, payload, principal, now)
+        return _of_policy(policy, wish, payload, principal, now), policy.limits
     state = _folded(Walk(ledger or Path()))
     if policy is not None:
         suppose(state, policy)
@@ -138,7 +148,7 @@ def _offline(ledger: Path | None, policy: Policy | None, wish: Wish, payload: Pa
         intent=intent,
         moment=moment_of(state, now),
     )
-    return _simulation(state, asked, decision, room)
+    return _simulation(state, asked, decision, room), state.policy.limits
 
 
 def _of_policy(policy: Policy, wish: Wish, payload: Payload, principal: str, now: UnixMillis) -> Simulation:

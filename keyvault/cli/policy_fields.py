@@ -172,9 +172,18 @@ def _text() -> str:
         f"Venues: {', '.join(sorted(VENUES))}.",
         f"Networks of withdrawals, as binance:ETH: {', '.join(sorted(NETWORK_VENUES))}.",
         f"Facts of when: {', '.join(VARIABLES)}.",
+        _VIA,
         table(("kind", "can be"), [(kind.value, ", ".join(sorted(KIND_OPERATIONS[kind]))) for kind in PayloadKind]),
     ]
     return "\n\n".join(parts)
+
+
+_VIA: Final = (
+    "via says what an effect stands in, outermost first, and what else is known of it: the calls around it"
+    ' ("safe 0x... > multisend"), the category or mode of an order ("linear", "cross"), a leverage, and last what an'
+    ' order waits for ("spot > trigger 90000"). An amendment says a trigger only if it changes it. Empty if there is'
+    " nothing. Ask via.startsWith() or via.contains(): the whole of it changes with each part."
+)
 
 
 def _allowing() -> str:

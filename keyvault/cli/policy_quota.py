@@ -55,7 +55,7 @@ def quota_table(quotas: tuple[Quota, ...], of: tuple[Limit, ...] = ()) -> str:
     """Return quotas for people; amounts in whole units where the limit, one of ``of``, says what they are."""
     if not quotas:
         return "No limit is about this key and principal."
-    whole = {limit.id: found for limit in of if (found := _whole_unit(limit)) is not None}
+    whole = whole_units(of)
     rows = [
         (
             printable(each.limit),
@@ -68,6 +68,11 @@ def quota_table(quotas: tuple[Quota, ...], of: tuple[Limit, ...] = ()) -> str:
         for unit in (whole.get(each.limit),)
     ]
     return table(("limit", "for", "used", "of", "window"), rows)
+
+
+def whole_units(of: tuple[Limit, ...]) -> dict[str, str]:
+    """Return, by limit, what 10**18 of its amount are; those of which nobody knows it are left out."""
+    return {limit.id: found for limit in of if (found := _whole_unit(limit)) is not None}
 
 
 def _whole_unit(limit: Limit) -> str | None:

@@ -1,11 +1,11 @@
 """Simulations as JSON and for people. Pure; names may come from strangers, so every line is printable."""
 
 from keyvault.cli.output import JsonValue, fields, printable, printable_lines, table, time_text
-from keyvault.cli.policy_quota import number_text, quota_document, unit_text
+from keyvault.cli.policy_quota import number_text, quota_document, unit_text, whole_units
 from keyvault.core.intent import Effect
 from keyvault.core.limits_check import Room
 from keyvault.core.policy_explain import RuleOutcome
-from keyvault.core.policy_rules import Verdict
+from keyvault.core.policy_rules import Limit, Verdict
 from keyvault.core.simulation import Simulation
 from keyvault.core.windows import window_text
 
@@ -41,8 +41,11 @@ def simulation_document(found: Simulation) -> dict[str, JsonValue]:
     }
 
 
-def simulation_text(found: Simulation) -> str:
-    """Return it for people: the verdict first, then what every rule and limit says."""
+def simulation_text(found: Simulation, of: tuple[Limit, ...] = ()) -> str:
+    """Return it for people: the verdict first, then what every rule and limit says.
+
+    Amounts are in whole units where the limit, one of ``of``, says what they are.
+    """
     decision, meaning = found.decision, found.meaning
     head = fields(
         (
@@ -62,7 +65,7 @@ def simulation_text(found: Simulation) -> str:
     words = [f"  {number}. {line}" for number, line in enumerate(printable_lines(meaning.words).split("\n"), 1)]
     parts = [head, "It would:", *words, "", _outcomes(found)]
     if found.room:
-        parts += ["", _room(found.room)]
+        parts += ["", _room(found.room, of)]
     return "\n".join(parts)
 
 
@@ -93,17 +96,19 @@ def _said(outcome: RuleOutcome) -> str:
     return f"{does} ({printable(outcome.why_not)})" if outcome.why_not else does
 
 
-def _room(room: tuple[Room, ...]) -> str:
+def _room(room: tuple[Room, ...], of: tuple[Limit, ...]) -> str:
+    whole = whole_units(of)
     rows = [
         (
             printable(each.quota.limit),
             printable(f"{each.quota.per} {each.quota.group}"),
-            number_text(each.quota.measure, each.quota.used),
-            f"{number_text(each.quota.measure, each.quota.cap)} {unit_text(each.quota.measure)}",
-            "not known" if each.asked is None else number_text(each.quota.measure, each.asked),
+            number_text(each.quota.measure, each.quota.used, unit),
+            f"{number_text(each.quota.measure, each.quota.cap, unit)} {unit_text(each.quota.measure, unit)}",
+            "not known" if each.asked is None else number_text(each.quota.measure, each.asked, unit),
             window_text(each.quota.window_ms),
         )
         for each in room
+        for unit in (whole.get(each.quota.limit),)
     ]
     return table(("limit", "for", "used", "of", "this asks", "window"), rows)
 

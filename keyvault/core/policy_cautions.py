@@ -7,11 +7,10 @@ Cautions stop nobody: a firm may want what they speak of. Findings (``policy_lin
 3. Power to anybody: ownership, keys or code that whoever is named gets.
 4. Never counted: each payload is capped, and no limit counts all that a key moves by it over time.
 5. One person's word for what nobody can read.
-6. Names of assets that leave out what Kraken calls them, in what denies or asks.
-7. A list of whom not to pay, or a limit for each who is paid, where a venue may be told to pay anybody: it takes
+6. A list of whom not to pay, or a limit for each who is paid, where a venue may be told to pay anybody: it takes
    spellings of one account that nobody folds (``accounts``).
-8. Limits on keys or callers of whom no rule permits anything: a misspelt name counts nothing.
-9. Limits on amounts at a venue so small that whole units were meant: they are counted in 10**-18 there.
+7. Limits on keys or callers of whom no rule permits anything: a misspelt name counts nothing.
+8. Limits on amounts at a venue so small that whole units were meant: they are counted in 10**-18 there.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,6 @@ from keyvault.core.intent import Operation
 from keyvault.core.policy_counted import Permitted, permitted, permitted_by, uncounted
 from keyvault.core.policy_findings import listed
 from keyvault.core.policy_rules import ANY, PLAIN_OPERATIONS, Limit, Per, Policy, Rule, Verdict
-from keyvault.core.policy_spelling import without_kraken_s_name
 from keyvault.core.quorum import parse_quorum, persons_min
 from keyvault.core.tallies import About, abouts
 
@@ -85,7 +83,6 @@ def _asked_about(
 
 
 def _asked_about_restriction(rule: Rule, permits: Iterable[Permitted]) -> Iterator[str]:
-    yield from (f"{name} is {theirs} at Kraken: list both" for name, theirs in without_kraken_s_name(rule))
     about = rule.operations or {Operation.WITHDRAW}
     open_rules = _pay_anybody(permits)
     if isinstance(rule.destinations, frozenset) and Operation.WITHDRAW in about and open_rules:

@@ -13,6 +13,7 @@
 6. A pattern of ``matches`` is written out, and valid; see ``limits.PREDICATE_PATTERNS_MAX``.
 7. ``destination`` is its account in what restricts, without tag or memo and in its one spelling (``accounts``), as in
    the conditions beside it; so whole texts that it is compared with must be in that spelling.
+8. ``fee`` is the fee of the whole signature, whichever effect asks: a memo that comes first hides none.
 """
 
 import re
@@ -50,7 +51,7 @@ VARIABLES: Final[Mapping[str, tuple[Place, cel.Type]]] = MappingProxyType(
         "type_hash": (Place.TYPE_HASH, _STRING),
         "chain_id": (Place.CHAIN, _INT),
         "amount": (Place.AMOUNT, _INT),
-        "fee": (Place.FEE, _INT),
+        "fee": (Place.FEES, _INT),
         "usd_micros": (Place.USD, _INT),
         "price_deviation_bps": (Place.DEVIATION, _INT),
         "validity_ms": (Place.VALIDITY, _INT),
@@ -186,6 +187,14 @@ def _check_texts(tokens: list[_Token], *, restricts: bool) -> None:
 
     ``tokens`` begin with NOTHING.
     """
+    for about, function, token in _texts(tokens):
+        if restricts and about == "destination" and function != "matches":
+            _check_account(token, function)
+        _check_text(token, about, function)
+
+
+def _texts(tokens: list[_Token]) -> Iterator[tuple[str, str, _Token]]:
+    """Yield each text with the fact that it is compared with, and the function if it is not the whole of it."""
     subject, function = "", ""
     for before, token, after in zip(tokens, tokens[1:], (*tokens[2:], _NOTHING), strict=False):
         if function == "matches" and before.word == "(" and not (token.kind == "text" and after.word == ")"):
@@ -197,10 +206,27 @@ def _check_texts(tokens: list[_Token], *, restricts: bool) -> None:
         elif token.word in ("&&", "||", "?", ":"):
             subject, function = "", ""
         if token.kind == "text":
-            about = subject or _compared(tokens, token)
-            if restricts and about == "destination" and function != "matches":
-                _check_account(token, function)
-            _check_text(token, about, function)
+            yield subject or _compared(tokens, token), function, token
+
+
+class Compared(NamedTuple):
+    """A text in a predicate. ``function``: how the fact is asked about it; empty: whether it is the whole of it."""
+
+    fact: str
+    function: str
+    text: str
+    at: int
+
+
+def compared(when: str) -> tuple[Compared, ...]:
+    """Return every text that a predicate, which compiles, compares a fact with."""
+    tokens = [_NOTHING, *_tokens(when)]
+    return tuple(Compared(fact, function, token.word[1:-1], token.at) for fact, function, token in _texts(tokens))
+
+
+def words(when: str) -> tuple[str, ...]:
+    """Return the names, numbers, texts and signs of a predicate that compiles, one after the other."""
+    return tuple(token.word for token in _tokens(when))
 
 
 def _compared(tokens: list[_Token], text: _Token) -> str:

@@ -10,7 +10,8 @@
 4. Every count, amount and sum of dollars that the old policy limits is limited by the new one, over the same window and
    to the same number or less, counted of the same things or more: each condition is implied by the old one, or left
    out. Groups are the same, or all together; of tags, each has its keys in one tag. Of one asset amounts can be
-   compared; of two they cannot.
+   compared; of two they cannot. What can count nothing that the new policy permits (``never_counted``) need not stay:
+   who takes a rule away takes its limits along, since a limit that never counts cannot be published.
 5. The prices are the same: another price can be a yes where there was a no.
 6. If the old policy looks for look-alikes, both name the same destinations: what is named is known, and what
    resembles it is looked for.
@@ -29,6 +30,7 @@ from typing import TypeVar
 
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import GroupName
+from keyvault.core.policy_counted import never_counted, permitted
 from keyvault.core.policy_listed import listed_destinations
 from keyvault.core.policy_match import allow_matcher, can_permit, deny_matcher
 from keyvault.core.policy_rules import ANY, LIST_MARK, Chain, Per, Policy, Rule, Verdict, verdict_of
@@ -52,7 +54,7 @@ def is_tightening(old: Policy, new: Policy) -> bool:
         and _are_covered(after.permitting_escalate, before.allow + before.permitting_escalate)
         and _are_covered(before.deny, after.deny)
         and _are_asked(before.escalate, after)
-        and _are_limited(_held(old), _held(new))
+        and _are_limited(_needed(_held(old), new), _held(new))
         and old.prices == new.prices
         and are_look_alikes_kept(old, new)
     )
@@ -144,6 +146,12 @@ _Held = tuple[About, int, int]
 
 def _held(policy: Policy) -> tuple[_Held, ...]:
     return tuple((about, limit.window_ms, cap) for limit in policy.limits for about, cap in abouts(limit, policy))
+
+
+def _needed(held: tuple[_Held, ...], new: Policy) -> tuple[_Held, ...]:
+    """Return those that may count something that the new policy permits, or that nothing may pass."""
+    permits = permitted(new)
+    return tuple(each for each in held if not (each[0].has_place and never_counted(each[0], permits)))
 
 
 def _are_limited(before: tuple[_Held, ...], after: tuple[_Held, ...]) -> bool:

@@ -2,7 +2,8 @@
 
 A limit is passed by whatever it does not count, so one that names an asset, a venue or a caller in a word that no
 permitted request has is no limit at all. Law: "it never counts" is said only where that is sure, from the conditions
-of the rule and of the limit alone; what a rule does not mention may be anything, unless its kinds tell.
+of the rule and of the limit alone; what a rule does not mention may be anything, unless its kinds tell. Such a limit
+may also be taken away by whoever may only tighten (``policy_change`` 4).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -159,7 +160,8 @@ def _compared(about: About, each: Permitted) -> Iterator[tuple[str, str, _Dimens
     yield "venue", "venue", each.venues, None if about.venue is None else frozenset({about.venue})
     if about.asset == NATIVE and each.pays_fees:
         return
-    assets = frozenset({NATIVE}) if each.assets is None and each.pays_fees else each.assets
+    on_chain = each.assets is None and each.pays_fees and about.place is not None
+    assets = frozenset({NATIVE}) if on_chain else each.assets  # at a venue, what leaves it out may be anything
     yield "asset", "asset", assets, frozenset({about.asset})
 
 

@@ -137,7 +137,7 @@ def _outcome(rule: Rule, reading: _Reading, number: int, facts: Facts) -> RuleOu
     if not matches:
         why_not = reading.matches.complaint(facts)
     elif not permits and verdict_of(rule) is Verdict.ESCALATE and not rule.shadow:
-        why = "it names no keys or kinds" if reading.permits is None else reading.permits.complaint(facts)
+        why = _why_never(rule) if reading.permits is None else reading.permits.complaint(facts)
         why_not = f"asks, and permits nothing: {why}"
     return RuleOutcome(
         rule=rule.id,
@@ -148,6 +148,14 @@ def _outcome(rule: Rule, reading: _Reading, number: int, facts: Facts) -> RuleOu
         why_not=why_not,
         shadow=rule.shadow,
     )
+
+
+def _why_never(rule: Rule) -> str:
+    """Return why an escalate rule permits nothing of anything."""
+    if rule.first_seen_ms is not None or rule.look_alike:
+        return "a rule about a destination's history only restricts"
+    missing = [word for word, absent in (("keys", rule.keys is None), ("kinds", not rule.kinds)) if absent]
+    return f"it names no {' and no '.join(missing)}" if missing else "it only restricts"
 
 
 def _apart(rule: Rule, key: KeyId, intent: Intent) -> RuleOutcome:

@@ -58,7 +58,7 @@ class Place(IntEnum):
     HOUR = 20
     """Minute of the week, UTC, from Monday 00:00."""
     SOURCE = 21
-    """Whose asset it is; empty: the signer's own account."""
+    """Whose asset it is; empty: the signer's own account, which EVM transactions state by its address."""
     VIA = 22
     """The calls that it stands in, and what else the decoder says of it; empty if nothing."""
     COMPLETENESS = 23
@@ -67,7 +67,9 @@ class Place(IntEnum):
     """What it would do to an earlier signature for the same slot."""
     ACCOUNT = 25
     """The account of the destination, without tag: what restricts compares this one."""
-    WHEN = 26
+    FEES = 26
+    """The fee of the whole signature, which stands on its first effect: what predicates know as the fee."""
+    WHEN = 27
 
 
 WORDS: Final = {
@@ -156,6 +158,7 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
         return [_opaque(principal, effect, minute) for effect in intent.effects]
     replaces = familiar.slots.replaced(intent.slot, intent.effects, known) if wanted.slots else Replaces.NOTHING
     amounts, dollars = _totals(intent.effects, aids)
+    fees = sum(effect.fee_max or 0 for effect in intent.effects)
     found: list[Facts] = []
     for number, effect in enumerate(intent.effects):
         operation = effect.operation
@@ -205,6 +208,7 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
                 intent.completeness,
                 replaces,
                 account,
+                absent[_FEE] if effect.fee_max is None else fees,
             )
         )
     return found

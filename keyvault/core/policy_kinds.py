@@ -177,6 +177,10 @@ def asked(kind: PayloadKind, operation: Operation) -> frozenset[str]:
         return fields
     if kind is PayloadKind.TYPED_DATA and operation is Operation.ALLOWANCE:
         return (fields | {"contracts", "type_hashes", "validity_ms_max"}) - {"fee_max"}
+    if kind is PayloadKind.TYPED_DATA and operation in (Operation.ORDER, Operation.CANCEL):
+        # What is known of these says what is given, and the contract that verifies it; Polymarket's a venue, too.
+        given = frozenset({"assets"}) if operation is Operation.ORDER else frozenset[str]()
+        return (fields | given | {"chains", "contracts", "type_hashes"}) - {"venues", "symbols", "fee_max"}
     return fields - {"chains", "venues", "symbols", "fee_max"}
 
 

@@ -32,6 +32,7 @@ from keyvault.core.policy_values import (
     check_type_hash,
     check_venue,
 )
+from keyvault.core.policy_when import lint_when
 from keyvault.core.quorum import parse_quorum, quorum_text
 from keyvault.core.windows import window_text
 
@@ -158,6 +159,8 @@ def _lint_texts(rule: Rule) -> Problems:
             compile_predicate(rule.when, unknown_holds=rule.verdict is not Verdict.ALLOW)
         except Malformed as malformed:
             yield Lint.PREDICATE, "when", malformed.problem
+        else:
+            yield from lint_when(rule)
 
 
 def _lint_operations(rule: Rule) -> Problems:

@@ -3,9 +3,9 @@
 A rule becomes a Matcher once, by the allow reading or the deny reading; then a comparison is a few set look-ups.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from keyvault.core.intent import Operation, PayloadKind
 from keyvault.core.policy_cel import Predicate, compile_predicate
@@ -22,6 +22,7 @@ from keyvault.core.policy_rules import (
     normal_destination,
 )
 from keyvault.core.units import plain_decimal
+from keyvault.core.venue_names import NAMING_VENUES, assets_of, symbols_of
 
 Lists: TypeAlias = Mapping[str, frozenset[str]]
 
@@ -196,6 +197,8 @@ def deny_matcher(rule: Rule, lists: Lists) -> Matcher:
         if place == Place.DESTINATION:  # no tag and no other spelling of an account passes by it
             accounts = frozenset(account_of(each) for each in values if isinstance(each, str))
             sets.append((Place.ACCOUNT, accounts | _UNKNOWN_DENIES))
+        elif place in _NAMED:  # nor another name of an asset or a market
+            sets.append((place, values | _named_at(_NAMED[place], values, rule) | _UNKNOWN_DENIES))
         else:
             sets.append((place, values | _UNKNOWN_DENIES))
     if rule.operations:
@@ -213,6 +216,17 @@ def deny_matcher(rule: Rule, lists: Lists) -> Matcher:
         floors=tuple((place, above, _UNKNOWN_DENIES) for place, above in _floors(rule)),
         predicate=compile_predicate(rule.when, unknown_holds=True) if rule.when else None,
     )
+
+
+_NAMED: Final = {int(Place.SYMBOL): symbols_of, int(Place.ASSET): assets_of}
+
+
+def _named_at(
+    names_of: Callable[[str, Iterable[str]], frozenset[str]], values: frozenset[str | int], rule: Rule
+) -> frozenset[str]:
+    """Return all names of these at the venues that the rule is about."""
+    venues = NAMING_VENUES & rule.venues if isinstance(rule.venues, frozenset) else NAMING_VENUES
+    return frozenset[str]().union(*(names_of(each, venues) for each in values if isinstance(each, str)))
 
 
 def _unsaid(rule: Rule) -> int:

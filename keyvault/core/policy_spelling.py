@@ -9,7 +9,7 @@ from typing import TypeAlias
 from keyvault.core.policy_findings import Finding, Lint, Problems, listed
 from keyvault.core.policy_kinds import SECRETS, VENUE_KINDS
 from keyvault.core.policy_rules import Limit, Prices, Rule
-from keyvault.core.venue_names import KRAKEN, NEWER_NAMES, asset_at, is_kraken_s_alone, symbol_at
+from keyvault.core.venue_names import KRAKEN, asset_at, is_kraken_s_alone, symbol_at
 
 _OneName: TypeAlias = Callable[[str, str], str]
 _FIELDS: tuple[tuple[str, str, _OneName], ...] = (
@@ -20,7 +20,7 @@ _FIELDS: tuple[tuple[str, str, _OneName], ...] = (
 
 def misspelt_in_rule(rule: Rule) -> Problems:
     """Say which assets and symbols nothing that the rule is about is called."""
-    venues = _venues(rule)
+    venues = venues_of(rule)
     for field, what, one_name in _FIELDS:
         values = getattr(rule, field)
         for text in sorted(values) if isinstance(values, frozenset) else ():
@@ -53,16 +53,7 @@ def misspelt_in_prices(prices: Prices) -> Iterator[Finding]:
             yield Finding(section="policy", field="prices", name=f"{venue}/{text}", lint=Lint.VALUE, problem=problem)
 
 
-def without_kraken_s_name(rule: Rule) -> tuple[tuple[str, str], ...]:
-    """Return (name, Kraken's) of assets that a rule for many venues names, and not as Kraken does."""
-    named = rule.assets if isinstance(rule.assets, frozenset) else frozenset()
-    if KRAKEN not in (_venues(rule) or {KRAKEN}):
-        return ()
-    newer = sorted(named & NEWER_NAMES.keys())
-    return tuple((text, NEWER_NAMES[text]) for text in newer if NEWER_NAMES[text] not in named)
-
-
-def _venues(rule: Rule) -> frozenset[str]:
+def venues_of(rule: Rule) -> frozenset[str]:
     """Return the venues to which everything goes that the rule is about; none if it may be about a chain."""
     if isinstance(rule.venues, frozenset):
         return rule.venues

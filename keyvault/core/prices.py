@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from keyvault.core import limits
 from keyvault.core.ids import UnixMillis
 from keyvault.core.intent import Effect, Operation, waits
+from keyvault.core.policy_kinds import NETWORK_VENUES
 from keyvault.core.policy_rules import NATIVE, Asset, Chain, Market, Prices, normal_destination
 
 ATTO = 10**18
@@ -120,6 +121,8 @@ class PriceBook:
     def _of_withdrawal(self, effect: Effect) -> int | None:
         name = effect.asset or effect.symbol
         asset = None if name is None or effect.venue is None else self.by_place.get((effect.venue, name))
+        if effect.decimals is None and effect.quantity is None and _is_on_chain(effect):
+            return self._of_amount(effect)  # in the smallest units there, as dYdX states it
         if asset is None:
             return None
         if effect.amount is not None and effect.decimals is not None:
@@ -191,6 +194,11 @@ _CONTRACTS: Final = {
 def _place(effect: Effect) -> Chain | None:
     chain = effect.chain_id if effect.network is None else effect.network
     return effect.venue if chain is None else chain
+
+
+def _is_on_chain(effect: Effect) -> bool:
+    """Return whether it is on a chain besides its venue; a venue's name for a network is none."""
+    return (effect.chain_id is not None or effect.network is not None) and effect.venue not in NETWORK_VENUES
 
 
 def _up(dividend: int, divisor: int) -> int:

@@ -9,13 +9,15 @@
    What is behind a point (XBT.M, DOT.S) is another balance, and stays.
 3. An altname is no other asset's code, so two things never get one name. What no document of Kraken's has (ADAZUSD) is
    not folded, and a rule that names ADAUSD is not about it.
+4. What restricts is about a thing by whatever name the rule has for it (``symbols_of``); so a rule that was written
+   before names were folded still restricts. What permits is about the one name only.
 
 Sources: support.kraken.com/articles/360000920306-api-symbols-and-tickers (Assets with altname; "BTC" for "XBT" since
 April 2021: 360001206766-bitcoin-currency-code-xbt-vs-btc), AssetPairs with altname and wsname; Binance's error -1100.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -44,6 +46,36 @@ def asset_at(venue: str, code: str) -> str:
 def symbol_at(venue: str, symbol: str) -> str:
     """Return the one name of a market at a venue; as it is where nobody knows better."""
     return _SYMBOLS.get(venue, str)(symbol)
+
+
+def symbols_of(symbol: str, venues: Iterable[str]) -> frozenset[str]:
+    """Return the market's name as it is, and its one name at each of the venues: what restricts is about all."""
+    return frozenset({symbol, *(symbol_at(venue, symbol) for venue in venues)})
+
+
+def assets_of(code: str, venues: Iterable[str]) -> frozenset[str]:
+    """Return the asset's name as it is, and its one name at each of the venues."""
+    return frozenset({code, *(asset_at(venue, code) for venue in venues)})
+
+
+def part_at_kraken(text: str, function: str) -> str:
+    """Return what stands in Kraken's one name where the other names have this; the same if nothing else does.
+
+    ``function``: whether the text is the beginning, the end, a part or a pattern of a name (as in ``when``), or all of
+    it (empty).
+    """
+    if not function:
+        folded = {_kraken_asset(text), _kraken_pair(text)} - {text.upper()}
+        return min(folded, default=text)
+    whole = text if function == "matches" else _ALTNAMES.get(text, text)
+    for newer, altname in NEWER_NAMES.items():
+        is_cut = {"startsWith": newer.startswith, "endsWith": newer.endswith, "contains": newer.__contains__}
+        if text and function in is_cut and is_cut[function](text):
+            return altname
+        if function == "matches" and newer in text and altname not in text:
+            return altname
+        whole = whole if function == "matches" else whole.replace(newer, altname)
+    return whole
 
 
 def is_kraken_s_alone(text: str) -> bool:
@@ -89,3 +121,5 @@ _SYMBOLS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
     }
 )
 _ASSETS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType({**_SYMBOLS, KRAKEN: _kraken_asset})
+NAMING_VENUES: Final = frozenset(_SYMBOLS)
+"""Venues of whose names more is known than that they are names."""

@@ -60,3 +60,10 @@ def test_the_command_prints_all_of_it(offline: Run) -> None:
     text = offline("policy", "fields").stdout
     assert all(word in text for word in (*RULE_FIELDS, *LIMIT_FIELDS, *(kind.value for kind in PayloadKind)))
     assert "keyvault policy fields" in offline("policy", "--help").stdout
+
+
+def test_orders_and_cancels_that_are_typed_data_say_their_contract() -> None:
+    """A rule written by this table allows CoW's: chain, contract and type hash, and of an order what is given."""
+    pins = {"chains", "contracts", "type_hashes"}
+    assert asked(PayloadKind.TYPED_DATA, Operation.ORDER) == pins | {"assets", "amount_max"}
+    assert asked(PayloadKind.TYPED_DATA, Operation.CANCEL) == pins

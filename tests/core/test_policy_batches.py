@@ -93,3 +93,15 @@ def test_whatever_carries_the_fee_is_asked_for_it(operation: Operation) -> None:
     for nothing in (None, 0) if operation is not Operation.SETUP else (0,):
         free = intent(dataclasses.replace(first, fee_max=nothing), kind=PayloadKind.SOLANA_MESSAGE)
         assert judge((dataclasses.replace(rule, fee_max=ANY),), free) == ("first",)
+
+
+def test_predicates_know_the_fee_of_the_whole_on_every_effect() -> None:
+    """A memo that comes first carries the fee, and a rule about the transfer behind it sees that all the same."""
+    memo = Effect(operation=Operation.MESSAGE, network="solana", fee_max=10**10)
+    paid = Effect(operation=Operation.TRANSFER, network="solana", destination="x", amount=1, fee_max=0)
+    asked = intent(memo, paid, kind=PayloadKind.SOLANA_MESSAGE)
+    deny = Rule(id="dear", verdict=Verdict.DENY, operations=frozenset({Operation.TRANSFER}), when="fee > 10000000")
+    assert judge((EVERYTHING,), asked) == ("everything", "everything")
+    assert "denied by rule dear" in str(refusal((EVERYTHING, deny), asked))
+    cheap = intent(dataclasses.replace(memo, fee_max=5_000), paid, kind=PayloadKind.SOLANA_MESSAGE)
+    assert judge((EVERYTHING, deny), cheap) == ("everything", "everything")

@@ -86,11 +86,3 @@ def test_one_persons_word_for_what_nobody_can_read_is_asked_about() -> None:
 def test_the_examples_leave_nothing_to_ask(name: str) -> None:
     """What firms start from has no rule that lets much through."""
     assert cautions(parse_policy(example(name), name=name)) == ()
-
-
-def test_a_deny_that_leaves_out_krakens_name_is_asked_about() -> None:
-    """BTC elsewhere is XBT at Kraken: a rule for all venues that lists one of them only denies less than it says."""
-    deny = Rule(id="no-bitcoin", verdict=Verdict.DENY, assets=frozenset({"BTC"}))
-    assert asked_about(deny) == ["BTC is XBT at Kraken: list both"]
-    assert asked_about(dataclasses.replace(deny, assets=frozenset({"BTC", "XBT"}))) == []
-    assert asked_about(dataclasses.replace(deny, venues=frozenset({"binance"}))) == []

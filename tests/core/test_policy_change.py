@@ -17,7 +17,7 @@ from keyvault.core.policy_change import is_tightening, quorum_groups
 from keyvault.core.policy_rules import Per
 from keyvault.core.windows import Reservations, Windows
 from tests.core.charging import NOW, charge
-from tests.core.rule_strategies import ASKED, CONDITIONS, LIMITS, RULES, Asked, policy_of
+from tests.core.rule_strategies import ASKED, CONDITIONS, EVERYTHING, LIMITS, RULES, Asked, policy_of
 
 HOME = "0x" + "ab" * 20
 AWAY = "0x" + "cd" * 20
@@ -349,7 +349,7 @@ NOT_AS_TIGHT = {
 
 
 def limited_to(limit: Limit) -> Policy:
-    return Policy(version=1, rules=(PAY,), limits=(limit,), tags=TAGS)
+    return Policy(version=1, rules=(EVERYTHING,), limits=(limit,), tags=TAGS)
 
 
 @pytest.mark.parametrize("limit", AS_TIGHT.values(), ids=AS_TIGHT.keys())
@@ -387,7 +387,7 @@ def test_what_tags_and_lists_hold_counts_and_not_their_names() -> None:
 
     def policy(tags: dict[str, frozenset[str]]) -> Policy:
         named = dataclasses.replace(per_tag, tags=frozenset(tags))
-        return Policy(version=1, rules=(PAY,), limits=(named,), tags=tags)
+        return Policy(version=1, rules=(EVERYTHING,), limits=(named,), tags=tags)
 
     old = policy({"hot": frozenset({"a", "b"})})
     assert is_tightening(old, policy({"warm": frozenset({"a", "b", "c"})}))

@@ -1,5 +1,6 @@
 """The outcome of every rule: the same verdict as the judgement itself, and why."""
 
+import dataclasses
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -107,7 +108,14 @@ def test_an_escalate_rule_that_only_asks_says_why_it_does_not_permit() -> None:
     assert told.verdict is Verdict.ESCALATE
     first = told.outcomes[0]
     assert (first.rule, first.matches, first.permits) == ("ask", True, False)
-    assert first.why_not == "asks, and permits nothing: it names no keys or kinds"
+    assert first.why_not == "asks, and permits nothing: it names no kinds"
+
+
+def test_an_escalate_rule_about_a_history_says_that_it_only_restricts() -> None:
+    """It names keys and kinds, and permits nothing all the same."""
+    asking = dataclasses.replace(allow("new"), verdict=Verdict.ESCALATE, quorum="1 of risk", first_seen_ms=86_400_000)
+    told = explain(compile_policy(policy_of([asking, allow("all")])), KEY, MAKER, transfer(1))
+    assert "a rule about a destination's history only restricts" in told.outcomes[0].why_not
 
 
 def test_a_shadow_rule_is_told_and_decides_nothing() -> None:

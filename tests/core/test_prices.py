@@ -262,3 +262,13 @@ def test_multiples_are_assets_of_their_own(symbol: str) -> None:
     policy = Policy(version=1, rules=(), limits=(), prices=dataclasses.replace(TABLE, markets=(plain,)))
     (found,) = lint(policy)
     assert "counts and prices multiples" in found.problem
+
+
+def test_a_withdrawal_on_a_chain_is_worth_its_amount_there() -> None:
+    """DYdX states a chain beside the venue, and the amount in the smallest unit: the price is that of the chain."""
+    network = "cosmos:dydx-mainnet-1"
+    asset = Asset(name="USDC", usd=10**6, decimals=6, places=frozenset({(network, "asset:0")}))
+    book = price_book(Prices(assets=(asset,), as_of=0, age_ms_max=1))
+    effect = Effect(operation=Operation.WITHDRAW, network=network, venue="dydx", amount=99_000 * 10**6, asset="asset:0")
+    assert book.usd_of(effect) == 99_000 * 10**6
+    assert book.usd_of(dataclasses.replace(effect, venue="binance", network="binance:ETH")) is None
