@@ -33,7 +33,7 @@ from keyvault.intents.solana_address import address as solana_address
 CROWD: Final = 100
 """Rules that a crowded policy has more about each key of CROWDED."""
 PREDICATES: Final = {
-    "erc20-transfer": f'amount < 1000000000 && destination != "{SPENDER}"',
+    "erc20-transfer": 'amount < 1000000000 && destination.startsWith("0x")',
     "binance-order": 'side == "BUY" || usd_micros < 1000000000',
 }
 _MICRO = 10**6

@@ -175,10 +175,7 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
         if destination is not None:
             destination = normal_destination(destination)
             account = account_of(destination)
-            age = alike = _NOT_APPLICABLE
-            if wanted.history:
-                age = familiar.age_ms(operation, whole_of(destination, account), known, now)
-                alike = int(familiar.is_look_alike(account, known, aids.listed))
+            age, alike = _history(effect, account, moment, aids) if wanted.history else _NO_HISTORY
         # Written out: a decision reads up to 64 effects, and a call for each fact took half of the time.
         found.append(
             (
@@ -212,6 +209,14 @@ def facts_of(principal: Principal, intent: Intent, moment: Moment, aids: Aids) -
             )
         )
     return found
+
+
+def _history(effect: Effect, account: str, moment: Moment, aids: Aids) -> tuple[int, int]:
+    """Return the age of an effect's destination, and whether it looks like a known one and is another."""
+    familiar, known = moment.familiar, moment.known
+    whole = whole_of(effect.destination or "", account)
+    age = familiar.age_ms(effect.operation, whole, known, moment.now)
+    return age, int(familiar.is_look_alike(account, known, aids.listed))
 
 
 def _totals(effects: Sequence[Effect], aids: Aids) -> tuple[Sequence[int], Sequence[int]]:
@@ -254,6 +259,7 @@ def _of_sides(of_side: Mapping[tuple[Operation, str | None], int], effect: Effec
     )
 
 
+_NO_HISTORY: Final[tuple[int, int]] = (Missing.NOT_APPLICABLE, Missing.NOT_APPLICABLE)
 _UNKNOWN: Final[int] = Missing.UNKNOWN
 _NOT_APPLICABLE: Final[int] = Missing.NOT_APPLICABLE
 _CHAIN, _VENUE, _DESTINATION, _SELECTOR = map(int, (Place.CHAIN, Place.VENUE, Place.DESTINATION, Place.SELECTOR))
