@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from keyvault.core import limits
 from keyvault.core.errors import Broken, Conflict, Corrupt, KeyvaultError, RolledBack, Unavailable
 from keyvault.core.ids import Epoch
 from keyvault.engine.clock import Clock, since_boot
@@ -180,10 +181,10 @@ class Terms:
         try:
             await self._ended()
             seat = await self._seated()
-            lease = await seat.read(seat.store.lease)
-        except (Unavailable, Broken) as error:
+            lease = await asyncio.wait_for(seat.read(seat.store.lease), limits.LEASE_SILENCE_MS / 1000)
+        except (Unavailable, Broken, TimeoutError) as error:  # a server that hangs may have been replaced
             self._drop_seat()
-            self._tell_eligible(str(error))
+            self._tell_eligible(str(error) or "the database does not answer")
             self._say(LookFailed(now=since_boot()))
             if isinstance(error, Corrupt):
                 self._stop(error)
@@ -325,6 +326,7 @@ class Terms:
             self._enclave.end_term(Broken(f"the term in epoch {epoch} is over: {why}"))
         enclave, mirror = self._enclave, self._mirror
         self._enclave = self._mirror = None
+        self._node.changed()  # who waits for the hand-over asks once more, also where nobody takes over
         self._drop_seat()
         self._reporter.ended(epoch, why)
         self._ending = asyncio.create_task(self._clear_up(enclave, mirror))

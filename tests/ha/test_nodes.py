@@ -175,3 +175,19 @@ def _cluster(here: Nodes, verb: str, asked: list[Node], *options: str) -> dict[s
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
+
+
+async def test_a_node_that_is_alone_hands_over_to_nobody(prepared: Path, tmp_path: Path, spare: Cluster) -> None:
+    """A drained node without others says so at once, signs nothing, and leads again when it is let back."""
+    spare.create_database("alone")
+    alone = Nodes(tmp_path, prepared, spare, count=1, database="alone")
+    try:
+        alone.start()
+        await alone.until_leading()
+        async with alone.client("admin-alice", deadline_s=20) as admin, alone.client("bot-demo", deadline_s=30) as bot:
+            drained = await admin.set_drained(drained=True)
+            assert (drained.leads, drained.obstacle) == (False, "it is drained")
+            await admin.set_drained(drained=False)
+            await _sign(bot, "alone-again")
+    finally:
+        alone.close()
