@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -283,10 +283,16 @@ def test_a_server_that_is_not_there_is_unavailable(pair: Cluster) -> None:
         open_store(pair.conninfo(ports=[1]), EnclaveName("hot"), Anchor(Path("none")))
 
 
-def test_a_wait_that_is_ended_by_the_settings_is_in_doubt(pair: Cluster, ledger: PostgresStore) -> None:
+@pytest.mark.parametrize("write", ["append", "take-over", "checkpoint"])
+def test_a_wait_that_is_ended_by_the_settings_is_in_doubt(pair: Cluster, ledger: PostgresStore, write: str) -> None:
     """Emptying synchronous_standby_names lets a waiting commit return as if it were acknowledged: it was not."""
     epoch = ledger.acquire_term("one")
     append(ledger, epoch, "a")
+    writes: dict[str, Callable[[], object]] = {
+        "append": lambda: append(ledger, epoch, "b"),
+        "take-over": lambda: ledger.take_over("two", "", ledger.lease()),
+        "checkpoint": lambda: ledger.put_checkpoint(epoch=epoch, size=1, note=b"note"),
+    }
     names = str(pair.primary.execute("SELECT current_setting('synchronous_standby_names')")[0][0])
     pair.primary.configure(synchronous_standby_names="nobody")
 
@@ -298,7 +304,7 @@ def test_a_wait_that_is_ended_by_the_settings_is_in_doubt(pair: Cluster, ledger:
     operator.start()
     try:
         with pytest.raises(OutcomeUnknown, match="synchronous_standby_names"):
-            append(ledger, epoch, "b")
+            writes[write]()
     finally:
         operator.join()
         pair.primary.configure(synchronous_standby_names=names)

@@ -201,6 +201,7 @@ class PostgresStore:
     def _take(self, holder: str, address: str, seen: Lease | None) -> int:
         epoch, beat = (None, None) if seen is None else (seen.epoch, seen.beat)
         rows = self._write("SELECT keyvault.take_term(%s, %s, %s, %s, %s)", self._enclave, holder, address, epoch, beat)
+        self._check_waited()
         return int(rows[0][0])
 
     def append(self, *, epoch: int, expected: Head, entries: Sequence[Entry], new: Head) -> None:
@@ -221,18 +222,17 @@ class PostgresStore:
             )
         except psycopg.errors.UniqueViolation as error:
             raise self._duplicate(entries, error) from None
-        if self._synchronous:
-            self._check_waited()
+        self._check_waited()
 
     def _check_waited(self) -> None:
-        """Raise OutcomeUnknown unless the commit that returned was one that waits for standbys.
+        """Raise OutcomeUnknown unless the commit that returned waited for standbys, where it must.
 
         The postmaster tells sessions of new settings before the checkpointer, which ends the waits; and a session reads
         them before its next statement. So a wait that was ended this way is seen here. It is a round trip of its own on
         purpose: in a pipeline the append would be open until the client says Sync, and a process that is stopped right
         then would hold the head's row for ever.
         """
-        if not self._write("SELECT current_setting('synchronous_standby_names') <> ''")[0][0]:
+        if self._synchronous and not self._write("SELECT current_setting('synchronous_standby_names') <> ''")[0][0]:
             self._in_doubt = "synchronous_standby_names was emptied while a commit waited for a standby"
             raise OutcomeUnknown(f"writing to the ledger ended early: {self._in_doubt}")
 
@@ -292,6 +292,7 @@ class PostgresStore:
     def put_checkpoint(self, *, epoch: int, size: int, note: bytes) -> None:
         """See ``Store``."""
         self._write("SELECT keyvault.put_checkpoint(%b, %b, %b, %b)", self._enclave, epoch, size, note)
+        self._check_waited()
         try:
             self._anchor.write(note)
         except OSError as error:
