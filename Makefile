@@ -35,7 +35,7 @@ postgres:
 # scripts name their folder. A .venv that is a symbolic link is somebody else's environment and stays as it is.
 environment:
 	@if [ -L .venv ]; then exit 0; fi
-	if { echo '$(CURDIR)'; cat requirements.lock; } | cmp -s - .venv/installed && $(bin)/python -c ''; then exit 0; fi
+	if { echo '$(CURDIR)'; cat requirements.lock; } 2>/dev/null | cmp -s - .venv/installed && $(bin)/python -c ''; then exit 0; fi
 	py=
 	for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do
 		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then py=$$candidate; break; fi
