@@ -65,6 +65,8 @@ class Forwarder(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         leader = self._node.leader
         came_from_a_node = any(key == PRINCIPAL_KEY for key, _ in handler_call_details.invocation_metadata or ())
+        if came_from_a_node and method not in FORWARDED:
+            return grpc.unary_unary_rpc_method_handler(_refuse)
         if method not in FORWARDED or self._node.leads or came_from_a_node or leader in {"", self._address}:
             return await continuation(handler_call_details)
         channel = await self._channel_to(leader)
@@ -84,6 +86,11 @@ class Forwarder(grpc.aio.ServerInterceptor):
             if old is not None:
                 await old.close()
         return self._channel
+
+
+async def _refuse(_request: bytes, context: Context) -> bytes:
+    """A node that lies may speak for others only where an honest one would: never to step down, drain or join."""
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"{PRINCIPAL_KEY}: no node passes this call on")
 
 
 def _unary(channel: grpc.aio.Channel, method: str, door: Door) -> Callable[[bytes, Context], Awaitable[bytes]]:

@@ -18,8 +18,8 @@ from keyvault.demo.postgres import Cluster
 from keyvault.ledger.cosignature import cosigned_at, parse_cosigner
 from keyvault.ledger.errors import Unproven
 from keyvault.rpc.auth import PRINCIPAL_KEY
-from keyvault.v1 import keys_pb2
-from tests.deployment import run_keyvault
+from keyvault.v1 import cluster_pb2, cluster_pb2_grpc, keys_pb2, keys_pb2_grpc
+from tests.deployment import Deployment, run_keyvault
 from tests.e2e import desk
 
 
@@ -88,6 +88,22 @@ async def test_nobody_but_a_node_says_for_whom_it_calls(here: Nodes, name: str) 
                     timeout=30,
                 )
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_node_speaks_for_others_only_in_calls_that_are_passed_on(here: Nodes) -> None:
+    """A standby that lies cannot be an admin who ends the leader's term, or one who reads."""
+    leader, follower = await here.until_leading(), await _follower(here)
+    credentials = desk.credentials(Deployment(dir=follower.folder), f"node-{follower.name}")
+    metadata = ((PRINCIPAL_KEY, "spiffe://keyvault.local/admin/alice"),)
+    async with grpc.aio.secure_channel(leader.address, credentials.for_channel()) as channel:
+        keys: keys_pb2_grpc.KeyServiceAsyncStub = keys_pb2_grpc.KeyServiceStub(channel)
+        cluster: cluster_pb2_grpc.ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError, match="no node passes this call on") as read:
+            await keys.GetEnclave(keys_pb2.GetEnclaveRequest(name="enclaves/hot"), metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError, match="no node passes this call on"):
+            await cluster.StepDown(cluster_pb2.StepDownRequest(parent="enclaves/hot"), metadata=metadata)
+    assert read.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert await here.until_leading() == leader
 
 
 async def test_a_follower_answers_reads_from_its_copy(here: Nodes) -> None:
