@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault import intents
 from keyvault.core.approvals import EnvelopeSignature, Voice, keyid_of, signed_bytes
-from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold
+from keyvault.core.charter import STRICT, Charter, Duty, Group, Member, Role, Threshold
 from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.events import Genesis, SignatureRequest
 from keyvault.core.ids import EnclaveName, Epoch, GroupName, MemberName, Principal, RequestId, UnixMillis
@@ -72,8 +72,8 @@ def charter(
 ) -> Charter:
     """Return a charter in which any one other admin approves everything, unless told otherwise.
 
-    The group ``admins`` holds everybody with a voice. A threshold of "" takes the duty away. Leaving the quarantine is
-    as where a charter says nothing of it.
+    The group ``admins`` holds everybody with a voice. A threshold of "" takes the duty away. What is strict is as
+    where a charter says nothing of it.
     """
     standing = members or tuple(person.member for person in persons)
     everybody = Group(
@@ -86,7 +86,7 @@ def charter(
     plan: dict[Duty, Threshold] = {
         duty: Threshold(duty=duty, quorum=one, delay_ms=LOOSEN_DELAY_MS if duty is Duty.POLICY_LOOSEN else 0)
         for duty in Duty
-        if duty not in (Duty.BREAK_GLASS, Duty.LEAVE_QUARANTINE)
+        if duty is not Duty.BREAK_GLASS and duty not in STRICT
     }
     for duty, wanted in (thresholds or {}).items():
         if wanted == "":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keyvault.cli.exits import UsageProblem
-from keyvault.core.charter import Charter, Duty, Group, Member, Role, Threshold, check_charter
+from keyvault.core.charter import STRICT, Charter, Duty, Group, Member, Role, Threshold, check_charter
 from keyvault.core.errors import Refused
 from keyvault.core.ids import GroupName, MemberName, Principal, parse_member_name, parse_principal
 from keyvault.core.quorum import Of
@@ -92,9 +92,9 @@ def _thresholds(members: Sequence[Member], loosen_delay_ms: int) -> tuple[Thresh
     thresholds = [
         Threshold(duty=duty, quorum=one, delay_ms=loosen_delay_ms if duty is Duty.POLICY_LOOSEN else 0)
         for duty in Duty
-        if duty not in (Duty.BREAK_GLASS, Duty.LEAVE_QUARANTINE)
+        if duty is not Duty.BREAK_GLASS and duty not in STRICT
     ]
-    thresholds.append(Threshold(duty=Duty.LEAVE_QUARANTINE, quorum=several if enough else one))
+    thresholds += [Threshold(duty=duty, quorum=several if enough else one) for duty in Duty if duty in STRICT]
     if enough:
         delay_ms = max(BREAK_GLASS_DELAY_MS, loosen_delay_ms)
         thresholds.append(Threshold(duty=Duty.BREAK_GLASS, quorum=several, delay_ms=delay_ms))

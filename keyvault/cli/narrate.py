@@ -25,6 +25,7 @@ from keyvault.core.events import (
     KeyProved,
     KeySealed,
     KeyStateChanged,
+    PairSet,
     PolicyPublished,
     ProposalMade,
     SignatureEscalated,
@@ -112,8 +113,7 @@ def _words(event: Event) -> _Words:
         case ChangeRefused():
             return _change_refused(event)
         case TermStarted():
-            what = f"Term {event.epoch} started (keyvault {event.software})."
-            return "term_started", event.holder[:8], what, "", {"epoch": event.epoch, "holder": event.holder}
+            return _term(event)
         case Genesis():
             return _genesis(event)
         case KeySealed() | KeyProved():
@@ -181,6 +181,8 @@ def _done(event: Change) -> tuple[str, str, Mapping[str, JsonValue]]:  # noqa: C
             return "incarnation_started", _begun(event), _lost(event)
         case TokenJoined() | TokenLeft():
             return _token(event)
+        case PairSet():
+            return _pair(event)
         case _:
             assert_never(event)
 
@@ -201,6 +203,22 @@ def _lost(event: IncarnationStarted) -> dict[str, JsonValue]:
         "lost_position": event.lost.size,
         "lost_root": event.lost.root.hex(),
     }
+
+
+def _term(event: TermStarted) -> _Words:
+    where = f" on {event.node}" if event.node else ""
+    stands = ": it STANDS, and decides nothing until members name it" if event.stands else ""
+    what = f"Term {event.epoch} started{where} (keyvault {event.software}){stands}."
+    facts: dict[str, JsonValue] = {"epoch": event.epoch, "holder": event.holder}
+    if event.node:
+        facts |= {"node": event.node, "stands": event.stands}
+    return "term_started", event.holder[:8], what, "", facts
+
+
+def _pair(event: PairSet) -> tuple[str, str, Mapping[str, JsonValue]]:
+    followers = " and ".join(event.followers)
+    behind = f"{followers} must have everything first" if followers else "ALONE, with nobody who has it besides"
+    return "pair_set", f"{event.leader} leads, {behind}.", {"leader": event.leader, "followers": list(event.followers)}
 
 
 def _token(event: TokenJoined | TokenLeft) -> tuple[str, str, Mapping[str, JsonValue]]:

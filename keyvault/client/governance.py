@@ -26,7 +26,7 @@ from keyvault.client.statements import MemberSigner, make_statement, say
 from keyvault.core import limits
 from keyvault.core.apply import enclave_id_of
 from keyvault.core.approvals import EnvelopeSignature, Voice
-from keyvault.core.charter import Duty
+from keyvault.core.charter import STRICT, Duty
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Genesis
 from keyvault.core.ids import Epoch
@@ -243,7 +243,7 @@ class Governance(Caller):
         new charter the longest, for it may shorten it); at most PROPOSAL_LIFE_MS_MAX.
         """
         duty = DUTIES.get(action, Duty.POLICY_LOOSEN)
-        otherwise = Duty.CHARTER if duty is Duty.LEAVE_QUARANTINE else duty  # ``core.charter`` law 5
+        otherwise = Duty.CHARTER if duty in STRICT else duty  # ``core.charter`` law 5
         own_ms = self._delays.get(duty, self._delays.get(otherwise, 0))
         delay_ms = max(self._delays.values(), default=0) if duty is Duty.CHARTER else own_ms
         longest = min(limits.PROPOSAL_LIFE_MS + delay_ms, limits.PROPOSAL_LIFE_MS_MAX)

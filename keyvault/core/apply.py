@@ -11,7 +11,8 @@ Laws:
 5. A fact that does not follow from the state is Corrupt: the ledger was tampered with, or this build is wrong.
    Either way the replica stops.
 6. For proposals time never goes back: what has expired stays so, whatever the clock of a later leader says.
-7. A new incarnation ends every other proposal, and fills every window up to its own time.
+7. Who may lead, and what may be said while a node only stands, is as ``pair`` says.
+8. A new incarnation ends every other proposal, and fills every window up to its own time.
 """
 
 import hashlib
@@ -42,6 +43,7 @@ from keyvault.core.events import (
     KeyProved,
     KeySealed,
     KeyStateChanged,
+    PairSet,
     PolicyPublished,
     ProposalMade,
     SignatureEscalated,
@@ -56,6 +58,7 @@ from keyvault.core.ids import UnixMillis
 from keyvault.core.keys import KeyAlgorithm, KeyState
 from keyvault.core.limits_check import check_lost
 from keyvault.core.marks import Incarnation
+from keyvault.core.pair_changes import apply_pair, check_permitted, check_term
 from keyvault.core.policy import Policy, compile_policy
 from keyvault.core.proposals import Ballot, Outcome, Proposal
 from keyvault.core.state import State, check_not_frozen, check_signs, find_key, split_key_name
@@ -72,9 +75,10 @@ def apply(state: State, index: int, event: Event) -> None:
     except (Refused, Malformed, NotFound) as error:
         raise Corrupt(f"entry {index} ({type(event).__name__}) does not follow: {error}", index=index) from error
     state.latest_at = max(state.latest_at, event.at)
+    state.whole = state.whole and index == state.size
     state.size = index + 1
     if not isinstance(event, _DECIDES_NOTHING):
-        state.decided = index + 1
+        state.decided, state.decided_at = index + 1, event.at
 
 
 def suppose(state: State, policy: Policy) -> None:
@@ -94,7 +98,8 @@ def _apply(state: State, index: int, event: Event) -> None:
         case ProposalMade() | BallotCast() | ChangeRefused():
             _apply_voice(state, index, event)
         case TermStarted():
-            state.epoch = event.epoch
+            check_term(state, event)
+            state.epoch, state.term_node, state.stands = event.epoch, event.node, event.stands
         case Genesis():
             _apply_genesis(state, event)
         case KeySealed() | KeyProved():
@@ -114,6 +119,8 @@ def _check_place(state: State, index: int, event: Event) -> None:
         raise _mismatch(f"epoch is {event.epoch}, but the term is {state.epoch}")
     elif index == 1:
         raise _mismatch("entry 1 must start the first term")
+    else:
+        check_permitted(state, event)
 
 
 def _apply_genesis(state: State, event: Genesis) -> None:
@@ -222,6 +229,8 @@ def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
             pass
         case IncarnationStarted():
             _apply_incarnation(state, index, event, proposal)
+        case PairSet():
+            apply_pair(state, event)
         case _:
             apply_token(state, event)
 

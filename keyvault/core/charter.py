@@ -7,9 +7,9 @@ Laws:
 3. Only members with role admin or approver have a voice, and only they stand in groups. Only admins ask for changes.
 4. Whoever asks does not count, except for what may be done at once by one person: tightening the policy, disabling a
    key, freezing. These need a quorum of one and have no delay; everything else needs somebody besides the asker.
-5. A duty without a threshold cannot be done by anybody (no is the zero value). The one exception is leaving the
-   quarantine, without which an enclave would be lost: it takes the quorum of break-glass, or where nobody can break the
-   glass, that of the charter, and waits as long as a change of the charter.
+5. A duty without a threshold cannot be done by anybody (no is the zero value). The exceptions are leaving the
+   quarantine and naming the leader of a pair, without which an enclave would be lost: they take the quorum of
+   break-glass, or where nobody can break the glass, that of the charter, and wait as long as a change of the charter.
 6. Every threshold can be met by the members there are, with at least one admin left over to ask.
 7. Break-glass, which replaces the charter, needs more persons than any other duty and a delay of at least a day, no
    shorter than any other. It is a threshold like the others: there is no way around.
@@ -17,7 +17,8 @@ Laws:
    worth what a change of the charter costs; and it needs at least as many persons as loosening the policy. Break-glass
    may be dropped at once: a member who has to go may be one too many for it. A duty with a delay that comes anew waits
    for the longest delay there is: it may have had a longer one before it was dropped.
-9. Leaving the quarantine forgets what was decided. It needs at least as many persons as the charter.
+9. Leaving the quarantine forgets what was decided, and so may naming the leader of a pair. They need at least as many
+   persons as the charter.
 10. Joining a token gives the power over every key away: it needs at least as many persons as the charter.
 """
 
@@ -62,10 +63,14 @@ class Duty(StrEnum):
     BREAK_GLASS = "break-glass"
     LEAVE_QUARANTINE = "leave-quarantine"
     TOKEN_JOIN = "token-join"  # noqa: S105  a word, no secret
+    PAIR = "pair"
 
 
 AT_ONCE = frozenset({Duty.POLICY_TIGHTEN, Duty.KEY_DISABLE, Duty.FREEZE})
 """What one member may do alone, at once: it can only stop things."""
+
+STRICT = frozenset({Duty.LEAVE_QUARANTINE, Duty.PAIR})
+"""What decides which history goes on; every charter has a threshold for it, whether it says so or not."""
 
 NEEDED = frozenset({Duty.CHARTER, Duty.FREEZE})
 """Without these an enclave could neither be changed nor stopped."""
@@ -134,8 +139,8 @@ class Rulers:
     def threshold(self, duty: Duty) -> Threshold:
         """Return what the duty needs, or raise Refused(NOT_AUTHORIZED) if nobody may do it."""
         found = self.thresholds.get(duty)
-        if found is None and duty is Duty.LEAVE_QUARANTINE:
-            return self._strictest()
+        if found is None and duty in STRICT:
+            return self._strictest(duty)
         if found is None:
             raise Refused(
                 Reason.NOT_AUTHORIZED,
@@ -143,11 +148,11 @@ class Rulers:
             )
         return found
 
-    def _strictest(self) -> Threshold:
-        """Return what leaving the quarantine needs where the charter does not say; see law 5."""
+    def _strictest(self, duty: Duty) -> Threshold:
+        """Return what a strict duty needs where the charter does not say; see law 5."""
         charter = self.threshold(Duty.CHARTER)
         quorum = self.thresholds.get(Duty.BREAK_GLASS, charter).quorum
-        return Threshold(duty=Duty.LEAVE_QUARANTINE, quorum=quorum, delay_ms=charter.delay_ms)
+        return Threshold(duty=duty, quorum=quorum, delay_ms=charter.delay_ms)
 
     def may_ask(self, name: MemberName) -> Member:
         """Return the member, or raise Refused(NOT_AUTHORIZED) unless it is one who may ask for changes."""
@@ -258,19 +263,18 @@ def _check_guard(rulers: Rulers) -> None:
     loosen = rulers.thresholds.get(Duty.POLICY_LOOSEN)
     if loosen is not None and persons_min(rulers.threshold(Duty.CHARTER).quorum) < persons_min(loosen.quorum):
         raise _wrong(f"charter must need as many persons as policy-loosen, so at least {persons_min(loosen.quorum)}")
-    leave, needed = rulers.thresholds.get(Duty.LEAVE_QUARANTINE), persons_min(rulers.threshold(Duty.CHARTER).quorum)
-    if leave is not None and persons_min(leave.quorum) < needed:
-        raise _wrong(f"leave-quarantine must need as many persons as charter, so at least {needed}")
-    join = rulers.thresholds.get(Duty.TOKEN_JOIN)
-    if join is not None and persons_min(join.quorum) < needed:
-        raise _wrong(f"token-join must need as many persons as charter, so at least {needed}")
+    needed = persons_min(rulers.threshold(Duty.CHARTER).quorum)
+    for duty in (*sorted(STRICT), Duty.TOKEN_JOIN):
+        each = rulers.thresholds.get(duty)
+        if each is not None and persons_min(each.quorum) < needed:
+            raise _wrong(f"{duty} must need as many persons as charter, so at least {needed}")
 
 
 def _check_break_glass(rulers: Rulers) -> None:
     glass = rulers.thresholds.get(Duty.BREAK_GLASS)
     if glass is None:
         return
-    no_others = (Duty.BREAK_GLASS, Duty.LEAVE_QUARANTINE)  # the latter replaces nobody, and may be as strict
+    no_others = {Duty.BREAK_GLASS, *STRICT}  # the latter replace nobody, and may be as strict
     others = [each for each in rulers.charter.thresholds if each.duty not in no_others]
     most = max(persons_min(each.quorum) for each in others)
     if persons_min(glass.quorum) <= most:

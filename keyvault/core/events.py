@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.charter import Charter
 from keyvault.core.errors import Reason
-from keyvault.core.ids import EnclaveName, Epoch, KeyId, MemberName, Principal, RequestId, UnixMillis
+from keyvault.core.ids import NOBODY, EnclaveName, Epoch, KeyId, MemberName, Principal, RequestId, UnixMillis
 from keyvault.core.intent import Completeness, Effect, Payload, Stamp
 from keyvault.core.keys import KeyAlgorithm, KeyProvenance, KeyState, SealedRoots, Signature
 from keyvault.core.marks import Mark
@@ -42,12 +42,18 @@ class Genesis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TermStarted:
-    """A process became the leader; entries up to the next TermStarted carry its epoch."""
+    """A process became the leader; entries up to the next TermStarted carry its epoch.
+
+    ``node`` is where, as its certificate says; empty where the server's configuration names no pair. ``stands``: nobody
+    named the node, it asks members to; see ``pair``.
+    """
 
     at: UnixMillis
     epoch: Epoch
     holder: str
     software: str
+    node: Principal = NOBODY
+    stands: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +233,18 @@ class TokenLeft:
     charter_sha256: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairSet:
+    """Members named who leads, and who must have every entry before it is given out; see ``pair``."""
+
+    at: UnixMillis
+    epoch: Epoch
+    leader: Principal
+    followers: tuple[Principal, ...]
+    proposal: bytes
+    charter_sha256: bytes
+
+
 # What follows about tokens the leader says by itself, once a proposal has led to it.
 
 
@@ -350,6 +368,7 @@ Change = (
     | IncarnationStarted
     | TokenJoined
     | TokenLeft
+    | PairSet
 )
 """What carries out a proposal."""
 Governance = ProposalMade | BallotCast | ChangeRefused | Change

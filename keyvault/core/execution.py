@@ -24,6 +24,7 @@ from keyvault.core.events import (
 from keyvault.core.ids import Epoch, KeyId, UnixMillis
 from keyvault.core.keys import HMAC_ALGORITHMS, TRANSITIONS, KeyAlgorithm, KeyLine, KeyProvenance, KeyState
 from keyvault.core.marks import Mark
+from keyvault.core.pair_changes import pair_set
 from keyvault.core.policy import Policy, Verdict
 from keyvault.core.proposals import Proposal, check_executable
 from keyvault.core.quorum import parse_quorum
@@ -98,6 +99,8 @@ def plan(  # noqa: C901 (one case for each action)
             return _incarnation(state, proposal, at)
         case Action.TOKEN_JOIN | Action.TOKEN_LEAVE:
             return token_change(state, proposal, at)
+        case Action.PAIR_SET:
+            return pair_set(state, proposal, at)
         case Action.SIGN:
             raise _mismatch("a signature is no change")
 

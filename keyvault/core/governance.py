@@ -17,6 +17,7 @@ from keyvault.core.events import (
 )
 from keyvault.core.execution import plan
 from keyvault.core.ids import KeyId, MemberName, UnixMillis
+from keyvault.core.pair_changes import check_asked
 from keyvault.core.policy import Policy
 from keyvault.core.policy_change import is_tightening
 from keyvault.core.proposals import Proposal, check_open, check_voice
@@ -44,6 +45,7 @@ def check_proposal(state: State, event: ProposalMade, index: int) -> Proposal:
     check_here_and_now(state, statement, event.at)
     if statement.action is Action.SIGN:
         raise _mismatch("signatures are asked for by signing requests")
+    check_asked(state, statement.action)
     duty = _duty(state, statement, event.policy)
     asker = _check_asker(state, statement, event, duty)
     _check_attachments(statement, event)
@@ -147,6 +149,7 @@ def check_ballot(state: State, event: BallotCast) -> Proposal:
         raise Refused(Reason.STATEMENT_MISMATCH, "asking is no word about a proposal")
     proposal = state.proposals.find(event.proposal)
     check_open(proposal, event.at)
+    check_asked(state, proposal.statement.action)
     member, key = _voter(state, proposal, event)
     if member.name != event.member:
         raise Refused(Reason.NOT_AUTHORIZED, f"the key is that of {member.name}, not of {event.member}")

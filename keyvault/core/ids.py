@@ -52,6 +52,10 @@ def parse_request_id(text: str) -> RequestId:
     return RequestId(text)
 
 
+NOBODY = Principal("")
+"""No principal: what stands where nobody is named."""
+
+
 def parse_principal(text: str) -> Principal:
     """Return the principal, or raise Malformed unless it is ``spiffe://<trust-domain>/<role>/<name>``."""
     if not _PRINCIPAL.fullmatch(text):

@@ -6,10 +6,11 @@ Nothing in here was ever told by anybody but the ledger (I2); time is that of th
 from keyvault.core.charter import EMPTY, Rulers
 from keyvault.core.errors import Malformed, Reason, Refused
 from keyvault.core.familiar import Familiar
-from keyvault.core.ids import EnclaveName, Epoch, KeyId, Principal, UnixMillis
+from keyvault.core.ids import NOBODY, EnclaveName, Epoch, KeyId, Principal, UnixMillis
 from keyvault.core.intent import Effect
 from keyvault.core.keys import KeyLine, KeyState, KeyVersion
 from keyvault.core.marks import Incarnation
+from keyvault.core.pair import Pair
 from keyvault.core.policy import CompiledPolicy, Policy, compile_policy
 from keyvault.core.policy_facts import Moment
 from keyvault.core.proposals import Proposals
@@ -25,6 +26,7 @@ class State:
         "charter_document",
         "charter_sha256",
         "decided",
+        "decided_at",
         "enclave",
         "enclave_id",
         "epoch",
@@ -36,6 +38,7 @@ class State:
         "latest_at",
         "log_public_key",
         "nonces",
+        "pair",
         "policy",
         "policy_document",
         "policy_sha256",
@@ -43,7 +46,10 @@ class State:
         "rulers",
         "rules",
         "size",
+        "stands",
+        "term_node",
         "tokens",
+        "whole",
         "windows",
     )
 
@@ -54,11 +60,21 @@ class State:
         self.import_public_key = b""
         self.size = 0
         """Entries of the ledger that were folded."""
+        self.whole = True
+        """Whether none was left out, as evidence leaves most of them out."""
         self.decided = 0
         """Entries up to the last that decided anything: an answer, a question, or a change of power."""
+        self.decided_at = UnixMillis(0)
+        """When the last of them was decided."""
         self.incarnations: tuple[Incarnation, ...] = ()
         """The new beginnings of the ledger after it was put back from an older copy."""
         self.epoch = Epoch(0)
+        self.term_node = NOBODY
+        """Where the present term is led."""
+        self.pair: Pair | None = None
+        """Who may lead, and who follows; None until members name them."""
+        self.stands = False
+        """The present term decides nothing but who leads."""
         self.latest_at = UnixMillis(0)
         """The latest time that any fact was decided at: for approvals the clock never goes back behind it."""
         self.rulers: Rulers = EMPTY

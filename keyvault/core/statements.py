@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from keyvault.core import limits, token_words
+from keyvault.core import limits, pair_words, token_words
 from keyvault.core.charter import Duty
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import (
@@ -59,6 +59,7 @@ class Action(StrEnum):
     SIGN = "sign"
     TOKEN_JOIN = "token.join"  # noqa: S105  a word, no secret
     TOKEN_LEAVE = "token.leave"  # noqa: S105  a word, no secret
+    PAIR_SET = "pair.set"
 
 
 DUTIES: Mapping[Action, Duty] = {
@@ -77,6 +78,7 @@ DUTIES: Mapping[Action, Duty] = {
     Action.LEAVE_QUARANTINE: Duty.LEAVE_QUARANTINE,
     Action.TOKEN_JOIN: Duty.TOKEN_JOIN,
     Action.TOKEN_LEAVE: Duty.TOKEN_JOIN,
+    Action.PAIR_SET: Duty.PAIR,
 }
 """Whose threshold an action needs. POLICY_PUBLISH: that depends on the policy; SIGN: the policy's rules say."""
 
@@ -148,6 +150,7 @@ _FORMS: Mapping[Action, Mapping[str, str]] = {
     },
     Action.TOKEN_JOIN: token_words.JOIN_FORM,
     Action.TOKEN_LEAVE: token_words.LEAVE_FORM,
+    Action.PAIR_SET: pair_words.FORM,
 }
 """The parameters of each action, all of them needed, and the form of each."""
 
@@ -164,6 +167,7 @@ _SUBJECTS: Mapping[Action, frozenset[str]] = {
     Action.SIGN: frozenset({"key", "payload_sha256"}),
     Action.TOKEN_JOIN: frozenset({"node", "transport_key_sha256"}),
     Action.TOKEN_LEAVE: frozenset({"node"}),
+    Action.PAIR_SET: frozenset({"leader", "followers", "epoch"}),
 }
 """What makes two statements ask for the same, where that is less than all parameters."""
 
@@ -194,6 +198,7 @@ _SUMMARIES: Mapping[Action, str] = {
     " enclave {enclave} for request {request_id}; needs {quorum}.",
     Action.TOKEN_JOIN: token_words.JOIN_SUMMARY,
     Action.TOKEN_LEAVE: token_words.LEAVE_SUMMARY,
+    Action.PAIR_SET: pair_words.SUMMARY,
 }
 
 
@@ -259,6 +264,8 @@ def check_parameters(action: Action, parameters: Mapping[str, str]) -> None:
         check_freeze(FreezeScope(parameters["scope"]), parameters["name"])
     if action in (Action.TOKEN_JOIN, Action.TOKEN_LEAVE):
         token_words.check_node(parameters)
+    if action is Action.PAIR_SET:
+        pair_words.check_pair(parameters)
 
 
 def _spoken(parameters: Mapping[str, str]) -> dict[str, str]:
@@ -270,6 +277,7 @@ def _spoken(parameters: Mapping[str, str]) -> dict[str, str]:
         "secret": f" (wrapped secret {wrapped})" if wrapped else "",
         "replayed": replayed(parameters),
         "in_clear": token_words.in_clear(parameters),
+        **pair_words.spoken(parameters),
     }
 
 

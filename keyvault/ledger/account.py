@@ -36,6 +36,7 @@ from keyvault.core.events import (
     KeyProved,
     KeySealed,
     KeyStateChanged,
+    PairSet,
     PolicyPublished,
     ProposalMade,
     SignatureEscalated,
@@ -66,6 +67,7 @@ _CHANGES = (
     IncarnationStarted,
     TokenJoined,
     TokenLeft,
+    PairSet,
 )
 
 

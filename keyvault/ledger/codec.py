@@ -28,6 +28,7 @@ from keyvault.core.events import (
     TermStarted,
 )
 from keyvault.core.ids import (
+    NOBODY,
     Epoch,
     Principal,
     RequestId,
@@ -161,6 +162,8 @@ def _serialize(event: Event) -> bytes:
         case TermStarted():
             message.term_started.holder = event.holder
             message.term_started.software = event.software
+            message.term_started.node = event.node
+            message.term_started.stands = event.stands
             message.term_started.SetInParent()
         case SignatureEscalated():
             _write_escalated(message.signature_escalated, event)
@@ -282,8 +285,7 @@ def _event(message: event_pb2.Event) -> Event:
         case "signature_refused":
             return _read_refused(at, epoch, message.signature_refused)
         case "term_started":
-            fact = message.term_started
-            return TermStarted(at=at, epoch=epoch, holder=fact.holder, software=fact.software)
+            return _read_term(at, epoch, message.term_started)
         case "signature_escalated":
             return _read_escalated(at, epoch, message.signature_escalated)
         case "genesis":
@@ -294,6 +296,17 @@ def _event(message: event_pb2.Event) -> Event:
             raise Malformed("event", "has no fact")
         case _:
             return governance.read(at, epoch, message)
+
+
+def _read_term(at: UnixMillis, epoch: Epoch, message: event_pb2.TermStarted) -> TermStarted:
+    return TermStarted(
+        at=at,
+        epoch=epoch,
+        holder=message.holder,
+        software=message.software,
+        node=parse_principal(message.node) if message.node else NOBODY,
+        stands=message.stands,
+    )
 
 
 def _read_issued(at: UnixMillis, epoch: Epoch, message: event_pb2.SignatureIssued) -> SignatureIssued:

@@ -16,6 +16,7 @@ from keyvault.core.events import (
     KeyCreated,
     KeyDestroyed,
     KeyStateChanged,
+    PairSet,
     PolicyPublished,
     ProposalMade,
     TokenJoined,
@@ -25,6 +26,7 @@ from keyvault.core.ids import Epoch, UnixMillis, parse_key_id, parse_member_name
 from keyvault.core.keys import KeyState
 from keyvault.core.marks import Mark
 from keyvault.core.statements import Action, decode_statement
+from keyvault.ledger import codec_pair as pair
 from keyvault.ledger import codec_tokens as tokens
 from keyvault.ledger.codec_charter import decode_charter
 from keyvault.ledger.codec_policy import decode_policy
@@ -89,6 +91,8 @@ def write(message: event_pb2.Event, event: Governance) -> None:  # noqa: C901, P
             _write_incarnation(message.incarnation_started, event)
         case TokenJoined() | TokenLeft():
             tokens.write(message, event)
+        case PairSet():
+            pair.write(message.pair_set, event)
         case _:
             assert_never(event)
 
@@ -151,6 +155,8 @@ def read(at: UnixMillis, epoch: Epoch, message: event_pb2.Event) -> Governance:
             return _read_incarnation(at, epoch, message.incarnation_started)
         case "token_joined" | "token_left":
             return tokens.read_token(at, epoch, message)
+        case "pair_set":
+            return pair.read(at, epoch, message.pair_set)
         case _:
             return _read_done(at, epoch, message)
 

@@ -24,6 +24,7 @@ from keyvault.core.events import (
     KeyProved,
     KeySealed,
     KeyStateChanged,
+    PairSet,
     PolicyPublished,
     ProposalMade,
     SignatureEscalated,
@@ -155,7 +156,7 @@ def _proposal_of(event: Event) -> bytes | None:
 def _matters_of(event: Event) -> tuple[_Matter, ...]:
     """Return what a later fact could rest on here."""
     match event:
-        case CharterChanged() | PolicyPublished() | IncarnationStarted():
+        case CharterChanged() | PolicyPublished() | IncarnationStarted() | PairSet():
             return (_RULES,)
         case KeyCreated() | KeyStateChanged() | KeyDestroyed():
             return (("key", event.key),)

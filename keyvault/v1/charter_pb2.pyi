@@ -79,6 +79,8 @@ class _DutyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Duty.ValueType],
     """
     DUTY_TOKEN_JOIN: _Duty.ValueType  # 20
     """To give a node's token the wrapping key, or to strike it off. As many persons as DUTY_CHARTER at least."""
+    DUTY_PAIR: _Duty.ValueType  # 21
+    """Who leads a pair, and who follows. Not in the charter: as DUTY_LEAVE_QUARANTINE."""
 
 class Duty(_Duty, metaclass=_DutyEnumTypeWrapper):
     """A class of operations that has a threshold of its own. One without a threshold cannot be done by anybody, the
@@ -114,6 +116,8 @@ there is none, of the charter.
 """
 DUTY_TOKEN_JOIN: Duty.ValueType  # 20
 """To give a node's token the wrapping key, or to strike it off. As many persons as DUTY_CHARTER at least."""
+DUTY_PAIR: Duty.ValueType  # 21
+"""Who leads a pair, and who follows. Not in the charter: as DUTY_LEAVE_QUARANTINE."""
 Global___Duty: _TypeAlias = Duty  # noqa: Y015
 
 @_typing.final

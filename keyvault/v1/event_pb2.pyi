@@ -51,6 +51,7 @@ class Event(_message.Message):
     TOKEN_LEFT_FIELD_NUMBER: _builtins.int
     KEY_SEALED_FIELD_NUMBER: _builtins.int
     KEY_PROVED_FIELD_NUMBER: _builtins.int
+    PAIR_SET_FIELD_NUMBER: _builtins.int
     at_ms: _builtins.int
     """Unix time in milliseconds at which the fact was decided."""
     epoch: _builtins.int
@@ -95,6 +96,8 @@ class Event(_message.Message):
     def key_sealed(self) -> Global___KeySealed: ...
     @_builtins.property
     def key_proved(self) -> Global___KeyProved: ...
+    @_builtins.property
+    def pair_set(self) -> Global___PairSet: ...
     def __init__(
         self,
         *,
@@ -120,12 +123,13 @@ class Event(_message.Message):
         token_left: Global___TokenLeft | None = ...,
         key_sealed: Global___KeySealed | None = ...,
         key_proved: Global___KeyProved | None = ...,
+        pair_set: Global___PairSet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_proved", b"key_proved", "key_sealed", b"key_sealed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started", "token_joined", b"token_joined", "token_left", b"token_left"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_proved", b"key_proved", "key_sealed", b"key_sealed", "key_state_changed", b"key_state_changed", "pair_set", b"pair_set", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started", "token_joined", b"token_joined", "token_left", b"token_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "epoch", b"epoch", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_proved", b"key_proved", "key_sealed", b"key_sealed", "key_state_changed", b"key_state_changed", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started", "token_joined", b"token_joined", "token_left", b"token_left"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "ballot_cast", b"ballot_cast", "ceremony_step_recorded", b"ceremony_step_recorded", "change_refused", b"change_refused", "charter_changed", b"charter_changed", "epoch", b"epoch", "fact", b"fact", "freeze_changed", b"freeze_changed", "genesis", b"genesis", "incarnation_started", b"incarnation_started", "key_created", b"key_created", "key_destroyed", b"key_destroyed", "key_proved", b"key_proved", "key_sealed", b"key_sealed", "key_state_changed", b"key_state_changed", "pair_set", b"pair_set", "policy_published", b"policy_published", "proposal_made", b"proposal_made", "signature_escalated", b"signature_escalated", "signature_issued", b"signature_issued", "signature_refused", b"signature_refused", "term_started", b"term_started", "token_joined", b"token_joined", "token_left", b"token_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["genesis", "term_started", "signature_issued", "signature_refused", "signature_escalated", "proposal_made", "ballot_cast", "change_refused", "key_created", "key_state_changed", "key_destroyed", "policy_published", "charter_changed", "freeze_changed", "ceremony_step_recorded", "incarnation_started", "token_joined", "token_left", "key_sealed", "key_proved"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["genesis", "term_started", "signature_issued", "signature_refused", "signature_escalated", "proposal_made", "ballot_cast", "change_refused", "key_created", "key_state_changed", "key_destroyed", "policy_published", "charter_changed", "freeze_changed", "ceremony_step_recorded", "incarnation_started", "token_joined", "token_left", "key_sealed", "key_proved", "pair_set"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -218,19 +222,27 @@ class TermStarted(_message.Message):
 
     HOLDER_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    STANDS_FIELD_NUMBER: _builtins.int
     holder: _builtins.str
     """Random id of the process."""
     software: _builtins.str
     """Version of the software."""
+    node: _builtins.str
+    """The node, as its certificate names it; empty where the configuration names no pair."""
+    stands: _builtins.bool
+    """Members did not name this node: until they do, nothing is decided in this term."""
     def __init__(
         self,
         *,
         holder: _builtins.str = ...,
         software: _builtins.str = ...,
+        node: _builtins.str = ...,
+        stands: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "software", b"software"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "node", b"node", "software", b"software", "stands", b"stands"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -694,6 +706,39 @@ class TokenLeft(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenLeft: _TypeAlias = TokenLeft  # noqa: Y015
+
+@_typing.final
+class PairSet(_message.Message):
+    """Members named who leads, and who must have every entry before what it says is given out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADER_FIELD_NUMBER: _builtins.int
+    FOLLOWERS_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHARTER_SHA256_FIELD_NUMBER: _builtins.int
+    leader: _builtins.str
+    proposal: _builtins.bytes
+    charter_sha256: _builtins.bytes
+    @_builtins.property
+    def followers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """None: the leader is alone. Otherwise one or two."""
+
+    def __init__(
+        self,
+        *,
+        leader: _builtins.str = ...,
+        followers: _abc.Iterable[_builtins.str] | None = ...,
+        proposal: _builtins.bytes = ...,
+        charter_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_sha256", b"charter_sha256", "followers", b"followers", "leader", b"leader", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PairSet: _TypeAlias = PairSet  # noqa: Y015
 
 @_typing.final
 class KeySealed(_message.Message):

@@ -54,4 +54,13 @@ PARAMETERS: dict[Action, dict[str, str]] = {
     },
     Action.TOKEN_JOIN: {"node": "spiffe://t/node/k", "transport_key_sha256": HASH, "strategy": "kwp", "reason": "new"},
     Action.TOKEN_LEAVE: {"node": "spiffe://t/node/k", "reason": "the machine is gone"},
+    Action.PAIR_SET: {
+        "leader": "spiffe://t/node/kv-1",
+        "followers": "spiffe://t/node/kv-2 spiffe://t/node/kv-3",
+        "epoch": "7",
+        "stands": "yes",
+        "position": "57",
+        "decided_at_ms": "1790000000000",
+        "reason": "the other machine is gone",
+    },
 }

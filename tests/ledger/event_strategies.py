@@ -18,6 +18,7 @@ from keyvault.core.events import (
     KeyProved,
     KeySealed,
     KeyStateChanged,
+    PairSet,
     PolicyPublished,
     ProposalMade,
     SignatureEscalated,
@@ -229,6 +230,7 @@ GOVERNANCE = st.one_of(
         wrapping_key_check=HASHES,
     ),
     st.builds(TokenLeft, **DONE, node=NODES),
+    st.builds(PairSet, **DONE, leader=NODES, followers=st.lists(NODES, max_size=2).map(tuple)),
 )
 _COPIED = {**STAMPED, "key": NAMES.map(KeyId), "version": VERSIONS}
 COPIED = st.one_of(

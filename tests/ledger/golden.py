@@ -47,6 +47,7 @@ from tests.ledger.golden_documents import ALICE, WHOLE_POLICY
 from tests.ledger.golden_documents import BOB as BOB
 from tests.ledger.golden_documents import CHARTER as CHARTER
 from tests.ledger.golden_documents import POLICY as POLICY
+from tests.ledger.golden_pair import PAIRS
 from tests.ledger.golden_signatures import (
     AT,
     CHARTER_SHA256,
@@ -290,6 +291,7 @@ EVENTS: dict[str, Event] = {
     ),
     **SIGNATURES,
     **TOKENS,
+    **PAIRS,
 }
 
 

@@ -10,7 +10,7 @@ from tests.ledger.golden_documents import ALICE, CHARTER, POLICY
 from tests.ledger.golden_signatures import AT, CHARTER_SHA256, PROPOSAL, statement_of
 
 NODE = Principal("spiffe://firm.example/node/kv-2")
-_SIGNED = EnvelopeSignature(keyid=keyid_of(ALICE), sig=b"s" * 64)
+SIGNED = EnvelopeSignature(keyid=keyid_of(ALICE), sig=b"s" * 64)
 
 TOKENS: dict[str, Event] = {
     "genesis-kwp": Genesis(
@@ -40,7 +40,7 @@ TOKENS: dict[str, Event] = {
             rotation="warn",
             plaintext_transport="allowed",
         ),
-        signature=_SIGNED,
+        signature=SIGNED,
     ),
     "proposal-made-join": ProposalMade(
         at=AT,
@@ -48,14 +48,14 @@ TOKENS: dict[str, Event] = {
         statement=statement_of(
             Action.TOKEN_JOIN, node=NODE, transport_key_sha256="0d" * 32, strategy="kwp", reason="second site"
         ),
-        signature=_SIGNED,
+        signature=SIGNED,
         document=b"T" * 422,
     ),
     "proposal-made-leave": ProposalMade(
         at=AT,
         epoch=Epoch(3),
         statement=statement_of(Action.TOKEN_LEAVE, node=NODE, reason="the machine is gone"),
-        signature=_SIGNED,
+        signature=SIGNED,
     ),
     "token-joined": TokenJoined(
         at=AT,

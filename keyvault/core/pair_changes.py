@@ -1,0 +1,89 @@
+"""Who may lead a pair, and what proposals about it come to: the laws of ``pair`` (I4). Pure."""
+
+from keyvault.core.errors import Reason, Refused
+from keyvault.core.events import BallotCast, ChangeRefused, Event, PairSet, ProposalMade, TermStarted
+from keyvault.core.ids import Principal, UnixMillis
+from keyvault.core.pair import Pair
+from keyvault.core.pair_words import followers_of
+from keyvault.core.proposals import Proposal
+from keyvault.core.state import State
+from keyvault.core.statements import Action
+
+_WHILE_IT_STANDS = (ProposalMade, BallotCast, ChangeRefused, PairSet)
+
+
+def check_term(state: State, event: TermStarted) -> None:
+    """Raise Refused unless a term may begin on this node (2)."""
+    pair = state.pair
+    if state.stands and not (event.stands and event.node == state.term_node):
+        raise _mismatch(f"{state.term_node} stands here: members must name it before anybody leads")
+    if event.stands and (pair is None or event.node not in pair.nodes):
+        raise _mismatch("only a node of a pair can stand")
+    if pair is not None and not event.stands and event.node != pair.leader:
+        raise _mismatch(f"{event.node or 'a server without a name'} does not lead: members named {pair.leader}")
+
+
+def check_permitted(state: State, event: Event) -> None:
+    """Raise Refused unless this may be said in the present term (2, 3); of what is asked ``check_asked`` says more."""
+    if state.stands and not isinstance(event, _WHILE_IT_STANDS):
+        raise _stands(state)
+    if is_over(state):
+        raise _mismatch("this term is over: members named another leader")
+
+
+def check_asked(state: State, action: Action) -> None:
+    """Raise Refused unless members may be asked for this, and speak about it, in the present term (2)."""
+    if state.stands and action is not Action.PAIR_SET:
+        raise _stands(state)
+
+
+def is_over(state: State) -> bool:
+    """Return whether the term of the last TermStarted can go on: not when another node was named since (3)."""
+    return state.pair is not None and not state.stands and state.term_node != state.pair.leader
+
+
+def pair_set(state: State, proposal: Proposal, at: UnixMillis) -> PairSet:
+    """Return what a proposal about the lead comes to; raise Refused if it does not fit the state."""
+    statement = proposal.statement
+    leader, followers = Principal(statement["leader"]), followers_of(statement["followers"])
+    if int(statement["epoch"]) != state.epoch:
+        raise _mismatch(f"the statement is for epoch {statement['epoch']}, the ledger is in epoch {state.epoch}")
+    if (statement["stands"] == "yes") != state.stands:
+        raise _mismatch("the statement says otherwise whether the node stands")
+    if state.stands:
+        _check_place(state, proposal)
+    may_lead = {state.term_node} if state.stands or state.pair is None else set(state.pair.nodes)
+    if leader not in may_lead:
+        raise _mismatch(f"{leader} cannot lead now: only {' or '.join(sorted(filter(None, may_lead))) or 'a node'} can")
+    if not state.stands and state.pair == Pair(leader=leader, followers=followers):
+        raise _mismatch("it is so already")
+    return PairSet(
+        at=at,
+        epoch=state.epoch,
+        leader=leader,
+        followers=followers,
+        proposal=proposal.id,
+        charter_sha256=state.charter_sha256,
+    )
+
+
+def apply_pair(state: State, event: PairSet) -> None:
+    """Let these nodes be the pair."""
+    state.pair, state.stands = Pair(leader=event.leader, followers=event.followers), False
+
+
+def _check_place(state: State, proposal: Proposal) -> None:
+    if not state.whole:  # evidence does not have the last decision; the audit of the whole ledger has
+        return
+    position = int(proposal.statement["position"])
+    if position != state.decided or int(proposal.statement["decided_at_ms"]) != state.decided_at:
+        last = f"entry {state.decided - 1} of {state.decided_at} ms"
+        raise _mismatch(f"the last decision is {last}: the statement names another")
+
+
+def _stands(state: State) -> Refused:
+    return _mismatch(f"{state.term_node} stands: nothing is decided until members name who leads")
+
+
+def _mismatch(explanation: str) -> Refused:
+    return Refused(Reason.STATE_MISMATCH, explanation)
