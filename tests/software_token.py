@@ -67,6 +67,7 @@ class SoftwareToken:
         self.lanes = tuple(SoftwareLane(self) for _ in range(lanes))
         self._log_key = ed25519.Ed25519PrivateKey.generate()
         self._keys: dict[bytes, coincurve.PrivateKey] = {}
+        self._own_keys: dict[bytes, ed25519.Ed25519PrivateKey] = {}
         self._transport_key: rsa.RSAPrivateKey | None = None
         self.wrapping_key = b""
         self.signed: list[bytes] = []
@@ -78,6 +79,12 @@ class SoftwareToken:
         self.away = False
         """Told to make and destroy nothing, as a token whose workers are being replaced."""
 
+    def copy(self) -> "SoftwareToken":
+        """Return another token that has the same keys, those to come included, and has seen nothing of the ledger."""
+        other = SoftwareToken(lanes=len(self.lanes))
+        other._log_key, other._keys = self._log_key, self._keys
+        return other
+
     @property
     def log_public_key(self) -> bytes:
         """The key that checkpoints are signed with."""
@@ -87,6 +94,8 @@ class SoftwareToken:
         """Sign one item; ECDSA nonces differ each time, as a token's do. A key that is not there is a fault."""
         if item.object_id == LOG_KEY_OBJECT_ID:
             return Signature(value=self._log_key.sign(item.input))
+        if item.object_id in self._own_keys:
+            return Signature(value=self._own_keys[item.object_id].sign(item.input))
         if item.object_id not in self._keys:
             return TokenFault("OBJECT_NOT_FOUND", f"the token has no key with id {item.object_id.hex()}")
         self.signed.append(item.input)
@@ -96,8 +105,11 @@ class SoftwareToken:
 
     async def generate(self, object_id: bytes, algorithm: KeyAlgorithm, *, plaintext_transport: bool = False) -> bytes:
         """See Token."""
-        del algorithm, plaintext_transport
+        del plaintext_transport
         self._check_here()
+        if algorithm is KeyAlgorithm.ED25519:
+            own = self._own_keys.setdefault(object_id, ed25519.Ed25519PrivateKey.generate())
+            return own.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         key = self._keys.setdefault(object_id, coincurve.PrivateKey())
         return key.public_key.format(compressed=False)
 

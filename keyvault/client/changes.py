@@ -283,6 +283,35 @@ class Changes(Governance):
         }
         return await self.change(Action.LEAVE_QUARANTINE, parameters, signer=signer, approvers=approvers)
 
+    async def set_pair(
+        self,
+        leader: str,
+        followers: Sequence[str] = (),
+        *,
+        reason: str,
+        signer: MemberSigner,
+        approvers: Sequence[MemberSigner] = (),
+    ) -> Proposal:
+        """Name who leads a pair, and who must have every entry before anything is given out; nodes by their SPIFFE ids.
+
+        For the present epoch only. Where a node stands it must be asked itself, and whoever approves should know that no
+        other machine signs: what others have beyond it is given up. Raises InvalidRequest if the server is no node.
+        """
+        enclave = await self.proven_enclave()
+        pair = enclave.pair
+        if pair is None:
+            raise invalid(Malformed("pair", f"the server of {enclave.name} has no [pair] in its configuration"))
+        parameters = {
+            "leader": leader,
+            "followers": followers_text(tuple(map(Principal, followers))),
+            "epoch": str(enclave.epoch),
+            "stands": "yes" if pair.stands else "no",
+            "position": str(pair.position if pair.stands else 0),
+            "decided_at_ms": str(pair.decided_at if pair.stands else 0),
+            "reason": reason,
+        }
+        return await self.change(Action.PAIR_SET, parameters, signer=signer, approvers=approvers)
+
     async def join_token(
         self,
         node: str,

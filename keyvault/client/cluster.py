@@ -25,6 +25,17 @@ class NodeStanding:
     cosigner_vkey: str
     installing: str = ""
     """What its token lacks of the ledger's keys, and why; it may lead nevertheless."""
+    peers: "tuple[PeerStanding, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStanding:
+    """Another node of a pair, as its leader knows it. ``position`` is None if it is not known now."""
+
+    node: str
+    address: str
+    position: int | None
+    obstacle: str
 
 
 class Cluster(Governance):
@@ -59,4 +70,13 @@ def _standing(message: cluster_pb2.Node) -> NodeStanding:
         quarantined=message.quarantined,
         cosigner_vkey=message.cosigner_vkey,
         installing=message.installing,
+        peers=tuple(
+            PeerStanding(
+                node=peer.node,
+                address=peer.address,
+                position=peer.position if peer.HasField("position") else None,
+                obstacle=peer.obstacle,
+            )
+            for peer in message.peers
+        ),
     )

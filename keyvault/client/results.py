@@ -249,6 +249,23 @@ class EnclaveInfo:
     quarantine: Quarantine | None = None
     keys_move: bool = False
     joined_nodes: tuple[str, ...] = ()
+    pair: "PairInfo | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairInfo:
+    """Who leads a pair and who follows, by their certificates' names; ``leader`` is empty until members named one.
+
+    ``term_node`` leads the present term; if it ``stands``, nothing is decided before members named it. The last of the
+    first ``position`` entries is the last that decided anything, at ``decided_at``.
+    """
+
+    leader: str
+    followers: tuple[str, ...]
+    term_node: str
+    stands: bool
+    position: int
+    decided_at: UnixMillis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ from keyvault.core.state import State, check_not_frozen, check_signs, find_key, 
 from keyvault.core.token_changes import TokenToJoin
 
 NONCE_BYTES = 16
-_DECIDES_NOTHING = (TermStarted, ProposalMade, BallotCast, ChangeRefused)
+_DECIDES_NOTHING = (TermStarted, ProposalMade, BallotCast, ChangeRefused, PairSet)
 
 
 def apply(state: State, index: int, event: Event) -> None:

@@ -345,14 +345,16 @@ PAIR_FOLLOWERS_MAX = 2
 """Followers of a pair: every one of them must have an entry before it counts, so each more makes it stop more often."""
 PAIR_ACK_MS = 2_000
 """A follower that does not say within this that it has the entries ends the term, as a silent database does."""
+PAIR_CATCH_UP_MS = 600_000
+"""A leader that waits for a follower to come up to date asks anew after this: a million entries and more."""
 PAIR_BEAT_MS = 500
 """How often a leader tells those who follow how far everybody is, and those who only watch what is new."""
 PAIR_SILENCE_MS = 3_000
 """After so long without a word of the leader a follower sends nobody there any more."""
 PAIR_BATCH_BYTES_MAX = 3_500_000
 """Entries in one message to a follower: below what a message may have, with room for request keys and a checkpoint."""
-PAIR_BATCH_ENTRIES_MAX = 1_000
-"""Entries in one message to a follower: folded at once, some 50 ms."""
+PAIR_BATCH_ENTRIES_MAX = 256
+"""Entries in one message to a follower, as in one append: folded at once, some 20 ms."""
 CHALLENGE_INTERVAL_MS = 60_000
 """After so long a node that follows has every active key sign again: a token may have lost one."""
 LEASE_BEAT_MS = 500

@@ -9,7 +9,7 @@ from keyvault.core.proposals import Proposal
 from keyvault.core.state import State
 from keyvault.core.statements import Action
 
-_WHILE_IT_STANDS = (ProposalMade, BallotCast, ChangeRefused, PairSet)
+_WHILE_IT_STANDS = ProposalMade | BallotCast | ChangeRefused | PairSet
 
 
 def check_term(state: State, event: TermStarted) -> None:
@@ -40,6 +40,11 @@ def check_asked(state: State, action: Action) -> None:
 def is_over(state: State) -> bool:
     """Return whether the term of the last TermStarted can go on: not when another node was named since (3)."""
     return state.pair is not None and not state.stands and state.term_node != state.pair.leader
+
+
+def is_about_the_lead(event: Event) -> bool:
+    """Return whether the fact could stand while a node stands, or begin its term: all that ``State.aside`` can take."""
+    return isinstance(event, _WHILE_IT_STANDS | TermStarted)
 
 
 def pair_set(state: State, proposal: Proposal, at: UnixMillis) -> PairSet:

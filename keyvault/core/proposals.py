@@ -15,7 +15,7 @@ Laws:
    the time is over: only facts that are alone in the ledger's order end what is approved.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import TypeVar
@@ -88,6 +88,10 @@ class Proposal:
     approved_at: UnixMillis | None = None
     outcome: Outcome = Outcome.OPEN
     closed_index: int | None = None
+
+    def aside(self) -> "Proposal":
+        """Return the same, with ballots of its own."""
+        return replace(self, ballots=dict(self.ballots), voided=set(self.voided))
 
     @property
     def asked_by(self) -> tuple[Principal, RequestId] | None:
@@ -180,6 +184,17 @@ class Proposals:
         return all(getattr(self, name) == getattr(other, name) for name in self.__slots__ if name != "_expiries")
 
     __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def aside(self) -> "Proposals":
+        """Return the same, for facts that may come: what is done to it is not done to this."""
+        other = Proposals()
+        for name in ("by_request", "by_requester", "ready", "vetoes"):
+            setattr(other, name, dict(getattr(self, name)))
+        for name in ("open", "closed"):
+            setattr(other, name, {key: each.aside() for key, each in getattr(self, name).items()})
+        other.by_subject = {subject: set(names) for subject, names in self.by_subject.items()}
+        other._expiries = list(self._expiries)
+        return other
 
     def find(self, proposal: bytes) -> Proposal:
         """Return the proposal, open or among the last that ended; raise NotFound."""

@@ -63,7 +63,7 @@ class State:
         self.whole = True
         """Whether none was left out, as evidence leaves most of them out."""
         self.decided = 0
-        """Entries up to the last that decided anything: an answer, a question, or a change of power."""
+        """Entries up to the last that decided anything: an answer, a question, or a change of power but who leads."""
         self.decided_at = UnixMillis(0)
         """When the last of them was decided."""
         self.incarnations: tuple[Incarnation, ...] = ()
@@ -103,6 +103,17 @@ class State:
     def empty(cls) -> "State":
         """Return the state before entry 0: refuses everything."""
         return cls()
+
+    def aside(self) -> "State":
+        """Return the same, for facts about who leads that may come: nothing else may be applied to it.
+
+        It shares with this state what no such fact touches.
+        """
+        other = State.__new__(State)
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.proposals = self.proposals.aside()
+        return other
 
     def __eq__(self, other: object) -> bool:
         """Say whether both states would decide everything alike."""

@@ -5,7 +5,8 @@ become the leader, append TermStarted. Only then is anything decided.
 
 A ledger that lacks what was seen of it is served in quarantine: it is read, proven as far as its newest checkpoint
 goes, and members may leave the quarantine (``Governor`` law 5). Nothing else is decided, signed or vouched for: no
-checkpoint, no anchor. When they have left it the same process goes on as the next incarnation.
+checkpoint, no anchor. When they have left it the same process goes on as the next incarnation. It is the same while the
+node of a pair stands, until members named it.
 """
 
 import asyncio
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 
 from keyvault.core import limits
 from keyvault.core.commands import CastBallot, Propose, RequestSignature, check_recordable
-from keyvault.core.errors import Broken, NotFound, Unavailable
+from keyvault.core.errors import Broken, NotFound, NotLeader, Unavailable
 from keyvault.core.events import TermStarted
-from keyvault.core.ids import Epoch, KeyId, LedgerIndex, Principal, UnixMillis
+from keyvault.core.ids import NOBODY, Epoch, KeyId, LedgerIndex, Principal, UnixMillis
 from keyvault.core.limits_check import Quota, Room, quotas
 from keyvault.core.marks import Quarantine
+from keyvault.core.pair_changes import is_over
 from keyvault.core.proposals import Proposal
 from keyvault.core.simulation import Decision, decision_now, room_now
 from keyvault.core.state import State
@@ -41,13 +43,16 @@ from keyvault.intents import describe
 from keyvault.ledger.checkpoint import incarnated
 from keyvault.store.base import Store
 
+STANDS = "this node stands: it signs nothing until members name it (keyvault pair set)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who leads: a random id of the process, and the software's version; both go into the ledger."""
+    """Who leads: a random id of the process, the software's version, and the node of a pair; all go into the ledger."""
 
     holder: str
     software: str
+    node: Principal = NOBODY
 
 
 class Enclave:
@@ -88,7 +93,7 @@ class Enclave:
             left=self._leave_quarantine,
         )
         self._governing = asyncio.create_task(self._govern_forever())
-        if recovered.quarantine is None:
+        if self._vouches:
             self._begin_to_vouch()
 
     @classmethod
@@ -133,6 +138,7 @@ class Enclave:
         observer: Observer | None = None,
         writer: ThreadPoolExecutor | None = None,
         on_written: Callable[[float], None] | None = None,
+        stands: bool = False,
     ) -> "Enclave":
         """Return the serving enclave in a term that was acquired already, on top of all that stands in the store.
 
@@ -147,7 +153,14 @@ class Enclave:
             writer=writer,
             on_written=on_written,
         )
-        started = TermStarted(at=clock.now(), epoch=epoch, holder=identity.holder, software=identity.software)
+        started = TermStarted(
+            at=clock.now(),
+            epoch=epoch,
+            holder=identity.holder,
+            software=identity.software,
+            node=identity.node,
+            stands=stands,
+        )
         await appender.append([draft(started)])
         enclave = cls(
             store=store,
@@ -157,7 +170,7 @@ class Enclave:
             recovered=recovered,
             observer=observer or NoObserver(),
         )
-        if recovered.quarantine is None:
+        if enclave._vouches:
             await enclave._vouch_first(is_new=store.checkpoint() is None)
         return enclave
 
@@ -282,12 +295,12 @@ class Enclave:
     async def checkpoint(self) -> tuple[int, bytes]:
         """Return (size, note) of a checkpoint over everything durable now. Raises Unavailable if the token fails.
 
-        In quarantine: of the newest that there is, or NotFound.
+        In quarantine, and while the node stands: of the newest that there is, or NotFound.
         """
-        if self._quarantine is None:
+        if self._vouches:
             return await self._checkpointer.sign_head()
         if self._checkpointer.newest is None:
-            raise NotFound("the ledger is in quarantine and has no checkpoint")
+            raise NotFound("the ledger has no checkpoint, and nobody vouches for it now")
         return self._checkpointer.newest
 
     async def inclusion_proof(self, index: LedgerIndex) -> tuple[tuple[bytes, ...], bytes, bytes]:
@@ -314,7 +327,7 @@ class Enclave:
         for task in self._vouching:
             task.cancel()
         await asyncio.gather(*self._vouching, return_exceptions=True)
-        if not self.stopped.done() and self._quarantine is None:
+        if not self.stopped.done() and self._vouches:
             try:
                 await self._checkpointer.sign_head()
                 await self._anchorer.try_write()
@@ -329,9 +342,18 @@ class Enclave:
         await self._stage.close()
         self._appender.close()
 
+    @property
+    def _vouches(self) -> bool:
+        """Whether this term may sign checkpoints: not in quarantine, not while its node stands, not after its end."""
+        return self._quarantine is None and not self.state.stands and not is_over(self.state)
+
     def _check_decides(self) -> None:
         if self._quarantine is not None:
             raise quarantined(self._quarantine)
+        if self.state.stands:
+            raise Unavailable(STANDS, retry_after_ms=1_000)
+        if is_over(self.state):
+            raise NotLeader
 
     async def _leave_quarantine(self) -> None:
         """Vouch for the new incarnation, and decide from now on. Whoever waits for the token does not hold it up."""

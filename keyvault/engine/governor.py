@@ -10,6 +10,8 @@ Laws:
 4. What fails for now (a token that is away) is tried again at the next look; what the rules refuse stays undone.
 5. In quarantine one thing may be asked, spoken about and carried out: to leave it, and to give up exactly what was
    seen. What else is brought is refused without a record: the ledger is not to grow by it.
+6. While a node of a pair stands, who leads may be asked, spoken about and carried out, and nothing else; once members
+   named another node nothing is said in this term any more.
 """
 
 import asyncio
@@ -21,13 +23,14 @@ from keyvault.core.charter import AT_ONCE
 from keyvault.core.commands import CastBallot, Propose
 from keyvault.core.decide import decide_ballot, decide_proposal, proposed_rotation, refused_change
 from keyvault.core.due import destroyed, due_destructions, due_proposals, due_rotations
-from keyvault.core.errors import Broken, Conflict, NotFound, Reason, Refused, Unavailable
+from keyvault.core.errors import Broken, Conflict, NotFound, NotLeader, Reason, Refused, Unavailable
 from keyvault.core.events import BallotCast, Change, Event, IncarnationStarted, ProposalMade
 from keyvault.core.execution import KeyToMake, carry_out, lost_mark
 from keyvault.core.governance import stops_at_once
 from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.keys import KeyVersion
 from keyvault.core.marks import Quarantine
+from keyvault.core.pair_changes import check_asked, is_over
 from keyvault.core.proposals import Proposal
 from keyvault.core.state import State, not_before
 from keyvault.core.statements import Action, Statement, decode_statement, proposal_id_of
@@ -56,7 +59,7 @@ class Governor:
         quarantine: Quarantine | None = None,
         left: Callable[[], Awaitable[None]],
     ) -> None:
-        """``left`` is called when members have left the ``quarantine``."""
+        """``left`` is called when members have left the ``quarantine``, or named the node, which stood."""
         self._quarantine = quarantine
         self._left = left
         self._store = store
@@ -84,6 +87,8 @@ class Governor:
     async def report(self, node: Principal, proofs: Sequence[Proof]) -> None:
         """See Enclave.report."""
         async with self._changing:
+            self._check_term()
+            check_asked(self._state, Action.TOKEN_JOIN)
             new = {(proof.key, proof.version): proof for proof in proofs if not self._copies.is_known(node, proof)}
             for proof in new.values():
                 await self._copies.check(node, proof)
@@ -101,10 +106,12 @@ class Governor:
     async def do_what_is_due(self) -> None:
         """See Enclave.govern."""
         state, now = self._state, self._now()
+        if is_over(state):
+            return
         for proposal in due_proposals(state, now):
             async with self._changing:
                 await self._try(self._carry_out(proposal))
-        if self._quarantine is not None:
+        if self._quarantine is not None or state.stands or is_over(state):
             return
         for key in due_destructions(state, now):
             async with self._changing:
@@ -132,7 +139,8 @@ class Governor:
     async def _cast(self, command: CastBallot) -> Proposal:
         key = codec.ballot_key(command.proposal, command.voice, command.signature.keyid)
         async with self._changing:
-            if self._quarantine is not None:
+            self._check_term()
+            if self._quarantine is not None or self._state.stands:
                 self._check_permitted(self._state.proposals.find(command.proposal).statement)
             if self._store.find(key) is None or not self._stands(command):
                 await self._record(
@@ -146,7 +154,11 @@ class Governor:
             return self._shown(command.proposal)
 
     def _check_permitted(self, statement: Statement) -> None:
-        """Raise Refused for all but leaving the quarantine in quarantine, and for that outside; see law 5."""
+        """Raise Refused for all but leaving the quarantine in quarantine, and for that outside; see laws 5 and 6."""
+        self._check_term()
+        check_asked(self._state, statement.action)
+        if self._state.stands:  # in quarantine, too, members name the node first
+            return
         leaving = statement.action is Action.LEAVE_QUARANTINE
         if self._quarantine is None:
             if leaving:
@@ -159,6 +171,11 @@ class Governor:
                 Reason.STATEMENT_MISMATCH,
                 f"the statement gives up {lost_mark(statement)}, what was seen is {self._quarantine.lost}",
             )
+
+    def _check_term(self) -> None:
+        """Raise NotLeader once members named another node."""
+        if is_over(self._state):
+            raise NotLeader
 
     def _stands(self, command: CastBallot) -> bool:
         """Return whether what was said once is still the last word of its key, as far as that can matter."""
@@ -213,11 +230,13 @@ class Governor:
             await self._sequencer.commit_alone(lambda: self._joined(name, wrapped_key))
             return
         proposal = self._state.proposals.open[name]
-        urgent = proposal.duty in AT_ONCE
+        urgent, stood = proposal.duty in AT_ONCE, self._state.stands
         await self._sequencer.commit_alone(lambda: self._changed(name), urgent=urgent)
         if isinstance(plan, IncarnationStarted):
             await self._left()
             self._quarantine = None
+        elif stood and self._quarantine is None:
+            await self._left()
 
     def _made(self, name: bytes, made: MadeKey) -> tuple[Event, ...]:
         plan = carry_out(self._state, name, self._now())

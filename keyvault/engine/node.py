@@ -29,8 +29,9 @@ class Node:
         """Where the leader is called, as far as this node knows; its own address while it leads."""
         self.may_lead: Callable[[], bool] = lambda: True
         """Whether the term goes on, by the clock; asked before every decision."""
-        self.quarantine: Quarantine | None = None
-        """Why this node never leads, if it does not."""
+        self._quarantine: Quarantine | None = None
+        self.readable: Callable[[], int | None] = lambda: None
+        """How many entries may be given out while this node does not lead; None: all that it has."""
         self.cosigning: Cosigning | None = None
         """What cosigns for this node."""
         self._replica = replica
@@ -48,6 +49,15 @@ class Node:
         self._enclave, self.leader = None, leader
         if changed:
             self.changed()
+
+    @property
+    def quarantine(self) -> Quarantine | None:
+        """See Served; of a node that does not lead: why it never does."""
+        return self._quarantine if self._enclave is None else self._enclave.quarantine
+
+    @quarantine.setter
+    def quarantine(self, found: Quarantine) -> None:
+        self._quarantine = found
 
     def changed(self) -> None:
         """Wake those who wait for the next change."""
@@ -121,7 +131,11 @@ class Node:
 
     def entries(self, start: int, count: int) -> list[bytes]:
         """See Served."""
-        return self._replica.copy.read(start, count) if self._enclave is None else self._enclave.entries(start, count)
+        if self._enclave is not None:
+            return self._enclave.entries(start, count)
+        readable = self.readable()
+        most = count if readable is None else max(0, min(count, readable - start))
+        return self._replica.copy.read(start, most)
 
     async def checkpoint(self) -> tuple[int, bytes]:
         """See Served."""

@@ -16,13 +16,16 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
+from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed, RolledBack
+from keyvault.core.ids import Epoch, Principal
 from keyvault.core.marks import Mark, Quarantine
+from keyvault.core.pair_changes import is_about_the_lead
 from keyvault.core.state import State
 from keyvault.engine import proofs
 from keyvault.engine.fold import Fold
 from keyvault.engine.recovery import Recovered, folded, quarantine_of, recovered
-from keyvault.ledger import checkpoint
+from keyvault.ledger import checkpoint, codec
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.ledger.note import verifier
@@ -108,6 +111,25 @@ class Replica:
         if fetched.signed is not None:
             self._check(*fetched.signed)
 
+    def names_leader(self, entries: Sequence[Entry], node: Principal) -> bool:
+        """Return whether the next entries are members' word that this node leads a pair; changes nothing.
+
+        Only what is about the lead is looked at, up to where it is named. Raises Corrupt if that does not follow.
+        """
+        state = self._fold.state.aside()
+        for entry in entries:
+            event = codec.decode(entry.body)
+            if not is_about_the_lead(event):
+                return False
+            apply(state, state.size, event)
+            if state.pair is not None and state.pair.leader == node and not state.stands:
+                return True
+        return False
+
+    def root_at(self, size: int) -> bytes:
+        """Return the root over the first ``size`` entries of the copy. Raises Malformed if there are fewer."""
+        return proofs.root_at(self.tree, self.copy.read, size)
+
     def check_is(self, head: Head) -> None:
         """Raise Corrupt unless this is exactly what the store's head says."""
         if self.head != head:
@@ -115,13 +137,25 @@ class Replica:
 
     def check_has(self, anchor: Mark | None) -> None:
         """Raise RolledBack if the token of this node has seen what neither the store nor the copy has."""
-        if anchor is None:
-            return
-        if anchor.size <= self._fold.tree.size:
-            self._fold.know_root(anchor.size, proofs.root_at(self.tree, self.copy.read, anchor.size))
-        lacking = quarantine_of(self._fold, [("the token", anchor)])
+        lacking = None if anchor is None else self.lacking([("the token", anchor)])
         if lacking is not None:
             raise RolledBack(str(lacking))
+
+    def mark_of(self, note: bytes) -> Mark | None:
+        """Return what a checkpoint by this ledger's log key has seen; None for a note that this key did not sign."""
+        try:
+            found = checkpoint.open_in_any(note, verifier(self.origin, self._fold.state.log_public_key))
+        except (Unproven, Malformed):
+            return None
+        _, incarnation = checkpoint.split_origin(found.origin)
+        return Mark(incarnation=incarnation, epoch=Epoch(0), size=found.size, root=found.root)
+
+    def lacking(self, seen: list[tuple[str, Mark]]) -> Quarantine | None:
+        """Return why nothing may be signed on top of the copy, if it lacks what others have seen, each by name."""
+        for _, mark in seen:
+            if mark.size <= self._fold.tree.size:
+                self._fold.know_root(mark.size, self.root_at(mark.size))
+        return quarantine_of(self._fold, seen)
 
     def quarantined(self, why: str) -> Quarantine:
         """Return why this node never leads; what is lost, if anything is, its copy has and the store has not."""

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from keyvault.core.ids import Epoch
+from keyvault.core.ids import Epoch, Principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStanding:
+    """Another node of a pair, as this one knows it. ``position`` is None if it is not known."""
+
+    node: Principal
+    address: str
+    position: int | None
+    obstacle: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +31,7 @@ class Standing:
     quarantined: bool
     cosigner_vkey: str
     """What its cosignatures are checked against; empty until it cosigned."""
+    peers: tuple[PeerStanding, ...] = ()
 
 
 class Member(Protocol):

@@ -109,4 +109,8 @@ def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
         quarantined=standing.quarantined,
         installing=installing,
         cosigner_vkey=standing.cosigner_vkey,
+        peers=[
+            cluster_pb2.Peer(node=each.node, address=each.address, position=each.position, obstacle=each.obstacle)
+            for each in standing.peers
+        ],
     )

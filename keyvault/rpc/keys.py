@@ -90,6 +90,7 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
                 quarantine=None if quarantine is None else _quarantine_to_proto(quarantine),
                 keys_move=state.tokens.roots is not None,
                 joined_nodes=sorted(state.tokens.joined),
+                pair=_pair_to_proto(state),
             )
 
         return await guarded(context, work)
@@ -114,6 +115,19 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
     def _show(self, key: KeyId, version: int | None) -> types_pb2.Key:
         state = self._enclave.state
         return key_to_proto(state, find_key(state, key, version))
+
+
+def _pair_to_proto(state: State) -> keys_pb2.Pair | None:
+    if state.pair is None and not state.term_node:
+        return None
+    return keys_pb2.Pair(
+        leader="" if state.pair is None else state.pair.leader,
+        followers=() if state.pair is None else state.pair.followers,
+        term_node=state.term_node,
+        stands=state.stands,
+        position=state.decided,
+        decided_at_ms=state.decided_at,
+    )
 
 
 def _quarantine_to_proto(quarantine: Quarantine) -> keys_pb2.Quarantine:

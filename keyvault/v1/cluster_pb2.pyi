@@ -165,6 +165,7 @@ class Node(_message.Message):
     QUARANTINED_FIELD_NUMBER: _builtins.int
     INSTALLING_FIELD_NUMBER: _builtins.int
     COSIGNER_VKEY_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """host:port of this node, as its configuration says; empty on a server that is alone."""
     leads: _builtins.bool
@@ -187,6 +188,10 @@ class Node(_message.Message):
     """What its token lacks of the ledger's keys and why, in words, where keys move; it may lead nevertheless."""
     cosigner_vkey: _builtins.str
     """Key of this node's cosignatures (C2SP tlog-cosignature, type 0x04); empty until it cosigned a checkpoint."""
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]:
+        """Other nodes of a pair, as its leader knows them."""
+
     def __init__(
         self,
         *,
@@ -202,11 +207,45 @@ class Node(_message.Message):
         quarantined: _builtins.bool = ...,
         installing: _builtins.str = ...,
         cosigner_vkey: _builtins.str = ...,
+        peers: _abc.Iterable[Global___Peer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint_size", b"checkpoint_size", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint_size", b"checkpoint_size", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "peers", b"peers", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class Peer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    OBSTACLE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """As its certificate names it."""
+    address: _builtins.str
+    position: _builtins.int
+    """Entries that it has confirmed; not there if that is not known now."""
+    obstacle: _builtins.str
+    """Why it has not got everything, in words."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        address: _builtins.str = ...,
+        position: _builtins.int | None = ...,
+        obstacle: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "address", b"address", "node", b"node", "obstacle", b"obstacle", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+
+Global___Peer: _TypeAlias = Peer  # noqa: Y015

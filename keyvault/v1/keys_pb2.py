@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from keyvault.v1 import types_pb2 as keyvault_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16keyvault/v1/keys.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"\x1d\n\rGetKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x0fListKeysRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"K\n\x10ListKeysResponse\x12\x1e\n\x04keys\x18\x01 \x03(\x0b\x32\x10.keyvault.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetEnclaveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x98\x02\n\x07\x45nclave\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nenclave_id\x18\x02 \x01(\x0c\x12\x16\n\x0epolicy_version\x18\x03 \x01(\r\x12\x10\n\x08log_vkey\x18\x04 \x01(\t\x12\x19\n\x11import_public_key\x18\x05 \x01(\x0c\x12\x13\n\x0bledger_size\x18\x06 \x01(\x03\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\x12\x17\n\x0f\x63harter_version\x18\x08 \x01(\r\x12\x13\n\x0bincarnation\x18\t \x01(\r\x12+\n\nquarantine\x18\n \x01(\x0b\x32\x17.keyvault.v1.Quarantine\x12\x11\n\tkeys_move\x18\x11 \x01(\x08\x12\x14\n\x0cjoined_nodes\x18\x12 \x03(\t\"\x85\x01\n\nQuarantine\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x18\n\x10lost_incarnation\x18\x02 \x01(\r\x12\x12\n\nlost_epoch\x18\x03 \x01(\x03\x12\x15\n\rlost_position\x18\x04 \x01(\x03\x12\x11\n\tlost_root\x18\x05 \x01(\x0c\x12\r\n\x05\x66ound\x18\x06 \x01(\t2\xd1\x01\n\nKeyService\x12\x36\n\x06GetKey\x12\x1a.keyvault.v1.GetKeyRequest\x1a\x10.keyvault.v1.Key\x12G\n\x08ListKeys\x12\x1c.keyvault.v1.ListKeysRequest\x1a\x1d.keyvault.v1.ListKeysResponse\x12\x42\n\nGetEnclave\x12\x1e.keyvault.v1.GetEnclaveRequest\x1a\x14.keyvault.v1.Enclaveb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16keyvault/v1/keys.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"\x1d\n\rGetKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x0fListKeysRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"K\n\x10ListKeysResponse\x12\x1e\n\x04keys\x18\x01 \x03(\x0b\x32\x10.keyvault.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetEnclaveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xb9\x02\n\x07\x45nclave\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nenclave_id\x18\x02 \x01(\x0c\x12\x16\n\x0epolicy_version\x18\x03 \x01(\r\x12\x10\n\x08log_vkey\x18\x04 \x01(\t\x12\x19\n\x11import_public_key\x18\x05 \x01(\x0c\x12\x13\n\x0bledger_size\x18\x06 \x01(\x03\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\x12\x17\n\x0f\x63harter_version\x18\x08 \x01(\r\x12\x13\n\x0bincarnation\x18\t \x01(\r\x12+\n\nquarantine\x18\n \x01(\x0b\x32\x17.keyvault.v1.Quarantine\x12\x11\n\tkeys_move\x18\x11 \x01(\x08\x12\x14\n\x0cjoined_nodes\x18\x12 \x03(\t\x12\x1f\n\x04pair\x18\x13 \x01(\x0b\x32\x11.keyvault.v1.Pair\"u\n\x04Pair\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x11\n\tfollowers\x18\x02 \x03(\t\x12\x11\n\tterm_node\x18\x03 \x01(\t\x12\x0e\n\x06stands\x18\x04 \x01(\x08\x12\x10\n\x08position\x18\x05 \x01(\x03\x12\x15\n\rdecided_at_ms\x18\x06 \x01(\x03\"\x85\x01\n\nQuarantine\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x18\n\x10lost_incarnation\x18\x02 \x01(\r\x12\x12\n\nlost_epoch\x18\x03 \x01(\x03\x12\x15\n\rlost_position\x18\x04 \x01(\x03\x12\x11\n\tlost_root\x18\x05 \x01(\x0c\x12\r\n\x05\x66ound\x18\x06 \x01(\t2\xd1\x01\n\nKeyService\x12\x36\n\x06GetKey\x12\x1a.keyvault.v1.GetKeyRequest\x1a\x10.keyvault.v1.Key\x12G\n\x08ListKeys\x12\x1c.keyvault.v1.ListKeysRequest\x1a\x1d.keyvault.v1.ListKeysResponse\x12\x42\n\nGetEnclave\x12\x1e.keyvault.v1.GetEnclaveRequest\x1a\x14.keyvault.v1.Enclaveb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,9 +41,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETENCLAVEREQUEST']._serialized_start=246
   _globals['_GETENCLAVEREQUEST']._serialized_end=279
   _globals['_ENCLAVE']._serialized_start=282
-  _globals['_ENCLAVE']._serialized_end=562
-  _globals['_QUARANTINE']._serialized_start=565
-  _globals['_QUARANTINE']._serialized_end=698
-  _globals['_KEYSERVICE']._serialized_start=701
-  _globals['_KEYSERVICE']._serialized_end=910
+  _globals['_ENCLAVE']._serialized_end=595
+  _globals['_PAIR']._serialized_start=597
+  _globals['_PAIR']._serialized_end=714
+  _globals['_QUARANTINE']._serialized_start=717
+  _globals['_QUARANTINE']._serialized_end=850
+  _globals['_KEYSERVICE']._serialized_start=853
+  _globals['_KEYSERVICE']._serialized_end=1062
 # @@protoc_insertion_point(module_scope)

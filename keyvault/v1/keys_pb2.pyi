@@ -125,6 +125,7 @@ class Enclave(_message.Message):
     QUARANTINE_FIELD_NUMBER: _builtins.int
     KEYS_MOVE_FIELD_NUMBER: _builtins.int
     JOINED_NODES_FIELD_NUMBER: _builtins.int
+    PAIR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     enclave_id: _builtins.bytes
     """What statements name: SHA-256 over nonce, log key and name of the genesis, see protos/README.md."""
@@ -149,6 +150,10 @@ class Enclave(_message.Message):
     def joined_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Nodes whose tokens have joined; sorted."""
 
+    @_builtins.property
+    def pair(self) -> Global___Pair:
+        """Stands where the server's configuration names a pair, or members have named one."""
+
     def __init__(
         self,
         *,
@@ -164,14 +169,56 @@ class Enclave(_message.Message):
         quarantine: Global___Quarantine | None = ...,
         keys_move: _builtins.bool = ...,
         joined_nodes: _abc.Iterable[_builtins.str] | None = ...,
+        pair: Global___Pair | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["quarantine", b"quarantine"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pair", b"pair", "quarantine", b"quarantine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_version", b"charter_version", "enclave_id", b"enclave_id", "epoch", b"epoch", "import_public_key", b"import_public_key", "incarnation", b"incarnation", "joined_nodes", b"joined_nodes", "keys_move", b"keys_move", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "policy_version", b"policy_version", "quarantine", b"quarantine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charter_version", b"charter_version", "enclave_id", b"enclave_id", "epoch", b"epoch", "import_public_key", b"import_public_key", "incarnation", b"incarnation", "joined_nodes", b"joined_nodes", "keys_move", b"keys_move", "ledger_size", b"ledger_size", "log_vkey", b"log_vkey", "name", b"name", "pair", b"pair", "policy_version", b"policy_version", "quarantine", b"quarantine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Enclave: _TypeAlias = Enclave  # noqa: Y015
+
+@_typing.final
+class Pair(_message.Message):
+    """Who leads a pair, and what a statement about that says. Names of nodes are those of their certificates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADER_FIELD_NUMBER: _builtins.int
+    FOLLOWERS_FIELD_NUMBER: _builtins.int
+    TERM_NODE_FIELD_NUMBER: _builtins.int
+    STANDS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_MS_FIELD_NUMBER: _builtins.int
+    leader: _builtins.str
+    """Empty until members named somebody."""
+    term_node: _builtins.str
+    """Where the present term is led."""
+    stands: _builtins.bool
+    """Nothing is decided before members named term_node."""
+    position: _builtins.int
+    """Entries up to the last that decided anything, and when that was."""
+    decided_at_ms: _builtins.int
+    @_builtins.property
+    def followers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        leader: _builtins.str = ...,
+        followers: _abc.Iterable[_builtins.str] | None = ...,
+        term_node: _builtins.str = ...,
+        stands: _builtins.bool = ...,
+        position: _builtins.int = ...,
+        decided_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_at_ms", b"decided_at_ms", "followers", b"followers", "leader", b"leader", "position", b"position", "stands", b"stands", "term_node", b"term_node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pair: _TypeAlias = Pair  # noqa: Y015
 
 @_typing.final
 class Quarantine(_message.Message):

@@ -1,0 +1,96 @@
+"""The peers of a node that leads a pair: those that must confirm every entry, and those that only watch."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError as LateError
+from contextlib import suppress
+
+from keyvault.core import limits
+from keyvault.core.errors import Fenced, RolledBack, Unavailable
+from keyvault.core.ids import Principal
+from keyvault.core.marks import Mark
+from keyvault.engine.feed import Feed, Link
+from keyvault.engine.replica import Replica
+from keyvault.engine.standing import PeerStanding
+from keyvault.store.base import Entry, Head
+
+ACK_S = limits.PAIR_ACK_MS / 1000
+CATCH_UP_S = limits.PAIR_CATCH_UP_MS / 1000
+
+
+class Feeds:
+    """One feed for each configured peer. ``followers`` says who of them must confirm an entry, now."""
+
+    def __init__(self, links: Sequence[Link], replica: Replica, followers: Callable[[], tuple[Principal, ...]]) -> None:
+        self._links = tuple(links)
+        self._replica = replica
+        self._followers = followers
+        self._by_node = {link.node: Feed(link, replica) for link in links}
+        self._loop = asyncio.get_running_loop()
+        self._looked = False
+
+    @property
+    def all(self) -> tuple[Feed, ...]:
+        """One for each peer."""
+        return tuple(self._by_node.values())
+
+    def address(self, node: Principal) -> str:
+        """Return where the peer is called; empty if the node is none."""
+        return self._by_node[node].address if node in self._by_node else ""
+
+    def of(self, node: Principal) -> Feed:
+        """Return the peer's. Raises Unavailable if the configuration does not know it."""
+        if node not in self._by_node:
+            raise Unavailable(f"the configuration names no peer {node}, which the ledger names")
+        return self._by_node[node]
+
+    async def seen(self) -> list[tuple[str, Mark]]:
+        """Return what the checkpoints of the peers that answer say of the ledger; they are asked once."""
+        if not self._looked:
+            for feed in self.all:
+                with suppress(Unavailable, Fenced, TimeoutError):
+                    async with asyncio.timeout(ACK_S):
+                        await feed.ask()
+            self._looked = True
+        found = [(feed.node, self._replica.mark_of(feed.signed[1])) for feed in self.all if feed.signed is not None]
+        return [(node, mark) for node, mark in found if mark is not None]
+
+    async def level(self, settled: int) -> None:
+        """Return when every follower has exactly what this node has. Raises Unavailable, Fenced."""
+        for follower in self._followers():
+            try:
+                async with asyncio.timeout(CATCH_UP_S):
+                    await self.of(follower).bring(settled)
+            except RolledBack as error:
+                raise Unavailable(f"{error}. If members gave that up, start {follower} without a ledger") from error
+
+    def confirm(self, expected: Head, entries: Sequence[Entry], new: Head) -> None:
+        """Return when every follower has the new entries; see ``store.paired``. Called in the writing thread."""
+        confirming = asyncio.run_coroutine_threadsafe(self._confirmed(expected, entries, new), self._loop)
+        try:
+            confirming.result(2 * ACK_S)
+        except (LateError, TimeoutError) as error:
+            confirming.cancel()
+            raise Unavailable("no answer in time") from error
+
+    async def _confirmed(self, expected: Head, entries: Sequence[Entry], new: Head) -> None:
+        sending = [self.of(follower).send(expected, entries, new) for follower in self._followers()]
+        async with asyncio.timeout(ACK_S):
+            await asyncio.gather(*sending)
+
+    def standing(self) -> tuple[PeerStanding, ...]:
+        """Return how far each peer is."""
+        return tuple(
+            PeerStanding(
+                node=feed.node,
+                address=feed.address,
+                position=None if feed.head is None else feed.head.size,
+                obstacle=feed.obstacle,
+            )
+            for feed in self.all
+        )
+
+    async def close(self) -> None:
+        """Let all of them go."""
+        for link in self._links:
+            await link.close()

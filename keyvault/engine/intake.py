@@ -1,0 +1,123 @@
+"""Takes what the leader of a pair sends: verified, folded and durable before the answer says so.
+
+Laws:
+
+1. Only a configured peer is listened to, and of those the leader that this node's own ledger names. While the ledger
+   names nobody, or not this node, any peer is: its entries are verified all the same, and nobody waits for this node.
+2. Another peer must bring the entries by which members named it. They are folded aside first: nothing that does not end
+   with its being the leader touches the copy.
+3. Entries go exactly behind what is here, or nowhere.
+4. A node that stands, or leads, takes nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+from keyvault.core import limits
+from keyvault.core.errors import Corrupt, Fenced
+from keyvault.core.ids import NOBODY, Principal
+from keyvault.core.state import State
+from keyvault.engine.clock import since_boot
+from keyvault.engine.feed import Batch
+from keyvault.engine.node import Node
+from keyvault.engine.replica import Fetched, Replica
+from keyvault.store.base import Head
+
+_FORESIGHT_S = 1.0
+"""Seconds between two looks ahead for peers that the ledger does not name: each copies all proposals."""
+_SILENCE_S = limits.PAIR_SILENCE_MS / 1000
+
+
+class Intake:
+    """What this node was given, and by whom."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        node: Node,
+        *,
+        own: Principal,
+        peers: Collection[Principal],
+        stands: Callable[[], bool],
+        yields: Callable[[Principal], Awaitable[None]],
+    ) -> None:
+        """``stands``: whether this node does; ``yields`` ends a term of its own, since members named another."""
+        self.folding = asyncio.Lock()
+        """Held by whoever changes the replica."""
+        newest = replica.copy.checkpoint()
+        self.settled = 0 if newest is None else newest[0]
+        """So many entries are known to be on every follower: nobody vouches for what is not."""
+        self._replica = replica
+        self._node = node
+        self._own = own
+        self._peers = frozenset(peers)
+        self._stands = stands
+        self._yields = yields
+        self._heard_at = -_SILENCE_S
+        self._foreseen_at = -_FORESIGHT_S
+
+    @property
+    def leader(self) -> Principal:
+        """Who leads, by this node's ledger; NOBODY if it does not say."""
+        state = self._replica.state
+        return state.term_node if state.pair is None else state.pair.leader
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the leader sent anything lately."""
+        return since_boot() - self._heard_at < _SILENCE_S
+
+    async def take(self, sender: Principal, batch: Batch) -> Head:
+        """Return what this node has when everything in the batch is durable.
+
+        Raises Fenced if it is not the sender's to bring, or does not follow what is here; Corrupt, RolledBack and
+        OutcomeUnknown end the node.
+        """
+        self._check(sender, batch)
+        if not self._listens_to(sender, self._replica.state):
+            self._check_named(sender, batch)
+            await self._yields(sender)
+        async with self.folding:
+            self._check(sender, batch)  # nothing moved meanwhile: what was foreseen holds
+            if self._node.leads:
+                raise Fenced(f"{self._own} leads")
+            fetched = Fetched(entries=batch.entries, signed=batch.signed)
+            self._replica.take(fetched)
+            await asyncio.to_thread(self._replica.keep, fetched)
+            head = self._replica.head
+            self.settled = max(self.settled, min(batch.settled, head.size))
+            self._heard_at = since_boot()
+            if batch.entries:
+                self._node.changed()
+            return head
+
+    def _check(self, sender: Principal, batch: Batch) -> None:
+        """Raise Fenced unless this node could take the batch now (1, 3, 4)."""
+        if sender not in self._peers:
+            raise Fenced(f"{sender} is no peer of this node: its configuration does not name it")
+        if self._stands() or self._replica.state.stands:
+            raise Fenced(f"{self._own} stands: it takes nothing any more")
+        if self._node.quarantine is not None:
+            raise Fenced(f"{self._own} is in quarantine")
+        head = self._replica.head
+        if batch.expected != head:
+            raise Fenced(f"{self._own} has {head.size} entries, not {batch.expected.size} with the root expected")
+
+    def _listens_to(self, sender: Principal, state: State) -> bool:
+        if self._node.leads:
+            return False
+        if state.pair is None:
+            return state.term_node in (NOBODY, sender) or state.term_node != self._own
+        return sender == state.pair.leader or self._own not in state.pair.nodes
+
+    def _check_named(self, sender: Principal, batch: Batch) -> None:
+        """Raise Fenced unless these entries say that members named the sender (2)."""
+        if not batch.entries or since_boot() - self._foreseen_at < _FORESIGHT_S:
+            raise Fenced(f"{self._own} follows {self.leader or 'nobody'}, not {sender}")
+        self._foreseen_at = since_boot()
+        try:
+            named = self._replica.names_leader(batch.entries, sender)
+        except Corrupt as error:
+            raise Fenced(f"the entries of {sender} do not follow: {error}") from error
+        if not named:
+            raise Fenced(f"{self._own} follows {self.leader or 'nobody'}: members did not name {sender}")

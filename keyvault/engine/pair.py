@@ -1,0 +1,375 @@
+"""Runs one node of a pair: has everything confirmed while it leads, keeps what it is given while it follows.
+
+Which of the two it does stands in its own copy of the ledger (``core.pair``), and changes only there: members name a
+leader. There is no election, no clock decides anything, and a node that cannot reach the others waits.
+
+Laws:
+
+1. A leader begins a term when every follower has exactly what it has, so that nothing is left in doubt; each append of
+   the term is durable here and on every follower before anything is given out (I1, ``store.paired``).
+2. A follower takes entries from the leader that its ledger names, and from nobody else. A peer that says that members
+   named it shows them the entries that say so; they are folded aside first.
+3. A follower that is told to stand confirms nothing more, so whoever led can give nothing out. It begins a term that
+   decides nothing but who leads; from there on it follows nobody, unless its ledger is thrown away.
+4. What is not known to be on every follower is not given out by a node that does not lead either.
+5. A node that lacks a checkpoint which its token, the file beside its ledger, or a peer has seen is in quarantine: it
+   serves reads, and members may leave it as everywhere. A follower with other entries keeps it from leading at all.
+   A follower that is shown a checkpoint over other entries than it has follows and leads no more.
+6. Whatever ends a term, the next one begins with (1). A leader that was replaced follows, if it has nothing besides.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from enum import Enum, auto
+from functools import partial
+from typing import Any
+
+from keyvault.core import limits
+from keyvault.core.errors import Broken, Corrupt, KeyvaultError, Reason, Refused, RolledBack, Unavailable
+from keyvault.core.ids import NOBODY, Epoch, Principal
+from keyvault.core.marks import Mark, Quarantine
+from keyvault.core.pair_changes import is_over
+from keyvault.engine.challenge import Challenges
+from keyvault.engine.clock import Clock
+from keyvault.engine.cosigning import Cosigning
+from keyvault.engine.enclave import STANDS, Enclave, Identity
+from keyvault.engine.feed import Batch, Feed, Link
+from keyvault.engine.feeds import ACK_S, CATCH_UP_S, Feeds
+from keyvault.engine.fold import Kept
+from keyvault.engine.intake import Intake
+from keyvault.engine.node import Node
+from keyvault.engine.observer import Observer
+from keyvault.engine.replica import Replica
+from keyvault.engine.standing import Reporter, Standing
+from keyvault.hsm.base import Token
+from keyvault.store.base import Head
+from keyvault.store.paired import PairedStore
+
+_BEAT_S = limits.PAIR_BEAT_MS / 1000
+
+
+class Part(Enum):
+    """What a node does."""
+
+    FOLLOWS = auto()
+    LEADS = auto()
+    STANDS = auto()
+
+
+class PairTerms:
+    """One node's terms, one after the other. See ``Member``; the lead moves by members' word only."""
+
+    def __init__(  # noqa: PLR0913 (the parts of a node)
+        self,
+        *,
+        links: Sequence[Link],
+        replica: Replica,
+        node: Node,
+        token: Token,
+        clock: Clock,
+        identity: Identity,
+        address: str,
+        observer: Observer,
+        reporter: Reporter,
+        stands_after: int = 0,
+    ) -> None:
+        """``stands_after``: stand, if this is the epoch that the node's ledger is in; 0: never."""
+        self._feeds = Feeds(links, replica, self._followers)
+        self._replica = replica
+        self._node = node
+        self._token = token
+        self._clock = clock
+        self._identity = identity
+        self._address = address
+        self._observer = observer
+        self._reporter = reporter
+        self._stands_after = stands_after
+        self._challenges = Challenges()
+        self._enclave: Enclave | None = None
+        self._store: PairedStore | None = None
+        self._forked = False
+        self._obstacle = "it has not looked at its peers yet"
+        self._ends = asyncio.Event()
+        self._cosigning = node.cosigning = Cosigning(token, clock, address)
+        self.intake = Intake(
+            replica,
+            node,
+            own=identity.node,
+            peers=[link.node for link in links],
+            stands=lambda: self.part is Part.STANDS,
+            yields=self._yield_to,
+        )
+        node.readable = lambda: self.intake.settled
+
+    @property
+    def part(self) -> Part:
+        """What this node does, by its own copy of the ledger (2, 3)."""
+        state, own = self._replica.state, self._identity.node
+        if not state.size or self._forked:
+            return Part.FOLLOWS
+        if state.stands:
+            return Part.STANDS if state.term_node == own else Part.FOLLOWS
+        if state.pair is None:
+            return Part.LEADS if state.term_node in (NOBODY, own) else Part.FOLLOWS
+        if state.epoch == self._stands_after and own in state.pair.nodes:
+            return Part.STANDS
+        return Part.LEADS if state.pair.leader == own else Part.FOLLOWS
+
+    async def run(self) -> None:
+        """Follow and lead until ``drain``, or until something ends the node, which resolves ``node.stopped``."""
+        try:
+            while not self._ends.is_set() and not self._node.stopped.done():
+                await (self._follow() if self.part is Part.FOLLOWS else self._lead())
+        except Broken as error:
+            self._stop(error)
+        except Exception as error:  # noqa: BLE001 (what nobody foresaw leaves the outcome unknown: I7)
+            self._stop(Broken(f"a node failed in a way that nobody foresaw: {error!r}"))
+        finally:
+            self._node.follow("")
+            await self._feeds.close()
+
+    def drain(self) -> None:
+        """Let what is under way end, and lead no more; ``run`` returns."""
+        self._ends.set()
+
+    def standing(self) -> Standing:
+        """See Member."""
+        size, _ = self._replica.copy.checkpoint() or (0, b"")
+        return Standing(
+            address=self._address,
+            leads=self._node.leads,
+            leader=self._node.leader,
+            epoch=Epoch(self._replica.state.epoch),
+            position=self._node.size,
+            checkpoint_size=size,
+            obstacle=self._why_not(),
+            drained=False,
+            quarantined=self._node.quarantine is not None,
+            cosigner_vkey=self._cosigning.vkey,
+            peers=self._feeds.standing() if self._node.leads else (),
+        )
+
+    async def hand_over(self) -> None:
+        """See Member. Raises Refused."""
+        raise Refused(Reason.STATE_MISMATCH, _BY_MEMBERS)
+
+    async def set_drained(self, *, drained: bool) -> None:
+        """See Member. Raises Refused."""
+        del drained
+        raise Refused(Reason.STATE_MISMATCH, _BY_MEMBERS)
+
+    async def take(self, sender: Principal, batch: Batch) -> Head:
+        """Take what a peer sends; return what this node has then. Raises Fenced, Unavailable, Broken."""
+        return await asyncio.shield(asyncio.ensure_future(self._take(sender, batch)))  # a caller that left ends nothing
+
+    async def _take(self, sender: Principal, batch: Batch) -> Head:
+        try:
+            return await self.intake.take(sender, batch)
+        except RolledBack as error:  # its leader, or its log key, signs for another history than this node has
+            self._forked = True
+            self._node.quarantine = self._replica.quarantined(str(error))
+            self._reporter.quarantined(str(error))
+            raise
+        except Broken as error:
+            self._stop(error)
+            raise
+
+    # Following ------------------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Wait a beat; see to it that a new leader has what its predecessor still had."""
+        leader = self.intake.leader
+        self._node.follow(self._feeds.address(leader) if self.intake.is_heard else "")
+        state = self._replica.state
+        if state.pair is not None and state.term_node == self._identity.node:
+            with suppress(KeyvaultError, TimeoutError):  # it may be there, and lead already
+                async with asyncio.timeout(ACK_S):
+                    await self._feeds.of(leader).bring(self.intake.settled)
+        await self._look_at_token()
+        await self._cosign()
+        await self._pause()
+
+    async def _look_at_token(self) -> None:
+        """Find out what this node lacks to lead."""
+        lane = next((lane for lane in self._token.lanes if lane.is_up), None)
+        if not self._replica.head.size:
+            self._obstacle = "the ledger is empty"
+        elif lane is None:
+            self._challenges.forget()
+            self._obstacle = "its token has no worker"
+        else:
+            self._obstacle = await self._challenges.missing(lane, self._replica.state)
+
+    async def _cosign(self) -> None:
+        lane = next((lane for lane in self._token.lanes if lane.is_up), None)
+        if lane is not None and self._replica.head.size:
+            with suppress(Unavailable):
+                await self._cosigning.cosign(lane, self._replica.origin, self._replica.copy.checkpoint())
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BEAT_S):
+                await self._ends.wait()
+
+    # Leading --------------------------------------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        """Begin a term if nothing is in its way, and serve until it ends."""
+        part = self.part
+        self._node.follow("")
+        try:
+            await self._look_at_token()
+            seen = await self._seen()
+            if not self._obstacle and part is Part.LEADS:
+                await self._feeds.level(self.intake.settled)
+            began = not self._obstacle and await self._begin(part, seen)
+        except (KeyvaultError, TimeoutError) as error:
+            if isinstance(error, Corrupt) or (self._store is not None and self._store.is_broken):
+                raise
+            self._obstacle, began = str(error) or "a follower does not answer", False
+            await self._recover()
+        if began:
+            await self._serve()
+        else:
+            await self._pause()
+
+    async def _seen(self) -> list[tuple[str, Mark]]:
+        """Return what token, file and peers have seen of the ledger (5)."""
+        anchor, note = await self._token.read_anchor(), self._replica.copy.anchor()
+        seen = await self._feeds.seen()
+        seen += [] if anchor is None else [("the token", anchor)]
+        return seen + ([] if note is None else [("the checkpoint in the file beside it", Kept.of(note).mark)])
+
+    async def _begin(self, part: Part, seen: list[tuple[str, Mark]]) -> bool:
+        """Begin a term on top of what is here, in quarantine if that is not all (5); return False if it has changed."""
+        async with self.intake.folding:
+            if self.part is not part or self._replica.copy.head() != self._replica.head:
+                return False
+            if part is Part.LEADS:
+                self.intake.settled = self._replica.head.size
+            quarantine = self._replica.lacking(seen)
+            above = max(self._replica.state.epoch, *(mark.epoch for _, mark in seen), 0)
+            epoch = await asyncio.to_thread(
+                partial(self._replica.copy.acquire_term, self._identity.holder, above=above)
+            )
+            self._replica.copy_epoch = epoch
+            self._enclave = enclave = await self._enclave_in(Epoch(epoch), quarantine, stands=part is Part.STANDS)
+        if quarantine is not None:
+            self._reporter.quarantined(str(quarantine))
+        self._node.lead(enclave, self._address)
+        self._reporter.leads(epoch)
+        return True
+
+    async def _enclave_in(self, epoch: Epoch, quarantine: Quarantine | None, *, stands: bool) -> Enclave:
+        self._store = PairedStore(self._replica.copy, self._feeds.confirm)
+        writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
+        try:
+            return await Enclave.lead(
+                store=self._store,
+                token=self._token,
+                clock=self._clock,
+                identity=self._identity,
+                recovered=replace(self._replica.recovered(), quarantine=quarantine),
+                epoch=epoch,
+                observer=self._observer,
+                writer=writer,
+                stands=stands,
+            )
+        except BaseException:
+            writer.shutdown(wait=False)
+            raise
+
+    async def _serve(self) -> None:
+        enclave = self._enclave
+        if enclave is None:  # it ended already
+            return
+        beating = asyncio.gather(*(self._beat(enclave, feed) for feed in self._feeds.all))
+        try:
+            while not enclave.stopped.done() and not is_over(enclave.state) and not self._ends.is_set():
+                await _first(enclave.stopped, enclave.next_change(), self._ends.wait())
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
+        await self._end(enclave)
+
+    async def _beat(self, enclave: Enclave, feed: Feed) -> None:
+        """Tell a peer how far everybody is. A follower that does not answer ends the term: nothing can come out."""
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            if enclave.state.stands or self._store is None:
+                continue
+            self.intake.settled = self._store.head().size
+            is_follower = feed.node in self._followers()
+            try:
+                async with asyncio.timeout(ACK_S if is_follower else CATCH_UP_S):
+                    await feed.bring(self.intake.settled)
+            except (KeyvaultError, TimeoutError) as error:
+                if is_follower:
+                    enclave.end_term(Broken(f"{feed.node} does not confirm: {str(error) or 'it does not answer'}"))
+
+    async def _end(self, enclave: Enclave) -> None:
+        """End the term: at once if it was lost or another was named, after what is under way otherwise."""
+        why = str(enclave.stopped.result()) if enclave.stopped.done() else "the node stops"
+        if is_over(enclave.state):
+            why = "members named another leader"
+            enclave.end_term(Broken(why))
+        self._node.follow("")
+        if enclave.stopped.done():
+            self._enclave = None
+            self._node.changed()
+        await enclave.close()
+        self._enclave = None
+        self._reporter.ended(enclave.state.epoch, why)
+        if self._store is not None and self._store.is_broken:
+            raise Broken(why)
+        await self._recover()
+
+    async def _recover(self) -> None:
+        """Let the state be what is durable here, whether or not it was confirmed."""
+        async with self.intake.folding:
+            self._store = None
+            self._replica.resume()
+        self._node.changed()
+
+    def _followers(self) -> tuple[Principal, ...]:
+        """Return who must have an entry before it counts, by the state that it is appended to."""
+        state = self._replica.state
+        return () if state.pair is None or self.part is Part.STANDS else state.pair.followers
+
+    # Giving up ------------------------------------------------------------------------------------------------------
+
+    async def _yield_to(self, leader: Principal) -> None:
+        """End the term that members ended elsewhere; ``intake`` was shown that they named ``leader``."""
+        while self._store is not None:
+            if self._enclave is not None:
+                self._enclave.end_term(Broken(f"members named {leader}"))
+            await self._node.next_change()
+
+    def _why_not(self) -> str:
+        if self._node.quarantine is not None:
+            return str(self._node.quarantine)
+        if self._node.leads:
+            return STANDS if self._replica.state.stands else ""
+        return self._obstacle
+
+    def _stop(self, error: Broken) -> None:
+        if not self._node.stopped.done():
+            self._node.stopped.set_result(error)
+        self._ends.set()
+
+
+_BY_MEMBERS = "the lead of a pair moves when its members name another node: keyvault pair set"
+
+
+async def _first(stopped: asyncio.Future[Broken], *others: Coroutine[Any, Any, object]) -> None:
+    """Return when the term has stopped, or one of the others is done."""
+    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(other) for other in others]
+    try:
+        await asyncio.wait([stopped, *waiting], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
