@@ -4,29 +4,26 @@ import asyncio
 import secrets
 import signal
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 
 import structlog
 import uvloop
 
 from keyvault import __version__
-from keyvault.announce import announcements, expired, rotations_due
-from keyvault.config import Config, ConfigError, PostgresConfig
+from keyvault.config import Config, ConfigError, PairConfig, PostgresConfig
 from keyvault.core import limits
-from keyvault.core.errors import Reason
-from keyvault.core.events import Event, SignatureIssued, SignatureRefused
-from keyvault.core.ids import KeyId
-from keyvault.core.intent import PayloadKind
-from keyvault.core.keys import KeyAlgorithm, KeyTransport
-from keyvault.core.state import State, split_key_name
+from keyvault.core.ids import Principal, role_of
+from keyvault.core.keys import KeyTransport
+from keyvault.core.state import State
 from keyvault.descriptors import raise_descriptor_limit
 from keyvault.engine.clock import SystemClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.installer import Installer
 from keyvault.engine.node import Node
-from keyvault.engine.observer import Observer, Step
+from keyvault.engine.observer import Observer
+from keyvault.engine.pair import PairTerms, Part
 from keyvault.engine.replica import Replica
 from keyvault.engine.served import Served
 from keyvault.engine.terms import Terms
@@ -34,6 +31,7 @@ from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
 from keyvault.notify import Hook, Notifier
+from keyvault.rpc.pair import PairLink
 from keyvault.rpc.report import Reports, own_principal
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Membership, Server
@@ -42,6 +40,7 @@ from keyvault.store.anchor import Anchor
 from keyvault.store.postgres.store import open_store as open_postgres
 from keyvault.store.sqlite import SqliteStore, open_store
 from keyvault.telemetry import Metrics
+from keyvault.telling import Health, LogReporter, ServerObserver, tell_what_falls_due
 
 log = structlog.get_logger("keyvault")
 
@@ -50,16 +49,21 @@ EXIT_BROKEN = 70
 """EX_SOFTWARE: the term ended by itself; a supervisor may start the server again, it recovers from the ledger."""
 
 
-def run(config: Config, *, on_ready: Callable[[int], None] = lambda _port: None) -> int:
+def run(config: Config, *, on_ready: Callable[[int], None] = lambda _port: None, stands_after: int = 0) -> int:
     """Serve until SIGTERM or SIGINT (return 0 after draining) or until the term ends by itself (return 70).
 
-    ``on_ready`` gets the port as soon as calls are accepted. Raises KeyvaultError if the server cannot start.
+    ``on_ready`` gets the port as soon as calls are accepted. ``stands_after``: the node of a pair stands, if its ledger
+    is in this epoch. Raises KeyvaultError if the server cannot start.
     """
-    return uvloop.run(serve(config, on_ready=on_ready))
+    return uvloop.run(serve(config, on_ready=on_ready, stands_after=stands_after))
 
 
 async def serve(
-    config: Config, *, on_ready: Callable[[int], None] = lambda _port: None, observer: Observer | None = None
+    config: Config,
+    *,
+    on_ready: Callable[[int], None] = lambda _port: None,
+    observer: Observer | None = None,
+    stands_after: int = 0,
 ) -> int:
     """See ``run``. ``observer`` is told every step of every request."""
     stop = asyncio.Event()
@@ -69,7 +73,7 @@ async def serve(
     with closing(_open_ledger(config)) as store:
         token = await open_token(token_config(config))
         try:
-            return await _Process(config, store, token, stop, on_ready, observer).run()
+            return await _Process(config, store, token, stop, on_ready, observer, stands_after).run()
         finally:
             await token.close()
 
@@ -77,7 +81,8 @@ async def serve(
 def _open_ledger(config: Config) -> SqliteStore:
     """Open the ledger; a node's copy of a shared one is made when it is not there yet."""
     database = config.enclave.database
-    return open_store(database, create=config.postgres is not None and not database.exists())
+    is_node = config.postgres is not None or config.pair is not None
+    return open_store(database, create=is_node and not database.exists())
 
 
 class _Process:
@@ -91,7 +96,9 @@ class _Process:
         stop: asyncio.Event,
         on_ready: Callable[[int], None],
         observer: Observer | None,
+        stands_after: int,
     ) -> None:
+        self._stands_after = stands_after
         self._config = config
         self._store = store
         self._token = token
@@ -100,12 +107,14 @@ class _Process:
         self._clock = SystemClock()
         self._metrics = Metrics()
         self._notifier = Notifier([Hook(hook) for hook in config.notify])
-        self._observer = observer or _ServerObserver(self._metrics, self._notifier)
+        self._observer = observer or ServerObserver(self._metrics, self._notifier)
         self._identity = Identity(holder=secrets.token_hex(16), software=__version__)
 
     async def run(self) -> int:
         """Serve until the end, alone or as a node; return the exit code."""
         try:
+            if self._config.pair is not None:
+                return await self._as_pair(self._config.pair)
             return await (self._alone() if self._config.postgres is None else self._as_node(self._config.postgres))
         finally:
             await self._notifier.close()
@@ -157,7 +166,7 @@ class _Process:
             identity=self._identity,
             address=postgres.address,
             observer=self._observer,
-            reporter=_Reporter(),
+            reporter=LogReporter(),
         )
         running = asyncio.create_task(terms.run())
         installer = self._installer(node)
@@ -178,9 +187,57 @@ class _Process:
                 member=terms,
                 address=postgres.address,
                 nodes=postgres.nodes,
+                enclave=self._config.enclave.name,
                 installing=lambda: installer.obstacle,
             )
             return await self._serve(node, before_stop=hand_over, membership=membership)
+        finally:
+            installing.cancel()
+            terms.drain()
+            await running
+
+    async def _as_pair(self, pair: PairConfig) -> int:
+        identity = _identity(self._config)
+        own = own_principal(identity.certificate_chain)
+        _check_node(own)
+        replica = Replica(self._store, self._identity.holder)
+        node = Node(replica)
+        terms = PairTerms(
+            links=[
+                PairLink(peer.node, peer.address, self._config.enclave.name, identity.for_channels())
+                for peer in pair.peers
+            ],
+            replica=replica,
+            node=node,
+            token=self._token,
+            clock=self._clock,
+            identity=replace(self._identity, node=own),
+            address=pair.address,
+            observer=self._observer,
+            reporter=LogReporter(),
+            stands_after=self._stands_after,
+        )
+        _tell_whether_it_stands(terms.part, self._stands_after, replica.state)
+        installer = self._installer(node)
+
+        async def lead_no_more() -> None:
+            terms.drain()
+            await running
+
+        membership = Membership(
+            node=node,
+            member=terms,
+            address=pair.address,
+            nodes=frozenset(peer.node for peer in pair.peers),
+            enclave=self._config.enclave.name,
+            pair=terms,
+            installing=lambda: installer.obstacle,
+        )
+        running = asyncio.create_task(terms.run())
+        installing = asyncio.create_task(self._install(node, installer))
+        try:
+            log.info("following", address=pair.address, node=own, ledger_size=replica.head.size)
+            return await self._serve(node, before_stop=lead_no_more, membership=membership)
         finally:
             installing.cancel()
             terms.drain()
@@ -195,6 +252,12 @@ class _Process:
     async def _install(self, node: Node, installer: Installer) -> None:
         """Bring the ledger's keys into the token for ever, where keys move."""
         await node.ready()
+        try:
+            _check_transport(self._config, node.state)
+        except ConfigError as error:
+            log.critical("configuration", error=str(error))
+            self._stop.set()
+            return
         if self._config.token.key_transport is KeyTransport.KWP:
             await installer.run()
 
@@ -210,14 +273,14 @@ class _Process:
             membership=membership,
         )
         await server.start()
-        health = _Health(server, served)
+        health = Health(server, served)
         await health.tell()
         log.info("serving", listen=self._config.server.listen, port=server.port)
         self._on_ready(server.port)
         self._notifier.start()
         watching = asyncio.create_task(watch(lambda: self._token.has_worker, health.token))
         following = asyncio.create_task(health.follow())
-        telling = asyncio.create_task(_tell_what_falls_due(served, self._clock, self._notifier))
+        telling = asyncio.create_task(tell_what_falls_due(served, self._clock, self._notifier))
         try:
             await _first_of(served.stopped, self._stop.wait())
             return await _ended(served, server, before_stop)
@@ -237,32 +300,18 @@ def _check_transport(config: Config, state: State) -> None:
         )
 
 
-class _Health:
-    """What health says: of token, lead and quarantine, which members may leave while the server runs."""
+def _check_node(own: Principal) -> None:
+    if role_of(own) != "node":
+        raise ConfigError(
+            f"[server] certificate names {own}; a node of a pair needs one of role node: keyvault cert issue node NAME"
+        )
 
-    def __init__(self, server: Server, served: Served) -> None:
-        self._server = server
-        self._served = served
-        self._token_is_well = True
-        self._said = (True, True)
 
-    async def token(self, well: bool) -> None:  # noqa: FBT001 (as ``watch`` calls it)
-        """Take what became of the token."""
-        self._token_is_well = well
-        await self.tell()
-
-    async def follow(self) -> None:
-        """Let health follow the lead and the quarantine, for ever."""
-        while True:
-            await asyncio.sleep(limits.TOKEN_LOOK_MS / 1000)
-            await self.tell()
-
-    async def tell(self) -> None:
-        """Say how things stand, if that has changed."""
-        able = self._token_is_well and self._served.leads and self._served.quarantine is None
-        if (able, self._token_is_well) != self._said:
-            self._said = (able, self._token_is_well)
-            await self._server.say_signing(able=able, whole=self._token_is_well)
+def _tell_whether_it_stands(part: Part, stands_after: int, state: State) -> None:
+    """Warn an operator who asked for it in vain."""
+    if stands_after and part is not Part.STANDS:
+        leader = "nobody" if state.pair is None else state.pair.leader
+        log.warning("it does not stand", asked_after=stands_after, epoch=state.epoch, named_leader=leader)
 
 
 async def _nothing_first() -> None:
@@ -291,75 +340,6 @@ async def _ended(served: Served, server: Server, before_stop: Callable[[], Await
     await server.stop(limits.DRAIN_MS_MAX / 1000)
     log.info("drained")
     return EXIT_OK
-
-
-class _Reporter:
-    """Logs what becomes of a node."""
-
-    def leads(self, epoch: int) -> None:
-        """See Reporter."""
-        log.info("leading", epoch=epoch)
-
-    def ended(self, epoch: int, why: str) -> None:
-        """See Reporter."""
-        log.warning("the term ended, following", epoch=epoch, reason=why)
-
-    def quarantined(self, why: str) -> None:
-        """See Reporter."""
-        log.critical("in quarantine", reason=why)
-
-
-async def _tell_what_falls_due(enclave: Served, clock: SystemClock, notifier: Notifier) -> None:
-    """Log and announce keys that are due for rotation, and announce proposals that expired, for ever."""
-    told: set[tuple[KeyId, int]] = set()
-    since = clock.now()
-    while True:
-        now = clock.now()
-        if not enclave.leads:  # the leader tells
-            since = now
-            await asyncio.sleep(limits.ROTATION_LOOK_MS / 1000)
-            continue
-        try:
-            for notice in rotations_due(enclave.state, now, told):
-                log.warning("a key is due for rotation", key=notice.subject, what=notice.summary)
-                notifier.offer([notice])
-            notifier.offer(expired(enclave.state, since, now))
-        except Exception as error:  # what people are told decides nothing: the next look tries again
-            log.exception("what falls due could not be told", error=repr(error))
-        since = now
-        await asyncio.sleep(limits.ROTATION_LOOK_MS / 1000)
-
-
-class _ServerObserver:
-    """Counts what became durable, and tells people of changes of power."""
-
-    def __init__(self, metrics: Metrics, notifier: Notifier) -> None:
-        self._metrics = metrics
-        self._notifier = notifier
-
-    def step(self, step: Step, count: int) -> None:
-        """See Observer."""
-
-    def committed(self, first: int, events: Sequence[Event], state: State, duration_s: float) -> None:
-        """See Observer."""
-        signatures: Counter[tuple[KeyAlgorithm, PayloadKind]] = Counter()
-        refusals: Counter[Reason] = Counter()
-        for event in events:
-            if isinstance(event, SignatureIssued):
-                key, _ = split_key_name(event.request.key)
-                algorithm = state.keys[key].versions[event.key_version].algorithm
-                signatures[algorithm, event.request.payload.kind] += 1
-            elif isinstance(event, SignatureRefused):
-                refusals[event.reason] += 1
-        self._metrics.committed(events=len(events), duration_s=duration_s, signatures=signatures, refusals=refusals)
-        try:
-            self._notifier.offer(announcements(first, events, state))
-        except Exception as error:  # what people are told decides nothing: the term goes on
-            log.exception("a notice could not be made", error=repr(error))
-
-    def token_fault(self, code: str) -> None:
-        """See Observer."""
-        self._metrics.token_faults(code)
 
 
 def token_config(config: Config) -> TokenConfig:

@@ -19,7 +19,7 @@ from keyvault.config_reader import ConfigError as ConfigError
 from keyvault.config_reader import Reader, Section
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.ids import EnclaveName, Principal, parse_enclave_name, parse_principal
+from keyvault.core.ids import EnclaveName, Principal, parse_enclave_name, parse_principal, role_of
 from keyvault.core.keys import KeyTransport
 from keyvault.secretfile import check_secret_file
 
@@ -96,6 +96,22 @@ class PostgresConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeerConfig:
+    """Another node of a pair, as its certificate names it, and where it is called."""
+
+    node: Principal
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairConfig:
+    """A node of a pair. ``address`` is where clients and its peers call it. Who leads stands in the ledger."""
+
+    address: str
+    peers: tuple[PeerConfig, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenConfig:
     """The token and its worker processes. ``module`` is None where SoftHSM2 is to be found by itself."""
 
@@ -136,6 +152,7 @@ class Config:
     token: TokenConfig
     log: LogConfig
     postgres: PostgresConfig | None = None
+    pair: PairConfig | None = None
     notify: tuple[HookConfig, ...] = ()
 
 
@@ -153,9 +170,12 @@ def load(path: Path) -> Config:
         token=_token(reader.section("token")),
         log=_log(reader.section("log", optional=True)),
         postgres=_postgres(reader),
+        pair=_pair(reader),
         notify=tuple(map(_hook, reader.sections("notify", most=limits.HOOKS_MAX))),
     )
     reader.end()
+    if config.postgres is not None and config.pair is not None:
+        raise ConfigError(f"{path}: [postgres] and [pair] exclude each other: an enclave is kept in one way")
     check_secret_file(config.server.private_key)
     check_secret_file(config.token.pin_file)
     for hook in config.notify:
@@ -197,6 +217,27 @@ def _postgres(reader: "Reader") -> PostgresConfig | None:
     )
     section.end()
     return postgres
+
+
+def _pair(reader: "Reader") -> PairConfig | None:
+    section = reader.optional_section("pair")
+    peers = tuple(map(_peer, reader.sections("peer", most=limits.PAIR_FOLLOWERS_MAX)))
+    if section is None:
+        if peers:
+            raise ConfigError(f"{reader.path}: [[peer]] belongs to a [pair], which is missing")
+        return None
+    pair = PairConfig(address=section.checked("address", None, _check_address), peers=peers)
+    section.end()
+    return pair
+
+
+def _peer(section: "Section") -> PeerConfig:
+    peer = PeerConfig(
+        node=Principal(section.checked("node", None, _check_node)),
+        address=section.checked("address", None, _check_address),
+    )
+    section.end()
+    return peer
 
 
 def _token(section: "Section") -> TokenConfig:
@@ -259,6 +300,11 @@ def _check_address(text: str) -> None:
     match = _LISTEN.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= _PORT_MAX or match["host"] in {"0.0.0.0", "[::]"}:  # noqa: S104  refused
         raise Malformed("address", "must be the host:port that clients of this node use, as in kv-1.example.com:7443")
+
+
+def _check_node(text: str) -> None:
+    if role_of(parse_principal(text)) != "node":
+        raise Malformed("node", "must be spiffe://<trust-domain>/node/<name>, as in the certificate of that node")
 
 
 def _check_not_empty(text: str) -> None:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "backup": "Write and try a backup of the ledger.",
     "restore": "Make a ledger from a backup.",
     "token": "Tokens with the same keys: create, offer, join, leave, list.",
+    "pair": "Two machines without a database between them: show, set.",
     "cluster": "The nodes of an enclave: status, step-down, drain.",
     "database": "Prepare the PostgreSQL database that several nodes share.",
     "bench": "Measure this machine.",

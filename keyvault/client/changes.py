@@ -16,7 +16,9 @@ from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.charter import AT_ONCE, Charter, Duty
 from keyvault.core.errors import Malformed
+from keyvault.core.ids import Principal
 from keyvault.core.keys import KeyAlgorithm, KeyState, KeyTransport
+from keyvault.core.pair_words import followers_text
 from keyvault.core.policy import Policy
 from keyvault.core.policy_change import is_tightening
 from keyvault.core.proposals import Outcome
@@ -292,10 +294,10 @@ class Changes(Governance):
         signer: MemberSigner,
         approvers: Sequence[MemberSigner] = (),
     ) -> Proposal:
-        """Name who leads a pair, and who must have every entry before anything is given out; nodes by their SPIFFE ids.
+        """Name who leads a pair, and who must have every entry before anything is given out; by their SPIFFE ids.
 
-        For the present epoch only. Where a node stands it must be asked itself, and whoever approves should know that no
-        other machine signs: what others have beyond it is given up. Raises InvalidRequest if the server is no node.
+        For the present epoch only. Where a node stands it must be asked itself, and whoever approves should know that
+        no other machine signs: what others have beyond it is given up. Raises InvalidRequest if the server is no node.
         """
         enclave = await self.proven_enclave()
         pair = enclave.pair

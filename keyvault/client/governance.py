@@ -21,7 +21,7 @@ from keyvault.client.errors import (
 )
 from keyvault.client.names import KeyName
 from keyvault.client.proposals import proposal_of
-from keyvault.client.results import EnclaveInfo, Key, Proposal, PublishedCharter, PublishedPolicy
+from keyvault.client.results import EnclaveInfo, Key, PairInfo, Proposal, PublishedCharter, PublishedPolicy
 from keyvault.client.statements import MemberSigner, make_statement, say
 from keyvault.core import limits
 from keyvault.core.apply import enclave_id_of
@@ -29,7 +29,7 @@ from keyvault.core.approvals import EnvelopeSignature, Voice
 from keyvault.core.charter import STRICT, Duty
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Genesis
-from keyvault.core.ids import Epoch
+from keyvault.core.ids import Epoch, UnixMillis
 from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import DUTIES, Action, FreezeScope, Statement
@@ -73,6 +73,7 @@ class Governance(Caller):
             quarantine=_quarantine(message.quarantine) if message.HasField("quarantine") else None,
             keys_move=message.keys_move,
             joined_nodes=tuple(message.joined_nodes),
+            pair=_pair(message.pair) if message.HasField("pair") else None,
         )
 
     async def proven_enclave(self) -> EnclaveInfo:
@@ -324,6 +325,17 @@ def _is_expected(pinned: str | None, named: str) -> bool:
         return is_same_log(parse_vkey(pinned or ""), parse_vkey(named))
     except Malformed:
         return False
+
+
+def _pair(message: keys_pb2.Pair) -> PairInfo:
+    return PairInfo(
+        leader=message.leader,
+        followers=tuple(message.followers),
+        term_node=message.term_node,
+        stands=message.stands,
+        position=message.position,
+        decided_at=UnixMillis(message.decided_at_ms),
+    )
 
 
 def _quarantine(message: keys_pb2.Quarantine) -> Quarantine:

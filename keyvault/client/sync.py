@@ -157,6 +157,7 @@ class Client:
     set_drained = _sync(AsyncClient.set_drained)
     record_ceremony_step = _sync(AsyncClient.record_ceremony_step)
     leave_quarantine = _sync(AsyncClient.leave_quarantine)
+    set_pair = _sync(AsyncClient.set_pair)
     join_token = _sync(AsyncClient.join_token)
     leave_token = _sync(AsyncClient.leave_token)
     checkpoint = _sync(AsyncClient.checkpoint)

@@ -91,10 +91,14 @@ class Intake:
                 self._node.changed()
             return head
 
-    def _check(self, sender: Principal, batch: Batch) -> None:
-        """Raise Fenced unless this node could take the batch now (1, 3, 4)."""
+    def check_peer(self, sender: Principal) -> None:
+        """Raise Fenced unless the configuration names this node."""
         if sender not in self._peers:
             raise Fenced(f"{sender} is no peer of this node: its configuration does not name it")
+
+    def _check(self, sender: Principal, batch: Batch) -> None:
+        """Raise Fenced unless this node could take the batch now (1, 3, 4)."""
+        self.check_peer(sender)
         if self._stands() or self._replica.state.stands:
             raise Fenced(f"{self._own} stands: it takes nothing any more")
         if self._node.quarantine is not None:

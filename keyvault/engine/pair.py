@@ -36,7 +36,7 @@ from keyvault.engine.challenge import Challenges
 from keyvault.engine.clock import Clock
 from keyvault.engine.cosigning import Cosigning
 from keyvault.engine.enclave import STANDS, Enclave, Identity
-from keyvault.engine.feed import Batch, Feed, Link
+from keyvault.engine.feed import Batch, Feed, Link, Look
 from keyvault.engine.feeds import ACK_S, CATCH_UP_S, Feeds
 from keyvault.engine.fold import Kept
 from keyvault.engine.intake import Intake
@@ -160,6 +160,11 @@ class PairTerms:
         """See Member. Raises Refused."""
         del drained
         raise Refused(Reason.STATE_MISMATCH, _BY_MEMBERS)
+
+    def look(self, sender: Principal) -> Look:
+        """Return what this node has. Raises Fenced unless a peer asks."""
+        self.intake.check_peer(sender)
+        return Look(head=self._replica.head, signed=self._replica.copy.checkpoint())
 
     async def take(self, sender: Principal, batch: Batch) -> Head:
         """Take what a peer sends; return what this node has then. Raises Fenced, Unavailable, Broken."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 from keyvault.core.errors import Malformed, NotFound
 from keyvault.core.ids import KeyId
 from keyvault.core.marks import Quarantine
-from keyvault.core.state import find_key
+from keyvault.core.state import State, find_key
 from keyvault.engine.served import Served
 from keyvault.ledger.note import verifier
 from keyvault.rpc.auth import READERS, Context, Door

@@ -24,11 +24,7 @@ class Reports:
         self._node = node
         self._own = own
         self._enclave = enclave
-        self._credentials: Callable[[], grpc.ChannelCredentials] = lambda: grpc.ssl_channel_credentials(
-            root_certificates=identity.client_ca,
-            private_key=identity.private_key,
-            certificate_chain=identity.certificate_chain,
-        )
+        self._credentials: Callable[[], grpc.ChannelCredentials] = identity.for_channels
 
     async def __call__(self, proofs: Sequence[Proof]) -> None:
         """Report, or raise KeyvaultError that says why nobody took it."""

@@ -18,9 +18,10 @@ from grpc_reflection.v1alpha import reflection
 
 from keyvault.core import limits
 from keyvault.core.errors import Unavailable
-from keyvault.core.ids import Principal
+from keyvault.core.ids import EnclaveName, Principal
 from keyvault.engine.clock import Clock
 from keyvault.engine.node import Node
+from keyvault.engine.pair import PairTerms
 from keyvault.engine.served import Served
 from keyvault.engine.standing import Member
 from keyvault.rpc.audit import AuditService
@@ -29,6 +30,7 @@ from keyvault.rpc.cluster import ClusterService
 from keyvault.rpc.forward import Forwarder
 from keyvault.rpc.governance import GovernanceService
 from keyvault.rpc.keys import KeyService
+from keyvault.rpc.pair import PairService
 from keyvault.rpc.positions import Positions
 from keyvault.rpc.signing import SigningService
 from keyvault.v1 import (
@@ -40,6 +42,7 @@ from keyvault.v1 import (
     governance_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
+    pair_pb2_grpc,
     signing_pb2,
     signing_pb2_grpc,
 )
@@ -77,6 +80,12 @@ class Identity:
     private_key: bytes
     client_ca: bytes
 
+    def for_channels(self) -> grpc.ChannelCredentials:
+        """Return what this server shows, and believes, where it calls another node."""
+        return grpc.ssl_channel_credentials(
+            root_certificates=self.client_ca, private_key=self.private_key, certificate_chain=self.certificate_chain
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
@@ -86,6 +95,9 @@ class Membership:
     member: Member
     address: str
     nodes: frozenset[Principal]
+    enclave: EnclaveName
+    pair: PairTerms | None = None
+    """The node of a pair, which its peers push entries to."""
     installing: Callable[[], str] = lambda: ""
     """What the node's token lacks of the ledger's keys."""
 
@@ -123,6 +135,9 @@ class Server:
             else ClusterService(enclave, door, membership.member, membership.installing)
         )
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
+        if membership is not None and membership.pair is not None:
+            service = PairService(membership.pair, door, membership.enclave)
+            pair_pb2_grpc.add_PairServiceServicer_to_server(service, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -164,9 +179,4 @@ def _forwarder(membership: Membership | None, door: Door, identity: Identity) ->
     """Return what passes calls on; None for a server that is alone, or that names no other nodes."""
     if membership is None or not membership.nodes:
         return None
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=identity.client_ca,
-        private_key=identity.private_key,
-        certificate_chain=identity.certificate_chain,
-    )
-    return Forwarder(membership.node, door, credentials, membership.address)
+    return Forwarder(membership.node, door, identity.for_channels(), membership.address)
