@@ -64,7 +64,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
         self, request: cluster_pb2.ReportKeysRequest, context: Context
     ) -> cluster_pb2.ReportKeysResponse:
         """See cluster.proto."""
-        node = await self._door.admit_node(context)
+        node = await self._door.admit(context, "node")
 
         async def work() -> cluster_pb2.ReportKeysResponse:
             check_enclave(self._enclave, "parent", request.parent)
