@@ -93,7 +93,9 @@ def _ask(target: Target, address: str) -> NodeStanding | KeyvaultRpcError:
 
 
 def _shown(answer: NodeStanding | KeyvaultRpcError) -> dict[str, str | int | bool]:
-    return asdict(answer) if isinstance(answer, NodeStanding) else {"error": printable(str(answer))}
+    if isinstance(answer, KeyvaultRpcError):
+        return {"error": printable(str(answer))}
+    return {name: value for name, value in asdict(answer).items() if name != "cosigned"}
 
 
 def _row(answer: NodeStanding | KeyvaultRpcError) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from keyvault.core.errors import Unavailable
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.engine.clock import Clock
 from keyvault.hsm.base import NODE_KEY_OBJECT_ID, Lane, SignItem, Token, TokenFault
+from keyvault.ledger.checkpoint import split_origin
 from keyvault.ledger.cosignature import Cosigner, cosigned, cosigner, message
 from keyvault.ledger.note import parse_note
 
@@ -27,6 +28,11 @@ class Cosigning:
         """The key that auditors check cosignatures against; empty until it is known."""
         return "" if self._key is None else self._key.vkey
 
+    @property
+    def note(self) -> bytes:
+        """The newest checkpoint that was cosigned; empty if none."""
+        return b"" if self.newest is None else self.newest[1]
+
     async def cosign(self, lane: Lane, origin: str, checkpoint: tuple[int, bytes] | None) -> None:
         """Cosign a checkpoint that was compared, once. Raises Unavailable if the token fails."""
         if checkpoint is None or (self.newest is not None and self.newest[0] >= checkpoint[0]):
@@ -34,7 +40,8 @@ class Cosigning:
         size, note = checkpoint
         if self._key is None:
             public_key = await self._token.generate(NODE_KEY_OBJECT_ID, KeyAlgorithm.ED25519)
-            self._key = cosigner(f"{origin}/node/{self._address}", public_key)
+            ledger, _ = split_origin(origin)  # not of one incarnation: what an auditor pinned stays right
+            self._key = cosigner(f"{ledger}/node/{self._address}", public_key)
         at_s = self._clock.now() // 1000
         item = SignItem(
             object_id=NODE_KEY_OBJECT_ID,

@@ -21,6 +21,10 @@ class Standing:
     quarantined: bool
     cosigner_vkey: str
     """What its cosignatures are checked against; empty until it cosigned."""
+    cosigned: bytes
+    """The newest checkpoint that it cosigned, as note; empty if none."""
+    checkpoint: bytes
+    """The newest checkpoint that it compared with its own copy, or made, as note; empty if none."""
 
 
 class Member(Protocol):

@@ -108,7 +108,7 @@ class Terms:
 
     def standing(self) -> Standing:
         """See Member."""
-        size, _ = self._replica.copy.checkpoint() or (0, b"")
+        size, note = self._replica.copy.checkpoint() or (0, b"")
         return Standing(
             address=self._address,
             leads=self._node.leads,
@@ -120,6 +120,8 @@ class Terms:
             drained=self._drained,
             quarantined=bool(self._follower.quarantine),
             cosigner_vkey=self._cosigning.vkey,
+            cosigned=self._cosigning.note,
+            checkpoint=note,
         )
 
     async def hand_over(self) -> None:

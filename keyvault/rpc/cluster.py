@@ -28,7 +28,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
 
     async def GetNode(self, request: cluster_pb2.GetNodeRequest, context: Context) -> cluster_pb2.Node:
         """See cluster.proto."""
-        await self._door.admit(context, *READERS)
+        await self._door.admit(context, *READERS, "node")
 
         async def work() -> cluster_pb2.Node:
             check_enclave(self._enclave, "parent", request.parent)
@@ -109,4 +109,6 @@ def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
         quarantined=standing.quarantined,
         installing=installing,
         cosigner_vkey=standing.cosigner_vkey,
+        cosigned=standing.cosigned.decode(),
+        checkpoint=standing.checkpoint.decode(),
     )
