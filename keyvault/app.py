@@ -34,6 +34,7 @@ from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
 from keyvault.notify import Hook, Notifier
+from keyvault.rpc.peers import AskPeers
 from keyvault.rpc.report import Reports, own_principal
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Membership, Server
@@ -158,6 +159,7 @@ class _Process:
             address=postgres.address,
             observer=self._observer,
             reporter=_Reporter(),
+            peers=AskPeers(postgres.peers, _identity(self._config), self._config.enclave.name),
         )
         running = asyncio.create_task(terms.run())
         installer = self._installer(node)
@@ -307,6 +309,10 @@ class _Reporter:
     def quarantined(self, why: str) -> None:
         """See Reporter."""
         log.critical("in quarantine", reason=why)
+
+    def cosigns(self, vkey: str) -> None:
+        """See Reporter. Who reads it here has it from the node's own machine."""
+        log.info("cosigning", vkey=vkey)
 
 
 async def _tell_what_falls_due(enclave: Served, clock: SystemClock, notifier: Notifier) -> None:

@@ -3,6 +3,8 @@
 The key is made by the node's token when it is first asked for, is the node's alone, and signs nothing else.
 """
 
+from collections.abc import Callable
+
 from keyvault.core.errors import Unavailable
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.engine.clock import Clock
@@ -15,12 +17,14 @@ from keyvault.ledger.note import parse_note
 class Cosigning:
     """Cosigns for one node."""
 
-    def __init__(self, token: Token, clock: Clock, address: str) -> None:
+    def __init__(self, token: Token, clock: Clock, address: str, tell: Callable[[str], None]) -> None:
+        """``tell`` is told the key, once it is known."""
         self.newest: tuple[int, bytes] | None = None
         """(size, note) of the newest checkpoint that was cosigned."""
         self._token = token
         self._clock = clock
         self._address = address
+        self._tell = tell
         self._key: Cosigner | None = None
 
     @property
@@ -42,6 +46,7 @@ class Cosigning:
             public_key = await self._token.generate(NODE_KEY_OBJECT_ID, KeyAlgorithm.ED25519)
             ledger, _ = split_origin(origin)  # not of one incarnation: what an auditor pinned stays right
             self._key = cosigner(f"{ledger}/node/{self._address}", public_key)
+            self._tell(self._key.vkey)
         at_s = self._clock.now() // 1000
         item = SignItem(
             object_id=NODE_KEY_OBJECT_ID,

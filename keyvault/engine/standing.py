@@ -15,7 +15,8 @@ class Standing:
     leader: str
     epoch: Epoch
     position: int
-    checkpoint_size: int
+    checkpoint: tuple[int, bytes]
+    """(size, note) of the newest checkpoint that it compared with its own copy, or made; (0, nothing) if none."""
     obstacle: str
     drained: bool
     quarantined: bool
@@ -23,8 +24,6 @@ class Standing:
     """What its cosignatures are checked against; empty until it cosigned."""
     cosigned: bytes
     """The newest checkpoint that it cosigned, as note; empty if none."""
-    checkpoint: bytes
-    """The newest checkpoint that it compared with its own copy, or made, as note; empty if none."""
 
 
 class Member(Protocol):
@@ -51,3 +50,6 @@ class Reporter(Protocol):
 
     def quarantined(self, why: str) -> None:
         """It will not lead any more."""
+
+    def cosigns(self, vkey: str) -> None:
+        """It cosigns with this key from now on."""

@@ -102,7 +102,7 @@ def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
         leader=standing.leader,
         epoch=standing.epoch,
         position=standing.position,
-        checkpoint_size=standing.checkpoint_size,
+        checkpoint_size=standing.checkpoint[0],
         eligible=not standing.obstacle,
         obstacle=standing.obstacle,
         drained=standing.drained,
@@ -110,5 +110,5 @@ def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
         installing=installing,
         cosigner_vkey=standing.cosigner_vkey,
         cosigned=standing.cosigned.decode(),
-        checkpoint=standing.checkpoint.decode(),
+        checkpoint=standing.checkpoint[1].decode(),
     )
