@@ -16,17 +16,18 @@ class KeptCheckpoints:
 
     def __init__(self, notes: Sequence[bytes]) -> None:
         self._kept = [_Kept(note) for note in notes]
-        self._sizes = {each.size for each in self._kept}
+        self._by_size: dict[int, list[_Kept]] = {}
+        for each in self._kept:
+            self._by_size.setdefault(each.size, []).append(each)
 
     def wants(self, size: int) -> bool:
         """Return whether one of them speaks of so many entries; then ``saw`` must be told their root."""
-        return size in self._sizes
+        return size in self._by_size
 
     def saw(self, size: int, root: bytes) -> None:
         """Take the root of the first ``size`` entries."""
-        for each in self._kept:
-            if each.size == size:
-                each.saw(root)
+        for each in self._by_size[size]:
+            each.saw(root)
 
     def problems(self, key: Verifier | None, entries: int, incarnations: Sequence[Incarnation]) -> Iterator[str]:
         """Yield what is wrong, in a sentence each.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from keyvault.core import limits
 from keyvault.ledger.archive import open_archive
 from keyvault.ledger.cosignature import cosignatures
 from keyvault.ledger.merkle import EMPTY_ROOT
@@ -215,6 +216,20 @@ def test_a_ledger_is_held_against_what_was_gathered(
     assert (document["cosigned"]["entries"], document["log_vkey_expected"]) == (SIZE, GOOD.key.vkey)
     with closing(open_archive(tmp_path / "out")) as archive:
         assert archive.checkpoints[-1] == (SIZE, next(kept.iterdir()).read_bytes())
+
+
+def test_a_folder_of_checkpoints_is_read_up_to_a_bound(
+    offline: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None in it, or too many, is said: an audit that was to hold a ledger against something does not do without."""
+    monkeypatch.setattr(limits, "CHECKPOINTS_KEPT_MAX", 1)
+    ledger, kept = _ledger(tmp_path), tmp_path / "kept"
+    kept.mkdir()
+    codes = []
+    for name in ("first", "second", "third"):
+        codes.append(offline("audit", "verify", ledger, "--log-vkey", GOOD.key.vkey, "--checkpoint", kept).exit_code)
+        (kept / name).write_bytes(signed(GOOD, SIZE))
+    assert codes == [2, 0, 2]
 
 
 def test_an_export_does_not_mix_two_histories(offline: Run, tmp_path: Path) -> None:
