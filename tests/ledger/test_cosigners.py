@@ -78,6 +78,10 @@ def test_a_cosignature_over_another_history_counts_for_nothing() -> None:
     assert len(sentences) == 2
     assert "was signed over other entries" in sentences[0]
     assert "kv-1 for none" in sentences[1]
+    forged = A.cosign(signed_root(GOOD, LATE, bytes(32)))
+    own = _audited(several(VKEYS, 1), own=[*GOOD.checkpoints[:-1], (LATE, forged)])
+    assert _cosigned(own).size == 0
+    assert "differs from theirs" in own.problems[0].sentence
 
 
 def test_a_cosigned_checkpoint_beyond_the_end_is_named() -> None:
