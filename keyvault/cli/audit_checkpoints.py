@@ -8,13 +8,14 @@ import click
 
 from keyvault.cli.cosigner_options import cosigner_options
 from keyvault.cli.exits import AuditProblem, Exit, UsageProblem
-from keyvault.cli.output import JsonValue, emit, json_option, printable, table
+from keyvault.cli.output import JsonValue, emit, json_option, printable, table, time_text
 from keyvault.cli.session import call
 from keyvault.cli.target import Target, target_options
 from keyvault.client import AsyncClient, Unavailable
 from keyvault.client.cluster import NodeStanding
 from keyvault.client.errors import KeyvaultRpcError
 from keyvault.core.errors import Malformed
+from keyvault.core.ids import UnixMillis
 from keyvault.ledger.checkpoint import split_origin
 from keyvault.ledger.cosigners import Cosigned, Policy, Reach
 from keyvault.ledger.errors import TwoHistories, Unproven
@@ -22,6 +23,8 @@ from keyvault.ledger.merge import Answer, Extension, answer, check_one_history, 
 from keyvault.ledger.note import Verifier, parse_vkey
 from keyvault.secretfile import write_new_file
 
+_LAST_SECOND = 253_402_300_799
+"""The end of the year 9999: a cosigner may say any time."""
 _TRIES = 5
 """A node that follows has a new checkpoint once a second; comparing with it takes some milliseconds."""
 
@@ -46,14 +49,16 @@ def checkpoints(context: click.Context, folder: Path, cosigners: Policy | None, 
 
     Those of one size become one, with all cosignatures that verify under the keys that you give; those of several
     sizes are proven to be of one history. Keep the folder: `audit verify --checkpoint FOLDER` holds every later ledger
-    against it. Ends with 1 if fewer cosigned than are required. If the log key signed two histories, both checkpoints
-    are written: they are what shows it.
+    against it. Look at the times, too: a node that shows an old checkpoint hides what came later.
+
+    Ends with 1 if fewer cosigned than are required. If the log key signed two histories, both checkpoints are written:
+    they are what shows it.
 
     \b
     Example:
       keyvault audit checkpoints ./cosigned --deployment ./desk --target kv-1:7443,kv-2:7443,kv-3:7443 \\
         --cosigner-policy ./nodes.policy
-    """  # noqa: D301  \\b tells click to keep the lines
+    """  # noqa: D301  \b tells click to keep the lines
     if cosigners is None:
         raise UsageProblem("say whose cosignatures count: --cosigner VKEY, or --cosigner-policy FILE")
     log = _log_key(target, cosigners)
@@ -174,7 +179,13 @@ def _document(
         "asked": "" if found is None else found.asked,
         "cosigned": 0 if found is None else found.size,
         "nodes": [
-            {"target": each.address, "entries": _size(each), "problem": printable(each.problem)} for each in asked
+            {
+                "target": each.address,
+                "entries": _size(each),
+                "cosigned_at_ms": _at_ms(each),
+                "problem": printable(each.problem),
+            }
+            for each in asked
         ],
         "checkpoints": [
             {
@@ -188,13 +199,20 @@ def _document(
 
 
 def _text(folder: Path, asked: Sequence[_Asked], found: Cosigned | None) -> str:
-    rows = [(each.address, str(_size(each) or ""), printable(each.problem)) for each in asked]
+    rows = [
+        (each.address, str(_size(each) or ""), time_text(at) if (at := _at_ms(each)) else "", printable(each.problem))
+        for each in asked
+    ]
     reach = (
         f"{found.asked} vouch for the first {found.size} entries. Kept in {folder}."
         if found is not None and found.size
         else f"WRONG: fewer vouch for any entry than are required. What there was is in {folder}."
     )
-    return f"{table(('target', 'entries', 'note'), rows)}\n\n{reach}"
+    return f"{table(('target', 'entries', 'cosigned', 'note'), rows)}\n\n{reach}"
+
+
+def _at_ms(asked: _Asked) -> UnixMillis:
+    return UnixMillis(0 if asked.answer is None else min(asked.answer.cosigned_at_s, _LAST_SECOND) * 1000)
 
 
 def _size(asked: _Asked) -> int:

@@ -117,6 +117,11 @@ def cosignatures(note: bytes, known: Iterable[Cosigner]) -> dict[Cosigner, NoteS
     return found
 
 
+def said_at(line: NoteSignature) -> int:
+    """Return when a cosigner made this line, as it says, in POSIX seconds."""
+    return int.from_bytes(line.signature[:_TIME_BYTES], "big")
+
+
 def _verify(text: bytes, timed: bytes, by: Cosigner) -> int:
     at_s, signature = int.from_bytes(timed[:_TIME_BYTES], "big"), timed[_TIME_BYTES:]
     if len(signature) != SIGNATURE_BYTES or at_s >= 1 << 63:

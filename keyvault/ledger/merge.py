@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from keyvault.core.errors import Malformed
 from keyvault.ledger.checkpoint import Checkpoint, in_incarnation, open_checkpoint, split_origin
-from keyvault.ledger.cosignature import Cosigner, cosignatures
+from keyvault.ledger.cosignature import Cosigner, cosignatures, said_at
 from keyvault.ledger.errors import TwoHistories, Unproven
 from keyvault.ledger.merkle import verify_consistency
 from keyvault.ledger.note import NoteSignature, Verifier, format_note, parse_note
@@ -28,6 +28,11 @@ class Answer:
     note: bytes
     cosigned: dict[Cosigner, NoteSignature]
     log: NoteSignature
+
+    @property
+    def cosigned_at_s(self) -> int:
+        """When the newest of the cosignatures was made, as it says, in POSIX seconds; 0 if there is none."""
+        return max(map(said_at, self.cosigned.values()), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

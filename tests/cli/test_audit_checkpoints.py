@@ -16,7 +16,7 @@ from keyvault.store.sqlite import open_store
 from tests.cli.conftest import document_of
 from tests.cli.scripted_nodes import Scripted, scripted_nodes
 from tests.deployment import Deployment, new_deployment
-from tests.ledger.cosigning import Witness, signed, signed_root, spoiled
+from tests.ledger.cosigning import AT_S, Witness, signed, signed_root, spoiled
 from tests.ledger.ledgers import Ledger, sample, secp256k1_key
 
 Run = Callable[..., Result]
@@ -71,7 +71,7 @@ def test_cosignatures_of_one_size_become_one_note(desk: Deployment, gather: Run,
     with scripted_nodes(desk, GOOD, _node(A, SIZE), _node(B, SIZE)) as target:
         document = document_of(gather(target))
     assert (document["asked"], document["cosigned"]) == ("2 of 2", SIZE)
-    assert [each["problem"] for each in document["nodes"]] == ["", ""]
+    assert [(each["problem"], each["cosigned_at_ms"]) for each in document["nodes"]] == [("", AT_S * 1000)] * 2
     (file,) = (tmp_path / "kept").iterdir()
     assert document["checkpoints"] == [{"file": str(file), "entries": SIZE, "cosigners": [A.key.vkey, B.key.vkey]}]
     assert set(cosignatures(file.read_bytes(), (A.key, B.key))) == {A.key, B.key}
@@ -165,6 +165,14 @@ def test_a_key_that_was_not_given_counts_for_nothing(desk: Deployment, gather: R
     assert f"cosigns as {B.key.vkey}" in document["nodes"][1]["problem"]
     (file,) = (tmp_path / "kept").iterdir()
     assert b"kv-2" not in file.read_bytes()
+
+
+def test_any_time_that_a_cosigner_says_can_be_shown(desk: Deployment, gather: Run) -> None:
+    """The largest that the format has: it is no time of ours, and no reason to fail."""
+    node = Scripted(vkey=A.key.vkey, cosigned=A.cosign(signed(GOOD, SIZE), (1 << 63) - 1))
+    with scripted_nodes(desk, GOOD, node) as target:
+        document = document_of(gather(target, "--cosigner", A.key.vkey))
+    assert document["nodes"][0]["cosigned_at_ms"] == 253_402_300_799_000
 
 
 def test_a_node_that_is_away_is_said_to_be(desk: Deployment, gather: Run) -> None:
