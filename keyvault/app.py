@@ -32,6 +32,7 @@ from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
 from keyvault.notify import Hook, Notifier
 from keyvault.rpc.pair import PairLink
+from keyvault.rpc.peers import AskPeers
 from keyvault.rpc.report import Reports, own_principal
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Membership, Server
@@ -167,6 +168,7 @@ class _Process:
             address=postgres.address,
             observer=self._observer,
             reporter=LogReporter(),
+            peers=AskPeers(postgres.peers, _identity(self._config), self._config.enclave.name),
         )
         running = asyncio.create_task(terms.run())
         installer = self._installer(node)

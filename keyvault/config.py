@@ -93,6 +93,8 @@ class PostgresConfig:
     synchronous: bool
     nodes: frozenset[Principal]
     """The other nodes, as their certificates name them: they may pass calls on to this one, and it to them."""
+    peers: tuple[str, ...] = ()
+    """Where the other nodes are called: each is asked what it has seen of the ledger before this one leads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +216,7 @@ def _postgres(reader: "Reader") -> PostgresConfig | None:
         address=section.checked("address", None, _check_address),
         synchronous=section.flag("synchronous", default=True),
         nodes=frozenset(section.principals("nodes")),
+        peers=tuple(section.texts("peers", _check_address, most=limits.NODES_MAX)),
     )
     section.end()
     return postgres

@@ -130,6 +130,19 @@ class Section:
                 self._fail(key, f"{principal} is no node: its role must be node")
             yield principal
 
+    def texts(self, key: str, check: Callable[[str], object], *, most: int) -> Iterator[str]:
+        """Yield the texts of a list, once ``check`` did not raise Malformed; none if the key is left out."""
+        values = self._left.pop(key, [])
+        self._known.append(key)
+        if not isinstance(values, list) or len(values) > most or not all(isinstance(each, str) for each in values):
+            self._fail(key, f"must be a list of at most {most} texts in quotes")
+        for value in values:
+            try:
+                check(value)
+            except Malformed as error:
+                self._fail(key, error.problem)
+            yield value
+
     def flag(self, key: str, *, default: bool) -> bool:
         """Return true or false."""
         value = self._left.pop(key, default)

@@ -120,3 +120,7 @@ class LogReporter:
     def quarantined(self, why: str) -> None:
         """See Reporter."""
         log.critical("in quarantine", reason=why)
+
+    def cosigns(self, vkey: str) -> None:
+        """See Reporter. Who reads it here has it from the node's own machine."""
+        log.info("cosigning", vkey=vkey)

@@ -119,6 +119,46 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, line: int, says:
     assert str(caught.value).startswith(f"{path}:{line}: {says}" if line else f"{path}: {says}")
 
 
+POSTGRES = """
+[postgres]
+conninfo = "dbname=keyvault"
+address = "kv-1.example:7443"
+nodes = ["spiffe://firm.example/node/kv-2"]
+"""
+
+
+def test_other_nodes_are_named_and_where_they_are_called(tmp_path: Path) -> None:
+    """Principals for what they may say, addresses to ask them; both may be left out."""
+    text = f'{render_default(DEPLOYMENT)}{POSTGRES}peers = ["kv-2.example:7443", "[::1]:7443"]\n'
+    found = load(deployment_in(tmp_path, text)).postgres
+    assert found is not None
+    assert (found.peers, sorted(found.nodes)) == (
+        ("kv-2.example:7443", "[::1]:7443"),
+        ["spiffe://firm.example/node/kv-2"],
+    )
+    (tmp_path / "keyvault.toml").write_text(render_default(DEPLOYMENT) + POSTGRES)
+    alone = load(tmp_path / "keyvault.toml").postgres
+    assert alone is not None
+    assert alone.peers == ()
+
+
+@pytest.mark.parametrize(
+    ("peers", "says"),
+    [
+        ('"kv-2.example:7443"', "must be a list of at most 16 texts in quotes"),
+        ("[7443]", "must be a list of at most 16 texts in quotes"),
+        (str(["kv-2.example:7443"] * 17), "must be a list of at most 16 texts in quotes"),
+        ('["kv-2.example"]', "must be the host:port"),
+        ('["0.0.0.0:7443"]', "must be the host:port"),
+    ],
+)
+def test_peers_that_nobody_could_ask_stop_the_start(tmp_path: Path, peers: str, says: str) -> None:
+    """A mistake would silence the one node that knows better, so it is named."""
+    path = deployment_in(tmp_path, f"{render_default(DEPLOYMENT)}{POSTGRES}peers = {peers}\n")
+    with pytest.raises(ConfigError, match=rf"postgres\.peers {says}"):
+        load(path)
+
+
 def test_missing_and_huge_files_are_refused(tmp_path: Path) -> None:
     """A file that is not there, or that cannot be a configuration, is an error and not a traceback."""
     with pytest.raises(ConfigError, match=r"No such file or directory.*keyvault init"):

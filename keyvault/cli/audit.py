@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 
 from keyvault import intents
+from keyvault.cli.audit_checkpoints import checkpoints
+from keyvault.cli.cosigner_options import cosigner_options
 from keyvault.cli.exits import AuditProblem, Exit, UsageProblem
 from keyvault.cli.narrate import Line, narrate
 from keyvault.cli.output import JsonValue, emit, hexed, json_option, printable, printable_lines, say, table, time_text
@@ -22,6 +24,7 @@ from keyvault.core.events import SignatureEscalated
 from keyvault.core.statements import decode_statement, signer_named, words_sha256
 from keyvault.ledger import archive, note, report
 from keyvault.ledger.codec import decode
+from keyvault.ledger.cosigners import Policy
 from keyvault.ledger.evidence import check_evidence as verify_evidence
 from keyvault.ledger.evidence_words import evidence_text, evidence_values
 from keyvault.ledger.gather import evidence_of
@@ -54,28 +57,40 @@ def command() -> None:
 @click.argument("path", type=_PATH)
 @click.option("--log-vkey", metavar="VKEY", help="The log's key as you know it, from elsewhere than the ledger.")
 @_vkey_file
-@click.option("--checkpoint", type=_NEW_FILE, help="File of a checkpoint that you kept, such as ledger.db.checkpoint.")
+@click.option(
+    "--checkpoint", type=_PATH, help="File of a checkpoint that you kept, such as ledger.db.checkpoint; or a folder."
+)
+@cosigner_options
 @json_option
 @click.pass_context
 def verify(
-    context: click.Context, path: Path, log_vkey: str | None, vkey_file: Path | None, checkpoint: Path | None
+    context: click.Context,
+    path: Path,
+    log_vkey: str | None,
+    vkey_file: Path | None,
+    checkpoint: Path | None,
+    cosigners: Policy | None,
 ) -> None:
     """Verify a database file or an export at PATH, offline: recompute everything, trust nothing.
 
     Every payload is decoded again here, and has to do what its entry says. Ends with 1 and says exactly what is wrong
     if anything is. Without the log's key from elsewhere a ledger that was replaced as a whole, genesis included, looks
-    right; without a checkpoint kept elsewhere, one whose end was cut.
+    right; without a checkpoint kept elsewhere, one whose end was cut. Of several nodes name the keys: then it says up
+    to which entry enough of them vouch, and ends with 1 if they do for none (`audit checkpoints` gathers their word).
 
     \b
     Example:
       keyvault audit verify ./desk/ledger.db --vkey-file ./log.vkey --checkpoint ./ledger.db.checkpoint
+      keyvault audit verify ./ledger.db --vkey-file ./log.vkey --checkpoint ./cosigned --cosigner-policy ./nodes.policy
     """  # noqa: D301  as above
     _check_there(path)
     key = expected_vkey(log_vkey, vkey_file)
+    if key is None and cosigners is not None and len(cosigners.logs) == 1:
+        key = cosigners.logs[0].vkey
     if key is None:
         say("No --log-vkey: this checks the ledger against itself only. Pin the key that `keyvault init` printed.")
-    kept = archive.read_note(checkpoint) if checkpoint else None
-    found = archive.audit(path, log_vkey=key, kept=kept, read=intents.parse)
+    kept = archive.read_notes(checkpoint) if checkpoint else ()
+    found = archive.audit(path, log_vkey=key, kept=kept, cosigners=cosigners, read=intents.parse)
     emit({**_plain(report.as_json(found)), "log_vkey_expected": key}, lambda: report.summary(found))
     if not found.ok:
         context.exit(Exit.REFUSED)
@@ -109,9 +124,12 @@ def show(path: Path | None, start: int, count: int, target: Target | None) -> No
 @command.command()
 @click.argument("path", type=_PATH)
 @click.argument("folder", type=_PATH)
+@click.option("--checkpoint", type=_PATH, help="Export under the newest of these, from `audit checkpoints`.")
 @json_option
-def export(path: Path, folder: Path) -> None:
+def export(path: Path, folder: Path, checkpoint: Path | None) -> None:
     """Write the ledger in the database file PATH as a new FOLDER of C2SP tiles, which other tools read, too.
+
+    With --checkpoint the export ends where the newest cosigned checkpoint ends, and has its cosignatures.
 
     \b
     Example:
@@ -119,7 +137,7 @@ def export(path: Path, folder: Path) -> None:
     """  # noqa: D301  as above
     _check_there(path)
     with contextlib.closing(archive.open_archive(path)) as opened:
-        size = archive.export(opened, folder)
+        size = archive.export(opened, folder, archive.read_notes(checkpoint) if checkpoint else ())
         left = opened.head[0] - size if opened.head else 0
     emit(
         {"folder": str(folder), "entries": size, "not_covered": left},
@@ -248,6 +266,9 @@ def check_evidence(file: Path, log_vkey: str | None, vkey_file: Path | None) -> 
         {**_plain(evidence_values(found)), "meaning": meaning},
         lambda: printable_lines(evidence_text(found) + (f"\npayload   {meaning}" if meaning else "")),
     )
+
+
+command.add_command(checkpoints)
 
 
 @dataclass(slots=True)

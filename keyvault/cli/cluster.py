@@ -1,6 +1,7 @@
 """``keyvault cluster``: the nodes of an enclave, who of them leads, and moving the lead."""
 
 from dataclasses import asdict, replace
+from typing import TypeGuard
 
 import click
 
@@ -30,7 +31,8 @@ def command() -> None:
 def status(target: Target) -> None:
     """Ask every node how it stands. A node that does not answer is shown with the reason.
 
-    position: entries that the node has verified; checkpoint: the newest one that it compared with its own copy.
+    position: entries that the node has verified; checkpoint: the newest one that it compared with its own copy;
+    cosigner: the key of its cosignatures, to be compared with the line "cosigning" in that node's own log.
 
     \b
     Example:
@@ -39,9 +41,14 @@ def status(target: Target) -> None:
     found = [(address, _ask(target, address)) for address in target.addresses]
     emit(
         {"nodes": [_shown(answer) | {"target": address} for address, answer in found]},
-        lambda: table(
-            ("target", "role", "epoch", "position", "checkpoint", "note"),
-            [(address, *_row(answer)) for address, answer in found],
+        lambda: "\n".join(
+            [
+                table(
+                    ("target", "role", "epoch", "position", "checkpoint", "note"),
+                    [(address, *_row(answer)) for address, answer in found],
+                ),
+                *(printable(f"cosigner  {each.cosigner_vkey}") for _, each in found if _cosigns(each)),
+            ]
         ),
     )
 
@@ -92,8 +99,14 @@ def _ask(target: Target, address: str) -> NodeStanding | KeyvaultRpcError:
         return error
 
 
+def _cosigns(answer: NodeStanding | KeyvaultRpcError) -> TypeGuard[NodeStanding]:
+    return isinstance(answer, NodeStanding) and bool(answer.cosigner_vkey)
+
+
 def _shown(answer: NodeStanding | KeyvaultRpcError) -> dict[str, str | int | bool]:
-    return asdict(answer) if isinstance(answer, NodeStanding) else {"error": printable(str(answer))}
+    if isinstance(answer, KeyvaultRpcError):
+        return {"error": printable(str(answer))}
+    return {name: value for name, value in asdict(answer).items() if name != "cosigned"}
 
 
 def _row(answer: NodeStanding | KeyvaultRpcError) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ class NodeStanding:
     cosigner_vkey: str
     installing: str = ""
     """What its token lacks of the ledger's keys, and why; it may lead nevertheless."""
+    cosigned: bytes = b""
+    """The newest checkpoint that it cosigned, as note that nobody verified; empty if none."""
     peers: "tuple[PeerStanding, ...]" = ()
 
 
@@ -79,4 +81,5 @@ def _standing(message: cluster_pb2.Node) -> NodeStanding:
             )
             for peer in message.peers
         ),
+        cosigned=message.cosigned.encode(),
     )

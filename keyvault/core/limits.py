@@ -154,6 +154,12 @@ NOTE_BYTES_MAX = 65_536
 """One signed note: a checkpoint of three lines and its signatures. C2SP's Go tools read lines up to this."""
 NOTE_SIGNATURES_MAX = 100
 """Signatures on one note, as Go's x/mod/sumdb/note."""
+COSIGNERS_MAX = 64
+"""Witnesses and groups of a policy for cosignatures: C2SP tlog-policy recommends room for 32 of each."""
+COSIGNER_POLICY_BYTES_MAX = 65_536
+"""One such policy: lines of some hundred bytes, and comments."""
+CHECKPOINTS_KEPT_MAX = 10_000
+"""Checkpoints in a folder that an auditor kept: one an hour for a year."""
 PROBLEMS_MAX = 100
 """Problems that an audit lists; more are counted. The first one is what matters."""
 PROOF_HASHES_MAX = 63
@@ -355,6 +361,11 @@ PAIR_BATCH_BYTES_MAX = 3_500_000
 """Entries in one message to a follower: below what a message may have, with room for request keys and a checkpoint."""
 PAIR_BATCH_ENTRIES_MAX = 256
 """Entries in one message to a follower, as in one append: folded at once, some 20 ms."""
+PEER_ANSWER_MS = 300
+"""A node that took over waits so long for what the other nodes have seen: what one that is dead costs the bots."""
+PEER_LOOK_MS = 1_000
+"""Between two such questions of a leader: so long it may lead on an older ledger once a node that knows better is back.
+Each costs a handshake and one answer."""
 CHALLENGE_INTERVAL_MS = 60_000
 """After so long a node that follows has every active key sign again: a token may have lost one."""
 LEASE_BEAT_MS = 500

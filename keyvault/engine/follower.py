@@ -10,11 +10,13 @@ from contextlib import suppress
 from functools import partial
 
 from keyvault.core import limits
-from keyvault.core.errors import Corrupt, Fenced, KeyvaultError, RolledBack, Unavailable
+from keyvault.core.errors import Broken, Corrupt, Fenced, KeyvaultError, RolledBack, Unavailable
 from keyvault.engine.challenge import Challenges
 from keyvault.engine.clock import since_boot
 from keyvault.engine.cosigning import Cosigning
+from keyvault.engine.enclave import Enclave
 from keyvault.engine.node import Node
+from keyvault.engine.peers import Peers
 from keyvault.engine.replica import Replica
 from keyvault.engine.seat import Seat
 from keyvault.hsm.base import Token
@@ -26,7 +28,7 @@ _SILENT_S = 3 * limits.LEASE_BEAT_MS / 1000
 class Follower:
     """Follows with one replica, through whatever seat there is."""
 
-    def __init__(self, replica: Replica, node: Node, cosigning: Cosigning) -> None:
+    def __init__(self, replica: Replica, node: Node, cosigning: Cosigning, peers: Peers) -> None:
         self.folding = asyncio.Lock()
         """Held by whoever changes the replica."""
         self.settled = 0
@@ -37,6 +39,7 @@ class Follower:
         self._replica = replica
         self._node = node
         self._cosigning = cosigning
+        self._peers = peers
         self._mark: tuple[int, int, str] | None = None
         self._marked_at = since_boot()
         self._challenges = Challenges()
@@ -89,6 +92,33 @@ class Follower:
                 if fetched.entries:
                     self._node.changed()
                 more = self._replica.head.size < until()
+
+    async def take_over(self, seat: Seat, epoch: int, token: Token) -> None:
+        """Take everything that stands at the beginning of this term; hold it against what was seen of the ledger.
+
+        Raises RolledBack if this node's copy or token, or another node, has seen what is not there (engine.peers);
+        Corrupt, Fenced, Unavailable, OutcomeUnknown, and as Seat.
+        """
+        asking = asyncio.create_task(self._peers())
+        head = await seat.read(lambda: head_of_term(seat.store, epoch))
+        await self.take(seat, lambda: head.size)
+        self._replica.check_is(head)
+        self._replica.check_has(await token.read_anchor())
+        lacking = self._replica.lacks(await asking, self._replica.copy.read)
+        if lacking is not None:
+            await seat.write(lambda: seat.store.beat(epoch, head.size))  # or it may be a successor's checkpoint
+            raise RolledBack(lacking.found)
+
+    async def heed(self, enclave: Enclave) -> None:
+        """End the term once another node has a checkpoint that its ledger lacks; return when it is over."""
+        while True:
+            await asyncio.sleep(limits.PEER_LOOK_MS / 1000)
+            seen = await self._peers()
+            if enclave.stopped.done():
+                return
+            lacking = self._replica.lacks(seen, enclave.entries)
+            if lacking is not None:
+                enclave.end_term(Broken(lacking.found))
 
     async def _missing(self, token: Token) -> str:
         if not self._replica.head.size:

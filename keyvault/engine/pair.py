@@ -93,7 +93,7 @@ class PairTerms:
         self._forked = False
         self._obstacle = "it has not looked at its peers yet"
         self._ends = asyncio.Event()
-        self._cosigning = node.cosigning = Cosigning(token, clock, address)
+        self._cosigning = node.cosigning = Cosigning(token, clock, address, reporter.cosigns)
         self.intake = Intake(
             replica,
             node,
@@ -137,18 +137,18 @@ class PairTerms:
 
     def standing(self) -> Standing:
         """See Member."""
-        size, _ = self._replica.copy.checkpoint() or (0, b"")
         return Standing(
             address=self._address,
             leads=self._node.leads,
             leader=self._node.leader,
             epoch=Epoch(self._replica.state.epoch),
             position=self._node.size,
-            checkpoint_size=size,
+            checkpoint=self._replica.copy.checkpoint() or (0, b""),
             obstacle=self._why_not(),
             drained=False,
             quarantined=self._node.quarantine is not None,
             cosigner_vkey=self._cosigning.vkey,
+            cosigned=self._cosigning.note,
             peers=self._feeds.standing() if self._node.leads else (),
         )
 

@@ -7,7 +7,10 @@ Laws:
    server is lost. After a take-over everything that the store shows is durable, and it takes all.
 3. Every checkpoint that comes is compared with the root over its own copy; only such ones are kept, and cosigned (I5).
 4. The copy never gets shorter. A store that has less than the copy, or other bytes, was rolled back: nothing may be
-   signed on top of it.
+   signed on top of it. New entries are taken only behind the very entry that is the copy's last.
+5. What it lacks it cannot know from its copy. So a node that is to lead holds it against what others have seen
+   (engine.peers). What nobody signed a checkpoint for yet, about a second's worth, is as whoever has the database shows
+   it to a node that reads it for the first time; the next checkpoint tells, or the copy of the node that wrote it.
 
 It decides nothing, and reads the shared store with one caller at a time.
 """
@@ -18,12 +21,12 @@ from dataclasses import dataclass
 
 from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed, RolledBack
-from keyvault.core.ids import Epoch, Principal
+from keyvault.core.ids import Principal
 from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.pair_changes import is_about_the_lead
 from keyvault.core.state import State
 from keyvault.engine import proofs
-from keyvault.engine.fold import Fold
+from keyvault.engine.fold import Fold, Kept
 from keyvault.engine.recovery import Recovered, folded, quarantine_of, recovered
 from keyvault.ledger import checkpoint, codec
 from keyvault.ledger.errors import Unproven
@@ -92,10 +95,19 @@ class Replica:
                 f"the store has {head.size} entries, this node has {start} that were acknowledged: an older copy was "
                 "put back, or a stale server promoted"
             )
-        entries = source.read_entries(start, min(READ_ENTRIES, until - start)) if start < until else []
-        if not entries and start < until:
+        if start >= until:
+            return Fetched(entries=(), signed=signed)
+        # With the last one that is here: what comes behind another one is another history.
+        known = 1 if start else 0
+        entries = source.read_entries(start - known, known + min(READ_ENTRIES, until - start))
+        if known and entries and entries[0].body != self.copy.read(start - 1, 1)[0]:
+            raise RolledBack(
+                f"entry {start - 1} of the store is another than this node has: an older copy was put back and went on,"
+                " or a row was edited"
+            )
+        if not entries[known:]:
             raise Corrupt(f"entry {start} is missing; the ledger should have {until}", index=start)
-        return Fetched(entries=entries, signed=signed)
+        return Fetched(entries=entries[known:], signed=signed)
 
     def take(self, fetched: "Fetched") -> None:
         """Fold what was fetched. Raises Corrupt; then the replica is of no more use."""
@@ -141,21 +153,29 @@ class Replica:
         if lacking is not None:
             raise RolledBack(str(lacking))
 
-    def mark_of(self, note: bytes) -> Mark | None:
-        """Return what a checkpoint by this ledger's log key has seen; None for a note that this key did not sign."""
-        try:
-            found = checkpoint.open_in_any(note, verifier(self.origin, self._fold.state.log_public_key))
-        except (Unproven, Malformed):
-            return None
-        _, incarnation = checkpoint.split_origin(found.origin)
-        return Mark(incarnation=incarnation, epoch=Epoch(0), size=found.size, root=found.root)
+    def lacks(self, seen: Sequence[tuple[str, bytes]], read: proofs.Read) -> Quarantine | None:
+        """Return why nothing may be signed on top of this, if others have checkpoints that it lacks, each by name.
 
-    def lacking(self, seen: list[tuple[str, Mark]]) -> Quarantine | None:
-        """Return why nothing may be signed on top of the copy, if it lacks what others have seen, each by name."""
+        ``read`` gives entries. What the log key did not sign is passed over.
+        """
+        return self.lacking([(who, mark) for who, note in seen if (mark := self.mark_of(note)) is not None], read)
+
+    def lacking(self, seen: list[tuple[str, Mark]], read: proofs.Read | None = None) -> Quarantine | None:
+        """Return the same for what others say that they have seen. ``read``: the copy's entries if it is None."""
+        self._fold.compare_at(())
         for _, mark in seen:
             if mark.size <= self._fold.tree.size:
-                self._fold.know_root(mark.size, self.root_at(mark.size))
+                self._fold.know_root(mark.size, proofs.root_at(self.tree, read or self.copy.read, mark.size))
         return quarantine_of(self._fold, seen)
+
+    def mark_of(self, note: bytes) -> Mark | None:
+        """Return what a checkpoint has seen; None unless this ledger's log key signed it."""
+        try:
+            kept = Kept.of(note)
+            self._fold.check_kept(kept)
+        except Corrupt:
+            return None
+        return kept.mark
 
     def quarantined(self, why: str) -> Quarantine:
         """Return why this node never leads; what is lost, if anything is, its copy has and the store has not."""

@@ -25,12 +25,15 @@ class Standing:
     leader: str
     epoch: Epoch
     position: int
-    checkpoint_size: int
+    checkpoint: tuple[int, bytes]
+    """(size, note) of the newest checkpoint that it compared with its own copy, or made; (0, nothing) if none."""
     obstacle: str
     drained: bool
     quarantined: bool
     cosigner_vkey: str
     """What its cosignatures are checked against; empty until it cosigned."""
+    cosigned: bytes
+    """The newest checkpoint that it cosigned, as note; empty if none."""
     peers: tuple[PeerStanding, ...] = ()
 
 
@@ -58,3 +61,6 @@ class Reporter(Protocol):
 
     def quarantined(self, why: str) -> None:
         """It will not lead any more."""
+
+    def cosigns(self, vkey: str) -> None:
+        """It cosigns with this key from now on."""

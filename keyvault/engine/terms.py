@@ -21,7 +21,7 @@ from keyvault.core.ids import Epoch
 from keyvault.engine.clock import Clock, since_boot
 from keyvault.engine.cosigning import Cosigning
 from keyvault.engine.enclave import Enclave, Identity
-from keyvault.engine.follower import Follower, head_of_term
+from keyvault.engine.follower import Follower
 from keyvault.engine.lease import Leadership
 from keyvault.engine.lease_events import (
     Acknowledged,
@@ -47,6 +47,7 @@ from keyvault.engine.lease_events import (
 from keyvault.engine.mirror import Mirror
 from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer
+from keyvault.engine.peers import Peers
 from keyvault.engine.replica import Replica
 from keyvault.engine.seat import Seat
 from keyvault.engine.standing import Reporter, Standing
@@ -69,6 +70,7 @@ class Terms:
         address: str,
         observer: Observer,
         reporter: Reporter,
+        peers: Peers,
     ) -> None:
         self._open_store = open_store
         self._replica = replica
@@ -88,11 +90,10 @@ class Terms:
         self._enclave: Enclave | None = None
         self._mirror: Mirror | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._ends = False
-        self._drained = False
+        self._ends = self._drained = False
         self._obstacle = "it has not looked at the ledger yet"
-        self._cosigning = node.cosigning = Cosigning(token, clock, address)
-        self._follower = Follower(replica, node, self._cosigning)
+        self._cosigning = node.cosigning = Cosigning(token, clock, address, reporter.cosigns)
+        self._follower = Follower(replica, node, self._cosigning, peers)
 
     async def run(self) -> None:
         """Follow and lead until ``drain``, or until something ends the node, which resolves ``node.stopped``."""
@@ -108,18 +109,18 @@ class Terms:
 
     def standing(self) -> Standing:
         """See Member."""
-        size, _ = self._replica.copy.checkpoint() or (0, b"")
         return Standing(
             address=self._address,
             leads=self._node.leads,
             leader=self._node.leader,
             epoch=Epoch(self._replica.state.epoch),
             position=self._node.size,
-            checkpoint_size=size,
+            checkpoint=self._replica.copy.checkpoint() or (0, b""),
             obstacle=self._why_not(),
             drained=self._drained,
             quarantined=bool(self._follower.quarantine),
             cosigner_vkey=self._cosigning.vkey,
+            cosigned=self._cosigning.note,
         )
 
     async def hand_over(self) -> None:
@@ -241,10 +242,7 @@ class Terms:
             self._say(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
             return
         try:
-            head = await seat.read(lambda: head_of_term(seat.store, epoch))
-            await self._follower.take(seat, lambda: head.size)
-            self._replica.check_is(head)
-            self._replica.check_has(await self._token.read_anchor())
+            await self._follower.take_over(seat, epoch, self._token)
             mirror = self._mirror = Mirror(
                 shared=seat.store,
                 copy=self._replica.copy,
@@ -285,6 +283,7 @@ class Terms:
             self._say(WriteFailed(epoch=epoch, unknown=unknown, now=since_boot()))
 
         enclave.stopped.add_done_callback(ended)
+        self._spawn(self._follower.heed(enclave))
         self._node.lead(enclave, self._address)
         self._reporter.leads(epoch)
 

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from keyvault.core.errors import Corrupt, KeyvaultError, Malformed
-from keyvault.ledger.archive import audit, export, open_archive, read_evidence, read_note
+from keyvault.ledger.archive import audit, export, open_archive, read_evidence, read_notes, read_policy
 from keyvault.ledger.codec import decode
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.evidence import check_evidence
@@ -47,7 +47,13 @@ def _parser() -> argparse.ArgumentParser:
         "--log-vkey", metavar="VKEY", help="the log key as you know it, from elsewhere than the ledger"
     )
     command.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="a checkpoint that you kept, such as LEDGER.db.checkpoint"
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a checkpoint that you kept, such as LEDGER.db.checkpoint, or a folder of them",
+    )
+    command.add_argument(
+        "--cosigner-policy", type=Path, metavar="FILE", help="C2SP tlog-policy: whose cosignatures it must have"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_verify)
@@ -69,8 +75,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    kept = read_note(options.checkpoint) if options.checkpoint else None
-    report = audit(options.path, log_vkey=options.log_vkey, kept=kept)
+    kept = read_notes(options.checkpoint) if options.checkpoint else ()
+    cosigners = read_policy(options.cosigner_policy) if options.cosigner_policy else None
+    report = audit(options.path, log_vkey=options.log_vkey, kept=kept, cosigners=cosigners)
     text = json.dumps(as_json(report), indent=2) if options.json else summary(report)
     sys.stdout.write(text + "\n")
     return EXIT_OK if report.ok else EXIT_PROBLEMS

@@ -10,14 +10,16 @@ An export is what C2SP tlog-tiles clients read, for the size of the newest check
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.ledger.checkpoint import parse_checkpoint, parse_decimal
+from keyvault.ledger.cosigners import Policy, parse_policy
 from keyvault.ledger.errors import Unreadable
 from keyvault.ledger.judge import Reader
 from keyvault.ledger.merkle import BLOCK_LEAVES, leaf_hash
@@ -67,18 +69,30 @@ def open_archive(path: Path) -> Archive:
     raise Unreadable(f"{path} is neither a ledger's database file nor an export folder")
 
 
-def audit(path: Path, *, log_vkey: str | None = None, kept: bytes | None = None, read: Reader | None = None) -> Report:
+def audit(
+    path: Path,
+    *,
+    log_vkey: str | None = None,
+    kept: Sequence[bytes] = (),
+    cosigners: Policy | None = None,
+    read: Reader | None = None,
+) -> Report:
     """Return the full audit of a database file or an export folder; raise Unreadable, or Malformed for the key.
 
-    ``kept`` is the note of a checkpoint that the auditor kept; ``read`` decodes payloads again. Of a
-    ledger in use: read before this is called.
+    ``kept`` are notes of checkpoints that the auditor kept; ``cosigners`` must vouch for some of the entries; ``read``
+    decodes payloads again. Of a ledger in use: read before this is called.
     """
     with contextlib.closing(open_archive(path)) as archive:
-        return audit_opened(archive, log_vkey=log_vkey, kept=kept, read=read)
+        return audit_opened(archive, log_vkey=log_vkey, kept=kept, cosigners=cosigners, read=read)
 
 
 def audit_opened(
-    archive: Archive, *, log_vkey: str | None = None, kept: bytes | None = None, read: Reader | None = None
+    archive: Archive,
+    *,
+    log_vkey: str | None = None,
+    kept: Sequence[bytes] = (),
+    cosigners: Policy | None = None,
+    read: Reader | None = None,
 ) -> Report:
     """Return the full audit of what was opened; see ``audit``."""
     report = verify_rows(
@@ -87,14 +101,25 @@ def audit_opened(
         expected_vkey=log_vkey,
         expected_head=archive.head,
         kept=kept,
+        cosigners=cosigners,
         read=read,
     )
     return replace(report, problems=(*report.problems, *archive.problems()))
 
 
-def read_note(path: Path) -> bytes:
-    """Return what a checkpoint's file holds, verified by nobody; raise Unreadable."""
-    return _read_file(path, "a checkpoint", limits.NOTE_BYTES_MAX)
+def read_notes(path: Path) -> list[bytes]:
+    """Return what a checkpoint's file holds, or every file of a folder, verified by nobody; raise Unreadable."""
+    if not path.is_dir():
+        return [_read_file(path, "a checkpoint", limits.NOTE_BYTES_MAX)]
+    files = sorted(islice(path.iterdir(), limits.CHECKPOINTS_KEPT_MAX + 1))
+    if not 0 < len(files) <= limits.CHECKPOINTS_KEPT_MAX:
+        raise Unreadable(f"{path} holds no checkpoint, or more than {limits.CHECKPOINTS_KEPT_MAX}")
+    return [_read_file(each, "a checkpoint", limits.NOTE_BYTES_MAX) for each in files]
+
+
+def read_policy(path: Path) -> Policy:
+    """Return whose cosignatures a file asks for; raise Unreadable, Malformed."""
+    return parse_policy(_read_file(path, "a policy for cosignatures", limits.COSIGNER_POLICY_BYTES_MAX))
 
 
 def read_evidence(path: Path) -> bytes:
@@ -280,29 +305,41 @@ class ExportArchive:
         return data
 
 
-def export(archive: Archive, folder: Path) -> int:
+def export(archive: Archive, folder: Path, cosigned: Sequence[bytes] = ()) -> int:
     """Write the entries under the newest checkpoint as a new folder; return their number.
 
-    The folder appears under its name only when it is whole. Nothing is verified: the export says what the archive
-    says. Raises Unreadable if the folder exists, cannot be written, or there is no checkpoint to export under;
-    Corrupt if the entries cannot be read.
+    With ``cosigned`` checkpoints it is the newest of those, and they take the place of the archive's own. The folder
+    appears under its name only when it is whole. Nothing is verified: the export says what the archive says. Raises
+    Unreadable if the folder exists, cannot be written, or there is no checkpoint to export under; Corrupt if the
+    entries cannot be read, or a cosigned checkpoint is another than the archive's own of that size; Malformed.
     """
-    if not archive.checkpoints:
+    checkpoints = _with_cosigned(archive.checkpoints, cosigned)
+    if not checkpoints:
         raise Unreadable("the ledger has no checkpoint yet, so there is nothing that an export could be held against")
     if folder.exists():
         raise Unreadable(f"{folder} exists; nothing was written")
-    size, newest = archive.checkpoints[-1]
+    size, newest = checkpoints[-1]
     building = folder.with_name(folder.name + ".incomplete")
     try:
         building.mkdir(parents=True)
         _write_tiles(archive, size, building)
-        for each, note in archive.checkpoints:
+        for each, note in checkpoints:
             _write(building / "checkpoints" / str(each), note)
         _write(building / "checkpoint", newest)
         building.rename(folder)
     except OSError as error:
         raise Unreadable(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     return size
+
+
+def _with_cosigned(own: Sequence[tuple[int, bytes]], cosigned: Sequence[bytes]) -> list[tuple[int, bytes]]:
+    texts = {note: parse_note(note).text for note in cosigned}
+    given = {parse_checkpoint(text).size: note for note, text in texts.items()}
+    for size, note in own:
+        if size in given and texts[given[size]] != parse_note(note).text:
+            raise Corrupt(f"the checkpoint of {size} entries that you kept is another than the ledger's: verify it")
+    last = max(given, default=own[-1][0] if own else 0)
+    return sorted(({size: note for size, note in own if size <= last} | given).items())
 
 
 def _write_tiles(archive: Archive, size: int, folder: Path) -> None:

@@ -12,6 +12,7 @@ A node cosigns what it recomputed from its own copy, with a key that its token m
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -99,6 +100,26 @@ def cosigned_at(note: bytes, by: Cosigner) -> int:
     if not mine:
         raise Unproven(f"the note has no cosignature of {by.name}+{by.key_id.hex()}")
     return max(_verify(parsed.text, each.signature, by) for each in mine)
+
+
+def cosignatures(note: bytes, known: Iterable[Cosigner]) -> dict[Cosigner, NoteSignature]:
+    """Return which of these cosigners cosigned the note, and the newest line of each; other lines are passed over.
+
+    Raises Malformed if it is no note, Unproven if the line of one of them does not verify.
+    """
+    parsed, by_name = parse_note(note), {(each.name, each.key_id): each for each in known}
+    found: dict[Cosigner, NoteSignature] = {}
+    for line in sorted(parsed.signatures, key=lambda line: line.signature[:_TIME_BYTES]):
+        by = by_name.get((line.name, line.key_id))
+        if by is not None:
+            _verify(parsed.text, line.signature, by)
+            found[by] = line
+    return found
+
+
+def said_at(line: NoteSignature) -> int:
+    """Return when a cosigner made this line, as it says, in POSIX seconds."""
+    return int.from_bytes(line.signature[:_TIME_BYTES], "big")
 
 
 def _verify(text: bytes, timed: bytes, by: Cosigner) -> int:

@@ -1,6 +1,6 @@
-"""A checkpoint that an auditor kept, held against the ledger as it is now."""
+"""Checkpoints that an auditor kept, held against the ledger as it is now."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from keyvault.core.errors import Malformed
 from keyvault.core.marks import Incarnation
@@ -11,15 +11,49 @@ from keyvault.ledger.note import Verifier, parse_note
 _NAME = "the checkpoint that you kept"
 
 
-class KeptCheckpoint:
-    """The note, and the root that the entries give at its size once they were read so far."""
+class KeptCheckpoints:
+    """All that were kept."""
 
-    __slots__ = ("_complaint", "_note", "_root", "size")
+    def __init__(self, notes: Sequence[bytes]) -> None:
+        self._kept = [_Kept(note) for note in notes]
+        self._by_size: dict[int, list[_Kept]] = {}
+        for each in self._kept:
+            self._by_size.setdefault(each.size, []).append(each)
+
+    def wants(self, size: int) -> bool:
+        """Return whether one of them speaks of so many entries; then ``saw`` must be told their root."""
+        return size in self._by_size
+
+    def saw(self, size: int, root: bytes) -> None:
+        """Take the root of the first ``size`` entries."""
+        for each in self._by_size[size]:
+            each.saw(root)
+
+    def problems(self, key: Verifier | None, entries: int, incarnations: Sequence[Incarnation]) -> Iterator[str]:
+        """Yield what is wrong, in a sentence each.
+
+        ``entries`` is the number that the ledger has, ``incarnations`` how it went on after it was put back.
+        """
+        for each in self._kept:
+            sentence = each.problem(key, entries, incarnations)
+            if sentence:
+                yield sentence
+
+    def agreeing(self) -> Iterator[tuple[int, bytes]]:
+        """Yield size and note of those in which nothing was wrong, once ``problems`` was asked."""
+        return ((each.size, each.note) for each in self._kept if each.agrees)
+
+
+class _Kept:
+    """One note, and the root that the entries give at its size once they were read so far."""
+
+    __slots__ = ("_complaint", "_root", "agrees", "note", "size")
 
     def __init__(self, note: bytes) -> None:
         self.size = -1
         """Entries that the note speaks of; -1 if it is no checkpoint."""
-        self._note = note
+        self.note = note
+        self.agrees = False
         self._root: bytes | None = None
         self._complaint = ""
         try:
@@ -28,21 +62,19 @@ class KeptCheckpoint:
             self._complaint = f"{_NAME} is not one: {error}"
 
     def saw(self, root: bytes) -> None:
-        """Take the root of the first ``size`` entries."""
+        """Take the root of as many entries."""
         self._root = root
 
     def problem(self, key: Verifier | None, entries: int, incarnations: Sequence[Incarnation]) -> str | None:
-        """Return what is wrong, in a sentence, or None.
-
-        ``entries`` is the number that the ledger has, ``incarnations`` how it went on after it was put back.
-        """
+        """Return what is wrong, in a sentence, or None: then it agrees."""
         if self._complaint or key is None:
             return self._complaint or f"{_NAME} cannot be checked: entry 0 does not give the log key"
         try:
-            found = open_in_any(self._note, key)
+            found = open_in_any(self.note, key)
         except (Malformed, Unproven) as error:
             return f"{_NAME} is not what the log key {key.vkey} signed: {error}"
-        if self._root == found.root:
+        self.agrees = self._root == found.root
+        if self.agrees:
             return None
         _, incarnation = split_origin(found.origin)
         left = next((each for each in incarnations if each.number > incarnation), None)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from keyvault.core.marks import Incarnation
+from keyvault.ledger.cosigners import Cosigned
 from keyvault.ledger.tally import Power
 
 
@@ -24,6 +25,7 @@ class Report:
 
     ``folded`` counts the entries that were replayed: fewer than ``entries`` after an entry that does not follow.
     ``covered`` is the size of the newest checkpoint that agrees with the entries; later ones rest on nothing yet.
+    ``cosigned``: how far cosignatures reach, None if nobody asked.
     ``unverifiable`` counts HMAC signatures: nobody without the secret can check them. ``payloads_decoded``: whether
     what signatures do was decoded again; else it is the server's word. ``power`` is what members decided,
     ``incarnations`` how often a restored ledger went on.
@@ -35,6 +37,7 @@ class Report:
     folded: int
     root: bytes
     covered: int
+    cosigned: Cosigned | None
     facts: tuple[tuple[str, int], ...]
     signatures_verified: int
     unverifiable: int
@@ -62,6 +65,7 @@ def as_json(report: Report) -> dict[str, object]:
         "replayed": report.folded,
         "root": report.root.hex(),
         "covered": report.covered,
+        "cosigned": _cosigned(report),
         "facts": dict(report.facts),
         "signatures_verified": report.signatures_verified,
         "signatures_unverifiable": report.unverifiable,
@@ -83,6 +87,19 @@ def as_json(report: Report) -> dict[str, object]:
     }
 
 
+def _cosigned(report: Report) -> dict[str, object] | None:
+    found = report.cosigned
+    if found is None:
+        return None
+    return {
+        "asked": found.asked,
+        "entries": found.size,
+        "entries_after": report.entries - found.size,
+        "entries_after_by_none": report.entries - found.furthest,
+        "cosigners": [{"vkey": vkey, "entries": size} for vkey, size in found.reached],
+    }
+
+
 def _problem(problem: Problem) -> dict[str, object]:
     return {"index": problem.index, "last": problem.last, "sentence": problem.sentence}
 
@@ -101,6 +118,15 @@ def _incarnation(begun: Incarnation) -> dict[str, object]:
     }
 
 
+def _cosigned_lines(report: Report) -> list[str]:
+    found = report.cosigned
+    if found is None:
+        return []
+    reach = f"up to entry {found.size - 1}" if found.size else "no entry"
+    after = f"{report.entries - found.size} after that are not, {report.entries - found.furthest} of them by nobody"
+    return [f"cosigned      {reach} by {found.asked}; {after} ({found.each()})"]
+
+
 def summary(report: Report) -> str:
     """Return the report for people."""
     coverage = f"the newest covers {report.covered} entries, {report.entries - report.covered} are not covered yet"
@@ -114,6 +140,7 @@ def summary(report: Report) -> str:
         f"log key       {report.log_vkey or 'unknown'}",
         f"entries       {report.entries} ({report.folded} replayed), root {report.root.hex()}",
         f"checkpoints   {report.checkpoints_verified} verified; {coverage}",
+        *_cosigned_lines(report),
         f"signatures    {report.signatures_verified} verified, {report.unverifiable} HMAC (need the secret to check)",
         f"payloads      {decoded}",
         f"refusals      {report.refusals}",

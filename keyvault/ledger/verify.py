@@ -17,7 +17,7 @@ Memory: a request key for each entry, about 120 bytes.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from keyvault.core import limits
@@ -36,9 +36,10 @@ from keyvault.core.state import State, find_key, split_key_name
 from keyvault.ledger import checkpoint
 from keyvault.ledger.checkpoint import Checkpoint
 from keyvault.ledger.codec import decode, key_of
+from keyvault.ledger.cosigners import Policy, Reach
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.judge import Reader, dated_back, misjudged, misread
-from keyvault.ledger.kept import KeptCheckpoint
+from keyvault.ledger.kept import KeptCheckpoints
 from keyvault.ledger.log_key import LogKey
 from keyvault.ledger.merkle import BLOCK_LEAVES, Tree, leaf_hash
 from keyvault.ledger.note import Verifier, parse_vkey
@@ -69,16 +70,17 @@ def verify(
     *,
     expected_vkey: str | None = None,
     expected_head: tuple[int, bytes] | None = None,
-    kept: bytes | None = None,
+    kept: Sequence[bytes] = (),
+    cosigners: Policy | None = None,
     read: Reader | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Return what an audit of these entries and of (size, note) checkpoints finds.
 
     ``expected_vkey`` is the log key that the auditor was given by another way than the ledger; ``expected_head`` is a
-    (size, root) that the entries must have; ``kept`` is the note of a checkpoint that the auditor kept; ``read``
-    decodes payloads again: without it, what a signature does is the server's word. Raises Malformed if
-    ``expected_vkey`` is no key; never for what is wrong with the ledger.
+    (size, root) that the entries must have; ``kept`` are notes of checkpoints that the auditor kept; ``cosigners`` must
+    vouch for some of the entries; ``read`` decodes payloads again: without it, what a signature does is the server's
+    word. Raises Malformed if ``expected_vkey`` is no key; never for what is wrong with the ledger.
     """
     rows = (Row(index=index, body=body) for index, body in enumerate(entries))
     return verify_rows(
@@ -87,6 +89,7 @@ def verify(
         expected_vkey=expected_vkey,
         expected_head=expected_head,
         kept=kept,
+        cosigners=cosigners,
         read=read,
         progress=progress,
     )
@@ -98,7 +101,8 @@ def verify_rows(
     *,
     expected_vkey: str | None = None,
     expected_head: tuple[int, bytes] | None = None,
-    kept: bytes | None = None,
+    kept: Sequence[bytes] = (),
+    cosigners: Policy | None = None,
     read: Reader | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -106,7 +110,8 @@ def verify_rows(
     audit = _Audit(
         checkpoints,
         None if expected_vkey is None else parse_vkey(expected_vkey),  # an empty one is no key, and not no pin
-        None if kept is None else KeptCheckpoint(kept),
+        KeptCheckpoints(kept),
+        cosigners,
         read,
     )
     try:
@@ -128,12 +133,14 @@ class _Audit:
         self,
         checkpoints: Iterable[tuple[int, bytes]],
         expected: Verifier | None,
-        kept: KeptCheckpoint | None,
+        kept: KeptCheckpoints,
+        cosigners: Policy | None,
         read: Reader | None,
     ) -> None:
         self.size = 0
         self._payload_reader = read
         self._kept = kept
+        self._reach = Reach(cosigners)
         self._log_key = LogKey(expected)
         self._state = State.empty()
         self._follows = True
@@ -154,8 +161,10 @@ class _Audit:
         self._problems: list[Problem] = []
         self._left_out = 0
 
-    def add(self, index: int | None, sentence: str, *, last: int | None = None) -> None:
-        """Note a problem."""
+    def add(self, index: int | None, sentence: str | None, *, last: int | None = None) -> None:
+        """Note a problem, if there is one."""
+        if not sentence:
+            return
         if len(self._problems) < limits.PROBLEMS_MAX:
             self._problems.append(Problem(index=index, last=last, sentence=sentence))
         else:
@@ -232,9 +241,7 @@ class _Audit:
             case SignatureRefused():
                 self._counts["refusals"] += 1
             case Genesis():
-                wrong = self._log_key.learn(row.body, event, self._next)
-                if wrong:
-                    self.add(0, wrong)
+                self.add(0, self._log_key.learn(row.body, event, self._next))
             case KeyCreated():
                 self._keys[event.key, event.version] = (event.algorithm, event.public_key)
             case _:
@@ -258,15 +265,15 @@ class _Audit:
     # Checkpoints --------------------------------------------------------------------------------------------------
 
     def _checkpoints_at(self, size: int) -> None:
-        if self._kept and self._kept.size == size:
+        if self._kept.wants(size):
             self._flush()
-            self._kept.saw(self._tree.root())
+            self._kept.saw(size, self._tree.root())
         while self._next is not None and self._next[0] <= size:
             stated, note = self._next
             self._next = next(self._checkpoints, None)
             found = self._open(stated, note)
-            if found:
-                self._compare(found)
+            if found and self._compare(found):
+                self.add(None, self._reach.saw(found.size, note))
 
     def _open(self, stated: int, note: bytes) -> Checkpoint | None:
         """Return the checkpoint if it is signed, for this size and after the one before; else note the problem."""
@@ -288,17 +295,18 @@ class _Audit:
         self._last_size = found.size
         return found
 
-    def _compare(self, found: Checkpoint) -> None:
+    def _compare(self, found: Checkpoint) -> bool:
         if not self._agrees:
             self._disagreeing += 1
-            return
+            return False
         self._flush()
         if found.root == self._tree.root():
             self._covered = found.size
             self._counts["checkpoints"] += 1
-            return
+            return True
         self._agrees = False
         self._changed(found.size, f"the root that checkpoint {found.size} signs differs from theirs")
+        return False
 
     def _changed(self, size: int, reason: str) -> None:
         first, last = self._covered, size - 1
@@ -326,8 +334,8 @@ class _Audit:
                 self._cut_off(found)
         if self._disagreeing:
             self.add(None, f"{self._disagreeing} later checkpoints could not be compared: the entries differ before")
-        if self._kept and self._whole:
-            self._compare_kept(self._kept)
+        if self._whole:
+            self._compare_kept()
         if expected_head and self._whole:
             self._compare_head(*expected_head)
         if not self._covered and not self._problems and set(self._tally.facts) - _BEFORE_FIRST_CHECKPOINT:
@@ -336,11 +344,13 @@ class _Audit:
                 "no checkpoint covers anything: nothing signed vouches for these entries. A server signs one before "
                 "its first answer, so checkpoints were deleted",
             )
+        self.add(None, self._reach.problem(self._log_key.key))
 
-    def _compare_kept(self, kept: KeptCheckpoint) -> None:
-        sentence = kept.problem(self._log_key.key, self.size, self._state.incarnations)
-        if sentence:
+    def _compare_kept(self) -> None:
+        for sentence in self._kept.problems(self._log_key.key, self.size, self._state.incarnations):
             self.add(None, sentence)
+        for size, note in self._kept.agreeing():
+            self.add(None, self._reach.saw(size, note))
 
     def _rest(self) -> Iterator[tuple[int, bytes]]:
         while self._next is not None:
@@ -372,6 +382,7 @@ class _Audit:
             folded=self._folded,
             root=self._tree.root(),
             covered=self._covered,
+            cosigned=self._reach.found(),
             facts=tuple(sorted(self._tally.facts.items())),
             signatures_verified=self._counts["signatures"],
             payloads_decoded=self._payload_reader is not None,

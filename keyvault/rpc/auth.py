@@ -23,7 +23,10 @@ class Door:
     """Admits callers of one trust domain by role."""
 
     def __init__(self, trust_domain: str, nodes: Collection[Principal] = ()) -> None:
-        """``nodes`` are the other nodes of the enclave: they are believed for whom they pass a call on."""
+        """``nodes`` are the other nodes of the enclave: they are believed for whom they pass a call on.
+
+        In which calls, ``rpc.forward`` decides before anything comes here; in no other does a node speak for others.
+        """
         self._prefix = f"spiffe://{trust_domain}/"
         self._nodes = frozenset(nodes)
 
@@ -45,12 +48,6 @@ class Door:
                 grpc.StatusCode.PERMISSION_DENIED, f"{principal} may not call this: it needs role {' or '.join(roles)}"
             )
         return principal
-
-    async def admit_node(self, context: Context) -> Principal:
-        """Return the node that calls for itself, or end the call as ``admit`` does."""
-        if any(key == PRINCIPAL_KEY for key, _ in context.invocation_metadata() or ()):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a node says this for itself, and for nobody else")
-        return await self.admit(context, "node")
 
     def _caller(self, context: Context) -> Principal:
         """Return who calls, or for whom a node does. Raises Malformed, also for what only nodes may say."""

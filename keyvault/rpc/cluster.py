@@ -28,7 +28,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
 
     async def GetNode(self, request: cluster_pb2.GetNodeRequest, context: Context) -> cluster_pb2.Node:
         """See cluster.proto."""
-        await self._door.admit(context, *READERS)
+        await self._door.admit(context, *READERS, "node")
 
         async def work() -> cluster_pb2.Node:
             check_enclave(self._enclave, "parent", request.parent)
@@ -64,7 +64,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
         self, request: cluster_pb2.ReportKeysRequest, context: Context
     ) -> cluster_pb2.ReportKeysResponse:
         """See cluster.proto."""
-        node = await self._door.admit_node(context)
+        node = await self._door.admit(context, "node")
 
         async def work() -> cluster_pb2.ReportKeysResponse:
             check_enclave(self._enclave, "parent", request.parent)
@@ -102,7 +102,7 @@ def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
         leader=standing.leader,
         epoch=standing.epoch,
         position=standing.position,
-        checkpoint_size=standing.checkpoint_size,
+        checkpoint_size=standing.checkpoint[0],
         eligible=not standing.obstacle,
         obstacle=standing.obstacle,
         drained=standing.drained,
@@ -113,4 +113,6 @@ def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
             cluster_pb2.Peer(node=each.node, address=each.address, position=each.position, obstacle=each.obstacle)
             for each in standing.peers
         ],
+        cosigned=standing.cosigned.decode(),
+        checkpoint=standing.checkpoint[1].decode(),
     )

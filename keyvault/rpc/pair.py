@@ -32,7 +32,7 @@ class PairService(pair_pb2_grpc.PairServiceServicer):
 
     async def Look(self, request: pair_pb2.LookRequest, context: Context) -> pair_pb2.LookResponse:
         """See pair.proto."""
-        sender = await self._door.admit_node(context)
+        sender = await self._door.admit(context, "node")
 
         async def work() -> pair_pb2.LookResponse:
             self._check_enclave(request.parent)
@@ -43,7 +43,7 @@ class PairService(pair_pb2_grpc.PairServiceServicer):
 
     async def Push(self, request: pair_pb2.PushRequest, context: Context) -> pair_pb2.PushResponse:
         """See pair.proto."""
-        sender = await self._door.admit_node(context)
+        sender = await self._door.admit(context, "node")
 
         async def work() -> pair_pb2.PushResponse:
             self._check_enclave(request.parent)

@@ -165,6 +165,8 @@ class Node(_message.Message):
     QUARANTINED_FIELD_NUMBER: _builtins.int
     INSTALLING_FIELD_NUMBER: _builtins.int
     COSIGNER_VKEY_FIELD_NUMBER: _builtins.int
+    COSIGNED_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """host:port of this node, as its configuration says; empty on a server that is alone."""
@@ -188,6 +190,10 @@ class Node(_message.Message):
     """What its token lacks of the ledger's keys and why, in words, where keys move; it may lead nevertheless."""
     cosigner_vkey: _builtins.str
     """Key of this node's cosignatures (C2SP tlog-cosignature, type 0x04); empty until it cosigned a checkpoint."""
+    cosigned: _builtins.str
+    """The newest checkpoint that this node cosigned, as signed note; empty if none. It stays while the node leads."""
+    checkpoint: _builtins.str
+    """The newest checkpoint that this node compared with its own copy, as signed note; empty if none."""
     @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]:
         """Other nodes of a pair, as its leader knows them."""
@@ -207,11 +213,13 @@ class Node(_message.Message):
         quarantined: _builtins.bool = ...,
         installing: _builtins.str = ...,
         cosigner_vkey: _builtins.str = ...,
+        cosigned: _builtins.str = ...,
+        checkpoint: _builtins.str = ...,
         peers: _abc.Iterable[Global___Peer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint_size", b"checkpoint_size", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "peers", b"peers", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint", b"checkpoint", "checkpoint_size", b"checkpoint_size", "cosigned", b"cosigned", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "peers", b"peers", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,7 @@ class ClusterServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def GetNode(self, request, context):
-        """How this node stands. For roles admin, approver and auditor.
+        """How this node stands. For roles admin, approver, auditor and node.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class ClusterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ClusterServiceAsyncStub: ...
     GetNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.GetNodeRequest, _cluster_pb2.Node]
-    """How this node stands. For roles admin, approver and auditor."""
+    """How this node stands. For roles admin, approver, auditor and node."""
     StepDown: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StepDownRequest, _cluster_pb2.Node]
     """Hand over if this node leads: what is under way ends first. It leaves the lead to others for a few seconds. For role
     admin. Returns how the node stands after it handed over; FAILED_PRECONDITION on a server that is alone.
@@ -50,7 +50,7 @@ class ClusterServiceStub:
 class ClusterServiceAsyncStub(ClusterServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.GetNodeRequest, _cluster_pb2.Node]  # type: ignore[assignment]
-    """How this node stands. For roles admin, approver and auditor."""
+    """How this node stands. For roles admin, approver, auditor and node."""
     StepDown: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StepDownRequest, _cluster_pb2.Node]  # type: ignore[assignment]
     """Hand over if this node leads: what is under way ends first. It leaves the lead to others for a few seconds. For role
     admin. Returns how the node stands after it handed over; FAILED_PRECONDITION on a server that is alone.
@@ -69,7 +69,7 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.GetNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.Node, _abc.Awaitable[_cluster_pb2.Node]]:
-        """How this node stands. For roles admin, approver and auditor."""
+        """How this node stands. For roles admin, approver, auditor and node."""
 
     @_abc_1.abstractmethod
     def StepDown(

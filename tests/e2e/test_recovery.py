@@ -19,7 +19,7 @@ from keyvault.core.events import IncarnationStarted, SignatureIssued
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action
 from keyvault.hsm.config import find_module, package_root
-from keyvault.ledger.archive import audit, read_note
+from keyvault.ledger.archive import audit, read_notes
 from keyvault.rpc.server import SIGNING
 from tests.deployment import Deployment, run_keyvault, served
 from tests.e2e import desk
@@ -126,7 +126,7 @@ async def test_whoever_deletes_both_is_not_found_here(own: Deployment) -> None:
         async with desk.bot(own) as bot:
             await sign(bot, "lost-0")
     assert audit(own.ledger, log_vkey=own.log_vkey).ok
-    report = audit(own.ledger, log_vkey=own.log_vkey, kept=read_note(kept))
+    report = audit(own.ledger, log_vkey=own.log_vkey, kept=read_notes(kept))
     assert ["the checkpoint that you kept" in each.sentence for each in report.problems] == [True]
 
 

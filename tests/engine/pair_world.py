@@ -68,6 +68,9 @@ class Quiet:
         """See Reporter."""
         self.ends.append(f"{epoch}: {why}")
 
+    def cosigns(self, vkey: str) -> None:
+        """See Reporter."""
+
     def quarantined(self, why: str) -> None:
         """See Reporter."""
         self.quarantines.append(why)

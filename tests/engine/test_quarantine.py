@@ -151,7 +151,7 @@ async def test_the_audit_verifies_the_whole_and_names_what_is_lost() -> None:
         report = verify(world.medium.bodies, world.medium.checkpoints)
         assert report.ok, report.problems
         assert len(report.incarnations) == 1
-        kept = verify(world.medium.bodies, world.medium.checkpoints, kept=here.lost.checkpoints[-1][1])
+        kept = verify(world.medium.bodies, world.medium.checkpoints, kept=[here.lost.checkpoints[-1][1]])
         assert ["is not in this history" in each.sentence for each in kept.problems] == [True]
         (begun,) = [each for each in world.decoded() if isinstance(each, IncarnationStarted)]
         assert begun.lost.size == here.lost.head.size

@@ -131,7 +131,7 @@ def test_the_file_beside_remembers_what_the_ledger_forgot(tmp_path: Path, cut: C
     assert quarantine.lost.size == ledger.checkpoints[-1][0]
     assert audit(path, log_vkey=ledger.key.vkey).ok
     kept = (tmp_path / "ledger.db.checkpoint").read_bytes()
-    report = audit(path, log_vkey=ledger.key.vkey, kept=kept)
+    report = audit(path, log_vkey=ledger.key.vkey, kept=[kept])
     pinned = ["verify", str(path), "--log-vkey", ledger.key.vkey]
     assert main([*pinned, "--checkpoint", str(tmp_path / "ledger.db.checkpoint")]) == EXIT_PROBLEMS
     assert ["the checkpoint that you kept" in each.sentence for each in report.problems] == [True]

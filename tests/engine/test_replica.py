@@ -133,6 +133,24 @@ async def test_another_history_is_rolled_back(tmp_path: Path) -> None:
         replica.copy.close()
 
 
+async def test_nothing_is_taken_from_another_history(tmp_path: Path) -> None:
+    """It is longer than the copy, and has no checkpoint yet: not one entry of it is folded or copied."""
+    async with opened_world() as world:
+        for number in range(3):
+            await world.sign(f"r{number}")
+        _settle(world)
+        replica = _follow(world, tmp_path)
+        head, signed = replica.head, world.medium.checkpoints[:]
+        _cut(world.medium, 1)
+        _go_on_elsewhere(world, epoch=9)
+        world.medium.checkpoints = [each for each in signed if each[0] < head.size]
+        _settle(world)
+        with pytest.raises(RolledBack, match=f"entry {head.size - 1} of the store is another"):
+            _keep_up(replica, world)
+        assert replica.head == replica.copy.head() == head
+        replica.copy.close()
+
+
 def _cut(medium: MemoryMedium, entries: int) -> None:
     """Do what a promoted server that was behind does: the last entries never were."""
     bodies = medium.bodies[:-entries]

@@ -18,7 +18,8 @@ from keyvault.demo.postgres import Cluster
 from keyvault.ledger.cosignature import cosigned_at, parse_cosigner
 from keyvault.ledger.errors import Unproven
 from keyvault.rpc.auth import PRINCIPAL_KEY
-from keyvault.v1 import cluster_pb2, cluster_pb2_grpc, keys_pb2, keys_pb2_grpc
+from keyvault.rpc.forward import FORWARDED
+from keyvault.v1 import audit_pb2, cluster_pb2, governance_pb2, keys_pb2, signing_pb2
 from tests.deployment import Deployment, run_keyvault
 from tests.e2e import desk
 
@@ -91,19 +92,26 @@ async def test_nobody_but_a_node_says_for_whom_it_calls(here: Nodes, name: str) 
 
 
 async def test_a_node_speaks_for_others_only_in_calls_that_are_passed_on(here: Nodes) -> None:
-    """A standby that lies cannot be an admin who ends the leader's term, or one who reads."""
+    """A standby that lies cannot be an admin who ends the leader's term, one who reads, or a node that reports keys."""
     leader, follower = await here.until_leading(), await _follower(here)
     credentials = desk.credentials(Deployment(dir=follower.folder), f"node-{follower.name}")
     metadata = ((PRINCIPAL_KEY, "spiffe://keyvault.local/admin/alice"),)
+    others = [method for method in _methods() if method not in FORWARDED]
+    assert {method.rpartition("/")[2] for method in others} >= {"GetEnclave", "StepDown", "ReportKeys", "GetCheckpoint"}
     async with grpc.aio.secure_channel(leader.address, credentials.for_channel()) as channel:
-        keys: keys_pb2_grpc.KeyServiceAsyncStub = keys_pb2_grpc.KeyServiceStub(channel)
-        cluster: cluster_pb2_grpc.ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(channel)
-        with pytest.raises(grpc.aio.AioRpcError, match="no node passes this call on") as read:
-            await keys.GetEnclave(keys_pb2.GetEnclaveRequest(name="enclaves/hot"), metadata=metadata)
-        with pytest.raises(grpc.aio.AioRpcError, match="no node passes this call on"):
-            await cluster.StepDown(cluster_pb2.StepDownRequest(parent="enclaves/hot"), metadata=metadata)
-    assert read.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        for method in others:
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+            with pytest.raises(grpc.aio.AioRpcError, match="no node passes this call on") as refused:
+                await call(b"", metadata=metadata)
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert await here.until_leading() == leader
+
+
+def _methods() -> list[str]:
+    """Return every method that we serve, as it is called."""
+    files = (audit_pb2, cluster_pb2, governance_pb2, keys_pb2, signing_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    return [f"/{service.full_name}/{method.name}" for service in services for method in service.methods]
 
 
 async def test_a_follower_answers_reads_from_its_copy(here: Nodes) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from keyvault.client import PreconditionFailed
 from keyvault.core.events import SignatureIssued
 from keyvault.demo.nodes import Nodes
-from keyvault.demo.postgres import SERVER_ROLE, Cluster, cluster
+from keyvault.demo.postgres import DATABASE, SERVER_ROLE, Cluster, cluster
 from keyvault.ledger.merkle import Tree, leaf_hash
 from tests.deployment import run_keyvault
 from tests.e2e.test_recovery import sign
@@ -19,7 +20,7 @@ from tests.e2e.test_recovery import sign
 SIGNED = 6
 
 
-def _sizes(here: Nodes) -> list[int]:
+def sizes(here: Nodes) -> list[int]:
     """Return how many entries each node's own copy has."""
     found = []
     for node in here.nodes:
@@ -28,19 +29,19 @@ def _sizes(here: Nodes) -> list[int]:
     return found
 
 
-def _put_back(postgres: Cluster, entries: int) -> None:
+def put_back(postgres: Cluster, entries: int, database: str = DATABASE) -> None:
     """Do what a restore of an older backup does, as whoever owns the database can."""
-    primary = postgres.primary
-    bodies = [bytes(body) for (body,) in primary.execute("SELECT body FROM keyvault.entry ORDER BY idx")]  # type: ignore[call-overload]  # bytea
+    execute = partial(postgres.primary.execute, database=database)
+    bodies = [bytes(body) for (body,) in execute("SELECT body FROM keyvault.entry ORDER BY idx")]  # type: ignore[call-overload]  # bytea
     kept = len(bodies) - entries
     root = Tree.of([leaf_hash(body) for body in bodies[:kept]]).root()
     for table in ("entry", "checkpoint"):
-        primary.execute(f"ALTER TABLE keyvault.{table} DISABLE TRIGGER USER")
-    primary.execute("DELETE FROM keyvault.entry WHERE idx >= %s", kept)
-    primary.execute("DELETE FROM keyvault.checkpoint WHERE size > %s", kept)
-    primary.execute("UPDATE keyvault.head SET size = %s, settled = %s, root = %s", kept, kept, root)
+        execute(f"ALTER TABLE keyvault.{table} DISABLE TRIGGER USER")
+    execute("DELETE FROM keyvault.entry WHERE idx >= %s", kept)
+    execute("DELETE FROM keyvault.checkpoint WHERE size > %s", kept)
+    execute("UPDATE keyvault.head SET size = %s, settled = %s, root = %s", kept, kept, root)
     for table in ("entry", "checkpoint"):
-        primary.execute(f"ALTER TABLE keyvault.{table} ENABLE TRIGGER USER")
+        execute(f"ALTER TABLE keyvault.{table} ENABLE TRIGGER USER")
 
 
 @contextmanager
@@ -62,10 +63,10 @@ async def test_no_node_signs_on_a_database_that_was_put_back(prepared: Path, tmp
             for number in range(SIGNED):
                 await sign(bot, f"r-{number}")
         async with asyncio.timeout(30):
-            while len(set(_sizes(here))) > 1:  # noqa: ASYNC110  another process sets no event of ours
+            while len(set(sizes(here))) > 1:  # noqa: ASYNC110  another process sets no event of ours
                 await asyncio.sleep(0.1)
         await asyncio.to_thread(_stop, here)
-        await asyncio.to_thread(_put_back, here.postgres, SIGNED)
+        await asyncio.to_thread(put_back, here.postgres, SIGNED)
         await asyncio.to_thread(here.start)
         async with here.client() as bot:
             with pytest.raises(PreconditionFailed, match="quarantine") as refused:
@@ -87,7 +88,7 @@ def _stop(here: Nodes) -> None:
 
 def _load_anew(here: Nodes) -> None:
     """Do what helm/README.md says: an empty database, the newest copy into it, the other nodes without theirs."""
-    newest = here.nodes[_sizes(here).index(max(_sizes(here)))]
+    newest = here.nodes[sizes(here).index(max(sizes(here)))]
     admin = ("--conninfo", here.postgres.admin_conninfo())
     here.postgres.primary.execute("DROP SCHEMA keyvault CASCADE")
     assert run_keyvault("database", "migrate", *admin).returncode == 0

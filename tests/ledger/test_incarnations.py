@@ -1,5 +1,6 @@
 """A restored ledger that went on, as an auditor sees it: another origin, one key, and what was given up."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -81,7 +82,7 @@ FIRST = verifier(split_origin(HERE.key.name)[0], HERE.key.public_key)
 """The key as it was pinned on the first day."""
 
 
-def audited(ledger: Ledger, *, pinned: str | None = None, kept: bytes | None = None) -> Report:
+def audited(ledger: Ledger, *, pinned: str | None = None, kept: Sequence[bytes] = ()) -> Report:
     return verify(ledger.entries, ledger.checkpoints, expected_vkey=pinned, kept=kept)
 
 
@@ -123,7 +124,7 @@ def test_the_whole_history_verifies(pinned: str | None) -> None:
 
 def test_an_auditor_with_a_checkpoint_of_the_lost_period_is_told() -> None:
     """It is not in the new history: the audit says so, where members let it go, and their reason."""
-    report = audited(HERE, pinned=FIRST.vkey, kept=LOST.checkpoints[-1][1])
+    report = audited(HERE, pinned=FIRST.vkey, kept=[LOST.checkpoints[-1][1]])
     (problem,) = report.problems
     (begun,) = HERE.state.incarnations
     assert problem.sentence == (
@@ -137,13 +138,13 @@ def test_one_of_more_than_members_were_told_of_says_so() -> None:
     """Whoever kept a later checkpoint than the anchor had seen learns that members did not know of it."""
     later = copy_of(LOST)
     later.add(later.issued("k1"))
-    (problem,) = audited(HERE, kept=later.sign_checkpoint()).problems
+    (problem,) = audited(HERE, kept=[later.sign_checkpoint()]).problems
     assert f"which is more than the {LOST.head.size} that members were told of" in problem.sentence
 
 
 def test_a_checkpoint_of_what_was_kept_still_holds() -> None:
     """What an auditor kept from before the lost period is in the new history as it was."""
-    assert audited(HERE, pinned=FIRST.vkey, kept=HERE.checkpoints[1][1]).ok
+    assert audited(HERE, pinned=FIRST.vkey, kept=[HERE.checkpoints[1][1]]).ok
 
 
 @pytest.mark.parametrize("place", [1, 2])

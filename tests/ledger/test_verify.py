@@ -51,6 +51,7 @@ def test_a_genuine_ledger_has_nothing_wrong() -> None:
         folded=len(GOOD.entries),
         root=GOOD.head.root,
         covered=len(GOOD.entries) - 2,
+        cosigned=None,
         facts=(
             ("BallotCast", 12),
             ("CharterChanged", 2),
@@ -104,14 +105,14 @@ def test_answers_without_any_checkpoint_are_not_genuine() -> None:
 def test_a_kept_checkpoint_is_held_against_the_entries() -> None:
     """Any checkpoint ever signed agrees; over a cut or another history, from another log, or garbled, it is named."""
     for _, note in GOOD.checkpoints:
-        assert verify(GOOD.entries, GOOD.checkpoints, kept=note).ok
+        assert verify(GOOD.entries, GOOD.checkpoints, kept=[note]).ok
     newest, other = GOOD.checkpoints[-1][1], sample(2)
-    cut = verify(GOOD.entries[: SIZES[-2]], GOOD.checkpoints[:-1], kept=newest)
+    cut = verify(GOOD.entries[: SIZES[-2]], GOOD.checkpoints[:-1], kept=[newest])
     wrong = (
         (cut, "its end was cut"),
-        (verify(GOOD.entries, GOOD.checkpoints, kept=other.checkpoints[-1][1]), "is not what the log key"),
-        (verify(GOOD.entries, GOOD.checkpoints, kept=b"garbage"), "is not one"),
-        (verify(GOOD.entries, GOOD.checkpoints, kept=_forked(SIZES[-1])), "signed over other entries"),
+        (verify(GOOD.entries, GOOD.checkpoints, kept=[other.checkpoints[-1][1]]), "is not what the log key"),
+        (verify(GOOD.entries, GOOD.checkpoints, kept=[b"garbage"]), "is not one"),
+        (verify(GOOD.entries, GOOD.checkpoints, kept=[_forked(SIZES[-1])]), "signed over other entries"),
     )
     for report, words in wrong:
         assert len(report.problems) == 1
