@@ -214,6 +214,7 @@ class _Process:
             token=self._token,
             clock=self._clock,
             identity=replace(self._identity, node=own),
+            enclave=self._config.enclave.name,
             address=pair.address,
             observer=self._observer,
             reporter=LogReporter(),

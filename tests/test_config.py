@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault.config import ConfigError, Deployment, LogFormat, LogLevel, load, render_default
+from keyvault.config import (
+    ConfigError,
+    Deployment,
+    LogFormat,
+    LogLevel,
+    PairConfig,
+    PeerConfig,
+    load,
+    render_default,
+)
+from keyvault.core.ids import Principal
 from keyvault.core.keys import KeyTransport
 from keyvault.secretfile import UnsafeFile, check_secret_file, read_secret_file, write_new_file, write_secret_file
 
@@ -85,7 +95,7 @@ def test_log_section_may_be_absent(tmp_path: Path) -> None:
             "[log]",
             "[logs]",
             25,
-            "'logs' is not known here; there are [enclave], [log], [notify], [postgres], [server], [token]",
+            "'logs' is not known here; there are [enclave], [log], [notify], [pair], [peer], [postgres], [server]",
         ),
         ("[server]", "debug = 1\n[server]", 4, "'debug' is not known here"),
         ('name = "hot"', "", 0, "enclave.name is missing; add it"),
@@ -157,6 +167,41 @@ def test_peers_that_nobody_could_ask_stop_the_start(tmp_path: Path, peers: str, 
     path = deployment_in(tmp_path, f"{render_default(DEPLOYMENT)}{POSTGRES}peers = {peers}\n")
     with pytest.raises(ConfigError, match=rf"postgres\.peers {says}"):
         load(path)
+
+
+PAIR = """
+[pair]
+address = "kv-1.example:7443"
+[[peer]]
+node = "spiffe://firm.example/node/kv-2"
+address = "kv-2.example:7443"
+"""
+
+
+def test_a_pair_names_its_machines(tmp_path: Path) -> None:
+    """Where this one is called, and each other one by certificate and address; who leads stands in the ledger."""
+    found = load(deployment_in(tmp_path, f"{render_default(DEPLOYMENT)}{PAIR}")).pair
+    assert found == PairConfig(
+        address="kv-1.example:7443",
+        peers=(PeerConfig(node=Principal("spiffe://firm.example/node/kv-2"), address="kv-2.example:7443"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (PAIR.replace("node/kv-2", "bot/kv-2"), r"peer\.node must be spiffe://<trust-domain>/node/<name>"),
+        (PAIR.replace('address = "kv-2.example:7443"', ""), r"peer\.address is missing"),
+        (PAIR.replace("kv-1.example:7443", "kv-1.example"), r"pair\.address must be the host:port"),
+        (PAIR.replace('[pair]\naddress = "kv-1.example:7443"', ""), r"\[\[peer\]\] belongs to a \[pair\]"),
+        (PAIR + PAIR.partition("[[peer]]")[2].join(["[[peer]]"] * 3), r"2 is the most"),
+        (f"{PAIR}{POSTGRES}", r"\[postgres\] and \[pair\] exclude each other"),
+    ],
+)
+def test_mistakes_about_a_pair_stop_the_start(tmp_path: Path, text: str, says: str) -> None:
+    """A machine that is called wrongly would confirm nothing, and nobody would be answered."""
+    with pytest.raises(ConfigError, match=says):
+        load(deployment_in(tmp_path, f"{render_default(DEPLOYMENT)}{text}"))
 
 
 def test_missing_and_huge_files_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import TimeoutError as LateError
 from contextlib import suppress
 
 from keyvault.core import limits
-from keyvault.core.errors import Fenced, RolledBack, Unavailable
+from keyvault.core.errors import Fenced, Reason, Refused, RolledBack, Unavailable
 from keyvault.core.ids import Principal
 from keyvault.core.marks import Mark
 from keyvault.engine.feed import Feed, Link
@@ -21,7 +21,14 @@ CATCH_UP_S = limits.PAIR_CATCH_UP_MS / 1000
 class Feeds:
     """One feed for each configured peer. ``followers`` says who of them must confirm an entry, now."""
 
-    def __init__(self, links: Sequence[Link], replica: Replica, followers: Callable[[], tuple[Principal, ...]]) -> None:
+    def __init__(
+        self,
+        own: Principal,
+        links: Sequence[Link],
+        replica: Replica,
+        followers: Callable[[], tuple[Principal, ...]],
+    ) -> None:
+        self._own = own
         self._links = tuple(links)
         self._replica = replica
         self._followers = followers
@@ -43,6 +50,21 @@ class Feeds:
         if node not in self._by_node:
             raise Unavailable(f"the configuration names no peer {node}, which the ledger names")
         return self._by_node[node]
+
+    def check(self, followers: Sequence[Principal]) -> None:
+        """Raise Refused unless each other node can be a follower: it is configured, and up to date.
+
+        Whether a node that stands has any that is, nobody knows before it is named.
+        """
+        for node in followers:
+            feed = self._by_node.get(node)
+            if node == self._own:
+                continue
+            if feed is None:
+                raise Refused(Reason.STATE_MISMATCH, f"this node's configuration has no [[peer]] {node}")
+            if feed.head is None and not self._replica.state.stands:
+                why = feed.obstacle or "it was not asked yet"
+                raise Refused(Reason.STATE_MISMATCH, f"{node} is not up to date: {why}. Nothing could be given out")
 
     async def seen(self) -> list[tuple[str, Mark]]:
         """Return what the checkpoints of the peers that answer say of the ledger; they are asked once."""

@@ -31,6 +31,7 @@ from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.keys import KeyVersion
 from keyvault.core.marks import Quarantine
 from keyvault.core.pair_changes import check_asked, is_over
+from keyvault.core.pair_words import followers_of
 from keyvault.core.proposals import Proposal
 from keyvault.core.state import State, not_before
 from keyvault.core.statements import Action, Statement, decode_statement, proposal_id_of
@@ -43,6 +44,9 @@ from keyvault.engine.sequencer import Sequencer
 from keyvault.hsm.base import Token
 from keyvault.ledger import codec
 from keyvault.store.base import Store
+
+CheckFollowers = Callable[[Sequence[Principal]], None]
+"""Raise Refused unless this node could wait for these; it could not take back that it must."""
 
 
 class Governor:
@@ -58,10 +62,12 @@ class Governor:
         clock: Clock,
         quarantine: Quarantine | None = None,
         left: Callable[[], Awaitable[None]],
+        check_followers: CheckFollowers,
     ) -> None:
         """``left`` is called when members have left the ``quarantine``, or named the node, which stood."""
         self._quarantine = quarantine
         self._left = left
+        self._check_followers = check_followers
         self._store = store
         self._token = token
         self._copies = Copies(token, lambda: self._state)
@@ -157,6 +163,8 @@ class Governor:
         """Raise Refused for all but leaving the quarantine in quarantine, and for that outside; see laws 5 and 6."""
         self._check_term()
         check_asked(self._state, statement.action)
+        if statement.action is Action.PAIR_SET:
+            self._check_followers(followers_of(statement["followers"]))
         if self._state.stands:  # in quarantine, too, members name the node first
             return
         leaving = statement.action is Action.LEAVE_QUARANTINE

@@ -15,13 +15,15 @@ from collections.abc import Awaitable, Callable, Collection
 
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Fenced
-from keyvault.core.ids import NOBODY, Principal
+from keyvault.core.events import Genesis
+from keyvault.core.ids import NOBODY, EnclaveName, Principal
 from keyvault.core.state import State
 from keyvault.engine.clock import since_boot
 from keyvault.engine.feed import Batch
 from keyvault.engine.node import Node
 from keyvault.engine.replica import Fetched, Replica
-from keyvault.store.base import Head
+from keyvault.ledger import codec
+from keyvault.store.base import Entry, Head
 
 _FORESIGHT_S = 1.0
 """Seconds between two looks ahead for peers that the ledger does not name: each copies all proposals."""
@@ -38,10 +40,14 @@ class Intake:
         *,
         own: Principal,
         peers: Collection[Principal],
+        enclave: EnclaveName,
         stands: Callable[[], bool],
         yields: Callable[[Principal], Awaitable[None]],
     ) -> None:
-        """``stands``: whether this node does; ``yields`` ends a term of its own, since members named another."""
+        """``enclave``: whose ledger this node keeps. ``stands``: whether it does; ``yields`` ends a term of its own.
+
+        The latter, since members named another node.
+        """
         self.folding = asyncio.Lock()
         """Held by whoever changes the replica."""
         newest = replica.copy.checkpoint()
@@ -51,6 +57,7 @@ class Intake:
         self._node = node
         self._own = own
         self._peers = frozenset(peers)
+        self._enclave = enclave
         self._stands = stands
         self._yields = yields
         self._heard_at = -_SILENCE_S
@@ -104,8 +111,16 @@ class Intake:
         if self._node.quarantine is not None:
             raise Fenced(f"{self._own} is in quarantine")
         head = self._replica.head
+        if not head.size and batch.entries:
+            self._check_first(batch.entries[0])
         if batch.expected != head:
             raise Fenced(f"{self._own} has {head.size} entries, not {batch.expected.size} with the root expected")
+
+    def _check_first(self, entry: Entry) -> None:
+        """Raise Fenced unless entry 0 begins the ledger of this node's enclave."""
+        first = codec.decode(entry.body)
+        if not isinstance(first, Genesis) or first.enclave != self._enclave:
+            raise Fenced(f"{self._own} keeps the ledger of enclave {self._enclave}, and this is another's")
 
     def _listens_to(self, sender: Principal, state: State) -> bool:
         if self._node.leads:

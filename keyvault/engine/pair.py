@@ -29,7 +29,7 @@ from typing import Any
 
 from keyvault.core import limits
 from keyvault.core.errors import Broken, Corrupt, KeyvaultError, Reason, Refused, RolledBack, Unavailable
-from keyvault.core.ids import NOBODY, Epoch, Principal
+from keyvault.core.ids import NOBODY, EnclaveName, Epoch, Principal
 from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.pair_changes import is_over
 from keyvault.engine.challenge import Challenges
@@ -71,13 +71,14 @@ class PairTerms:
         token: Token,
         clock: Clock,
         identity: Identity,
+        enclave: EnclaveName,
         address: str,
         observer: Observer,
         reporter: Reporter,
         stands_after: int = 0,
     ) -> None:
         """``stands_after``: stand, if this is the epoch that the node's ledger is in; 0: never."""
-        self._feeds = Feeds(links, replica, self._followers)
+        self._feeds = Feeds(identity.node, links, replica, self._followers)
         self._replica = replica
         self._node = node
         self._token = token
@@ -99,6 +100,7 @@ class PairTerms:
             node,
             own=identity.node,
             peers=[link.node for link in links],
+            enclave=enclave,
             stands=lambda: self.part is Part.STANDS,
             yields=self._yield_to,
         )
@@ -282,6 +284,7 @@ class PairTerms:
                 observer=self._observer,
                 writer=writer,
                 stands=stands,
+                check_followers=self._feeds.check,
             )
         except BaseException:
             writer.shutdown(wait=False)

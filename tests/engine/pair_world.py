@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keyvault.core.errors import Broken, KeyvaultError, Unavailable
 from keyvault.core.events import Event, PairSet, SignatureIssued
-from keyvault.core.ids import Principal
+from keyvault.core.ids import EnclaveName, Principal
 from keyvault.core.keys import Signature
 from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.state import State
@@ -118,6 +118,7 @@ class Machine:
         self.node_name = node_name(name)
         self.file = folder / f"{name}.db"
         self.token = token
+        self.enclave = "hot"
         self.up = False
         self.told = Quiet()
 
@@ -138,6 +139,7 @@ class Machine:
             token=self.token,
             clock=self.world.clock,
             identity=Identity(holder="h", software="test", node=self.node_name),
+            enclave=EnclaveName(self.enclave),
             address=f"{self.name}.test:7443",
             observer=NoObserver(),
             reporter=self.told,
@@ -226,12 +228,12 @@ class PairWorld:
             proposal = await machine.node.cast(ballot(said, self.bob))
         return proposal
 
-    def pair_parameters(self, at: str, leader: str, followers: str = "", **other: str) -> dict[str, str]:
-        """Return the words that are true on this machine."""
+    def pair_parameters(self, at: str, leader: str, names: str = "", **other: str) -> dict[str, str]:
+        """Return the words that are true on this machine; ``names`` are followers."""
         state = self[at].state
         return {
             "leader": node_name(leader),
-            "followers": " ".join(map(node_name, followers)) or "none",
+            "followers": " ".join(map(node_name, names)) or "none",
             "epoch": str(state.epoch),
             "stands": "yes" if state.stands else "no",
             "position": str(state.decided if state.stands else 0),
@@ -240,7 +242,10 @@ class PairWorld:
         } | other
 
     async def name(self, at: str, leader: str, followers: str = "") -> None:
-        """Let members name who leads, on this machine."""
+        """Let members name who leads, on this machine, once those who are to follow are up to date."""
+        wanted = {node_name(name) for name in followers}
+        if not self[at].state.stands:
+            await until(lambda: all(feed.head for feed in self[at].terms._feeds.all if feed.node in wanted))
         nonce = f"{self[at].state.size:08x}"
         proposal = await self.govern(at, Action.PAIR_SET, self.pair_parameters(at, leader, followers), nonce)
         assert proposal.outcome is Outcome.EXECUTED

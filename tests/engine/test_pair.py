@@ -234,6 +234,30 @@ async def test_a_peer_that_members_did_not_name_is_not_believed(tmp_path: Path) 
         assert world.signatures("c") == world.signatures("b")
 
 
+async def test_a_follower_that_nobody_could_wait_for_is_not_named(tmp_path: Path) -> None:
+    """A name that the configuration does not know, or a machine that is away: the leader could give nothing out."""
+    async with lone(tmp_path) as world:
+        unknown = world.pair_parameters("a", "a", followers="spiffe://test.local/node/kv-x")
+        with pytest.raises(Refused, match=r"no \[\[peer\]\]"):
+            await world.govern("a", Action.PAIR_SET, unknown)
+        await world["b"].crash()
+        await until(lambda: "does not answer" in world["a"].terms.standing().peers[0].obstacle)
+        with pytest.raises(Refused, match="is not up to date"):
+            await world.govern("a", Action.PAIR_SET, world.pair_parameters("a", "a", "b"))
+        await world.sign("a", "r1")
+
+
+async def test_another_enclaves_ledger_is_not_taken(tmp_path: Path) -> None:
+    """A machine without a ledger takes the one that it is configured for."""
+    async with lone(tmp_path) as world:
+        await world["b"].stop()
+        world["b"].throw_away()
+        world["b"].enclave = "cold"
+        world["b"].start()
+        await until(lambda: "another's" in world["a"].terms.standing().peers[0].obstacle)
+        assert world["b"].replica.head.size == 0
+
+
 async def test_a_ledger_that_was_put_back_is_quarantined_by_what_its_peer_has_seen(tmp_path: Path) -> None:
     """The leader's disk is an older copy, its token is new: the follower's checkpoint tells."""
     async with lone(tmp_path) as world:

@@ -1,5 +1,6 @@
 """Servers of a pair in folders of their own, as processes, each with a copy of one token."""
 
+import asyncio
 import subprocess
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
@@ -9,7 +10,7 @@ from keyvault.client import AsyncClient, Credentials, MemberKey, Proposal
 from keyvault.core.events import Event
 from keyvault.core.proposals import Outcome
 from keyvault.demo.bot import until
-from keyvault.demo.nodes import KEYVAULT, Node, copy_deployment
+from keyvault.demo.nodes import KEYVAULT, WAIT_S, Node, copy_deployment
 from keyvault.demo.postgres_programs import free_port
 from keyvault.ledger import codec
 from keyvault.ledger.archive import audit, open_archive
@@ -76,6 +77,9 @@ class Servers:
         """Let three members name who leads, on this node."""
         alice, bob, carol = map(self.member, ("alice", "bob", "carol"))
         async with self.admin(at) as admin:
+            async with asyncio.timeout(WAIT_S):
+                while not await self._is_level(admin, followers):
+                    pass
             proposal = await admin.set_pair(
                 leader.principal,
                 [each.principal for each in followers],
@@ -85,6 +89,14 @@ class Servers:
             )
         assert proposal.outcome is Outcome.EXECUTED
         return proposal
+
+    @staticmethod
+    async def _is_level(admin: AsyncClient, followers: tuple[PairNode, ...]) -> bool:
+        """Whether the node that is asked knows that all of these, itself aside, have what it has; or it stands."""
+        enclave, node = await admin.get_enclave(), await admin.get_node()
+        known = {peer.node: peer.position for peer in node.peers}
+        stands = enclave.pair is not None and enclave.pair.stands
+        return stands or all(known.get(each.principal, 0) is not None for each in followers)
 
     def member(self, name: str) -> MemberKey:
         """Return a member's approval key."""
