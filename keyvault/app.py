@@ -29,16 +29,19 @@ from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer, Step
 from keyvault.engine.replica import Replica
 from keyvault.engine.served import Served
+from keyvault.engine.spreading import Spreading
 from keyvault.engine.terms import Terms
 from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
+from keyvault.node_log import NodeLog
 from keyvault.notify import Hook, Notifier
 from keyvault.rpc.report import Reports, own_principal
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Membership, Server
 from keyvault.secretfile import read_secret_file
 from keyvault.store.anchor import Anchor
+from keyvault.store.postgres.board import open_board
 from keyvault.store.postgres.store import open_store as open_postgres
 from keyvault.store.sqlite import SqliteStore, open_store
 from keyvault.telemetry import Metrics
@@ -157,11 +160,13 @@ class _Process:
             identity=self._identity,
             address=postgres.address,
             observer=self._observer,
-            reporter=_Reporter(),
+            reporter=NodeLog(),
         )
         running = asyncio.create_task(terms.run())
         installer = self._installer(node)
         installing = asyncio.create_task(self._install(node, installer))
+        spreading = self._spreading(postgres, terms)
+        evening_out = asyncio.create_task(spreading.run())
 
         async def hand_over() -> None:
             terms.drain()
@@ -179,12 +184,25 @@ class _Process:
                 address=postgres.address,
                 nodes=postgres.nodes,
                 installing=lambda: installer.obstacle,
+                spreading=spreading,
             )
             return await self._serve(node, before_stop=hand_over, membership=membership)
         finally:
             installing.cancel()
             terms.drain()
             await running
+            evening_out.cancel()
+
+    def _spreading(self, postgres: PostgresConfig, terms: Terms) -> Spreading:
+        return Spreading(
+            open_board=lambda: open_board(postgres.conninfo, self._config.enclave.name),
+            node=terms,
+            enclave=self._config.enclave.name,
+            place=postgres.place,
+            holder=self._identity.holder,
+            address=postgres.address,
+            reporter=NodeLog(),
+        )
 
     def _installer(self, node: Node) -> Installer:
         identity = _identity(self._config)
@@ -291,22 +309,6 @@ async def _ended(served: Served, server: Server, before_stop: Callable[[], Await
     await server.stop(limits.DRAIN_MS_MAX / 1000)
     log.info("drained")
     return EXIT_OK
-
-
-class _Reporter:
-    """Logs what becomes of a node."""
-
-    def leads(self, epoch: int) -> None:
-        """See Reporter."""
-        log.info("leading", epoch=epoch)
-
-    def ended(self, epoch: int, why: str) -> None:
-        """See Reporter."""
-        log.warning("the term ended, following", epoch=epoch, reason=why)
-
-    def quarantined(self, why: str) -> None:
-        """See Reporter."""
-        log.critical("in quarantine", reason=why)
 
 
 async def _tell_what_falls_due(enclave: Served, clock: SystemClock, notifier: Notifier) -> None:

@@ -27,6 +27,7 @@ _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9
 
 _URL = re.compile(r"https://[A-Za-z0-9.-]{1,253}(:(?P<port>[0-9]{1,5}))?(/[!\"$-~]*)?", re.ASCII)  # without fragment
 _PORT_MAX = 65_535
+_PLACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 NOTICE_KINDS = (
     "proposal.made",
@@ -93,6 +94,8 @@ class PostgresConfig:
     synchronous: bool
     nodes: frozenset[Principal]
     """The other nodes, as their certificates name them: they may pass calls on to this one, and it to them."""
+    place: str
+    """Where this node runs, for spreading the enclaves of one database over places; empty: it takes no part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +197,7 @@ def _postgres(reader: "Reader") -> PostgresConfig | None:
         address=section.checked("address", None, _check_address),
         synchronous=section.flag("synchronous", default=True),
         nodes=frozenset(section.principals("nodes")),
+        place=section.checked("place", "", _check_place),
     )
     section.end()
     return postgres
@@ -259,6 +263,11 @@ def _check_address(text: str) -> None:
     match = _LISTEN.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= _PORT_MAX or match["host"] in {"0.0.0.0", "[::]"}:  # noqa: S104  refused
         raise Malformed("address", "must be the host:port that clients of this node use, as in kv-1.example.com:7443")
+
+
+def _check_place(text: str) -> None:
+    if text and (len(text) > limits.PLACE_CHARS_MAX or not _PLACE.fullmatch(text)):
+        raise Malformed("place", f"must be 1 to {limits.PLACE_CHARS_MAX} characters of a-z 0-9 -, as in rack-1")
 
 
 def _check_not_empty(text: str) -> None:

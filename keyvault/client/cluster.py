@@ -10,6 +10,15 @@ from keyvault.v1 import cluster_pb2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceStanding:
+    """A place, as a node sees it: enclaves of its database that are led there, and those that could be."""
+
+    place: str
+    leads: tuple[str, ...]
+    able: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStanding:
     """One node, as it says itself. ``obstacle``: why it could not lead, in words; empty if it could."""
 
@@ -25,6 +34,10 @@ class NodeStanding:
     cosigner_vkey: str
     installing: str = ""
     """What its token lacks of the ledger's keys, and why; it may lead nevertheless."""
+    place: str = ""
+    """Where it runs; empty if it takes no part in spreading enclaves over places."""
+    places: tuple[PlaceStanding, ...] = ()
+    """How the enclaves are spread, as far as it knows."""
 
 
 class Cluster(Governance):
@@ -59,4 +72,8 @@ def _standing(message: cluster_pb2.Node) -> NodeStanding:
         quarantined=message.quarantined,
         cosigner_vkey=message.cosigner_vkey,
         installing=message.installing,
+        place=message.place,
+        places=tuple(
+            PlaceStanding(place=each.place, leads=tuple(each.leads), able=tuple(each.able)) for each in message.places
+        ),
     )

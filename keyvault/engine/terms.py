@@ -43,6 +43,7 @@ from keyvault.engine.lease_events import (
     TookOver,
     Woke,
     WriteFailed,
+    Yields,
 )
 from keyvault.engine.mirror import Mirror
 from keyvault.engine.node import Node
@@ -124,6 +125,14 @@ class Terms:
         """See Member."""
         self._say(StepDown(now=since_boot()))
         await self._led_no_more()
+
+    def hand_over_briefly(self) -> None:
+        """See Spreader."""
+        self._say(StepDown(now=since_boot(), briefly=True))
+
+    def set_yields(self, *, yields: bool) -> None:
+        """See Spreader."""
+        self._say(Yields(yields=yields, now=since_boot()))
 
     async def set_drained(self, *, drained: bool) -> None:
         """See Member."""

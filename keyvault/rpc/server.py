@@ -22,6 +22,7 @@ from keyvault.core.ids import Principal
 from keyvault.engine.clock import Clock
 from keyvault.engine.node import Node
 from keyvault.engine.served import Served
+from keyvault.engine.spreading import Spreading
 from keyvault.engine.standing import Member
 from keyvault.rpc.audit import AuditService
 from keyvault.rpc.auth import Door
@@ -88,6 +89,8 @@ class Membership:
     nodes: frozenset[Principal]
     installing: Callable[[], str] = lambda: ""
     """What the node's token lacks of the ledger's keys."""
+    spreading: Spreading | None = None
+    """What the node knows of other enclaves, if it takes part in spreading them."""
 
 
 class Server:
@@ -120,7 +123,7 @@ class Server:
         cluster = (
             ClusterService(enclave, door, None)
             if membership is None
-            else ClusterService(enclave, door, membership.member, membership.installing)
+            else ClusterService(enclave, door, membership.member, membership.installing, membership.spreading)
         )
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
