@@ -26,6 +26,7 @@ from keyvault.engine.observer import Observer
 from keyvault.engine.pair import PairTerms, Part
 from keyvault.engine.replica import Replica
 from keyvault.engine.served import Served
+from keyvault.engine.spreading import Spreading
 from keyvault.engine.terms import Terms
 from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
@@ -38,6 +39,7 @@ from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Membership, Server
 from keyvault.secretfile import read_secret_file
 from keyvault.store.anchor import Anchor
+from keyvault.store.postgres.board import open_board
 from keyvault.store.postgres.store import open_store as open_postgres
 from keyvault.store.sqlite import SqliteStore, open_store
 from keyvault.telemetry import Metrics
@@ -173,6 +175,8 @@ class _Process:
         running = asyncio.create_task(terms.run())
         installer = self._installer(node)
         installing = asyncio.create_task(self._install(node, installer))
+        spreading = self._spreading(postgres, terms)
+        evening_out = asyncio.create_task(spreading.run())
 
         async def hand_over() -> None:
             terms.drain()
@@ -191,12 +195,25 @@ class _Process:
                 nodes=postgres.nodes,
                 enclave=self._config.enclave.name,
                 installing=lambda: installer.obstacle,
+                spreading=spreading,
             )
             return await self._serve(node, before_stop=hand_over, membership=membership)
         finally:
             installing.cancel()
             terms.drain()
             await running
+            evening_out.cancel()
+
+    def _spreading(self, postgres: PostgresConfig, terms: Terms) -> Spreading:
+        return Spreading(
+            open_board=lambda: open_board(postgres.conninfo, self._config.enclave.name),
+            node=terms,
+            enclave=self._config.enclave.name,
+            place=postgres.place,
+            holder=self._identity.holder,
+            address=postgres.address,
+            reporter=LogReporter(),
+        )
 
     async def _as_pair(self, pair: PairConfig) -> int:
         identity = _identity(self._config)

@@ -27,6 +27,7 @@ _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9
 
 _URL = re.compile(r"https://[A-Za-z0-9.-]{1,253}(:(?P<port>[0-9]{1,5}))?(/[!\"$-~]*)?", re.ASCII)  # without fragment
 _PORT_MAX = 65_535
+_PLACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 NOTICE_KINDS = (
     "proposal.made",
@@ -95,6 +96,8 @@ class PostgresConfig:
     """The other nodes, as their certificates name them: they may pass calls on to this one, and it to them."""
     peers: tuple[str, ...] = ()
     """Where the other nodes are called: each is asked what it has seen of the ledger before this one leads."""
+    place: str = ""
+    """Where this node runs, for spreading the enclaves of one database over places; empty: it takes no part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +220,7 @@ def _postgres(reader: "Reader") -> PostgresConfig | None:
         synchronous=section.flag("synchronous", default=True),
         nodes=frozenset(section.principals("nodes")),
         peers=tuple(section.texts("peers", _check_address, most=limits.NODES_MAX)),
+        place=section.checked("place", "", _check_place),
     )
     section.end()
     return postgres
@@ -308,6 +312,11 @@ def _check_address(text: str) -> None:
 def _check_node(text: str) -> None:
     if role_of(parse_principal(text)) != "node":
         raise Malformed("node", "must be spiffe://<trust-domain>/node/<name>, as in the certificate of that node")
+
+
+def _check_place(text: str) -> None:
+    if text and (len(text) > limits.PLACE_CHARS_MAX or not _PLACE.fullmatch(text)):
+        raise Malformed("place", f"must be 1 to {limits.PLACE_CHARS_MAX} characters of a-z 0-9 -, as in rack-1")
 
 
 def _check_not_empty(text: str) -> None:

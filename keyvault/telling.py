@@ -124,3 +124,7 @@ class LogReporter:
     def cosigns(self, vkey: str) -> None:
         """See Reporter. Who reads it here has it from the node's own machine."""
         log.info("cosigning", vkey=vkey)
+
+    def evens_out(self, place: str) -> None:
+        """See Reporter."""
+        log.info("handing over to even out", to=place)

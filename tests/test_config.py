@@ -292,6 +292,33 @@ def test_huge_secret_is_refused(tmp_path: Path) -> None:
         read_secret_file(tmp_path / "pin")
 
 
+POSTGRES = """
+[postgres]
+conninfo = "host=/run/postgresql dbname=keyvault"
+address = "kv-1.example:7443"
+"""
+
+
+def test_a_node_has_a_place_or_none(tmp_path: Path) -> None:
+    """Where it runs is a short name; a node without one takes no part in spreading enclaves."""
+    path = deployment_in(tmp_path)
+    text = path.read_text() + POSTGRES
+    for line, place in (("", ""), ('place = "rack-1"', "rack-1"), (f'place = "{"a" * 32}"', "a" * 32)):
+        path.write_text(text + line)
+        config = load(path)
+        assert config.postgres is not None
+        assert config.postgres.place == place
+
+
+@pytest.mark.parametrize("place", ["Rack", "-rack", "rack-", "rack 1", "a" * 33, "räck", "rack\\n"])
+def test_a_place_that_is_no_name_is_refused(tmp_path: Path, place: str) -> None:
+    """What the database would not take is said before anything is served."""
+    path = deployment_in(tmp_path)
+    path.write_text(f'{path.read_text()}{POSTGRES}place = "{place}"')
+    with pytest.raises(ConfigError, match=r"postgres\.place must be 1 to 32 characters"):
+        load(path)
+
+
 HOOK = """
 [[notify]]
 url = "https://hooks.example:8443/keyvault?desk=1"

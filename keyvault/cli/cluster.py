@@ -6,7 +6,7 @@ from typing import TypeGuard
 import click
 
 from keyvault.cli.exits import UsageProblem
-from keyvault.cli.output import emit, json_option, printable, table
+from keyvault.cli.output import JsonValue, emit, json_option, printable, table
 from keyvault.cli.session import call
 from keyvault.cli.target import Target, target_options
 from keyvault.client.cluster import NodeStanding
@@ -33,6 +33,8 @@ def status(target: Target) -> None:
 
     position: entries that the node has verified; checkpoint: the newest one that it compared with its own copy;
     cosigner: the key of its cosignatures, to be compared with the line "cosigning" in that node's own log.
+    Below, where nodes have a place: which enclaves of the database are led there and which could be, as the first node
+    that answers sees it.
 
     \b
     Example:
@@ -41,14 +43,17 @@ def status(target: Target) -> None:
     found = [(address, _ask(target, address)) for address in target.addresses]
     emit(
         {"nodes": [_shown(answer) | {"target": address} for address, answer in found]},
-        lambda: "\n".join(
-            [
-                table(
-                    ("target", "role", "epoch", "position", "checkpoint", "note"),
-                    [(address, *_row(answer)) for address, answer in found],
-                ),
-                *(printable(f"cosigner  {each.cosigner_vkey}") for _, each in found if _cosigns(each)),
-            ]
+        lambda: (
+            "\n".join(
+                [
+                    table(
+                        ("target", "role", "place", "epoch", "position", "checkpoint", "note"),
+                        [(address, *_row(answer)) for address, answer in found],
+                    ),
+                    *(printable(f"cosigner  {each.cosigner_vkey}") for _, each in found if _cosigns(each)),
+                ]
+            )
+            + _spread([answer for _, answer in found if isinstance(answer, NodeStanding)])
         ),
     )
 
@@ -58,6 +63,9 @@ def status(target: Target) -> None:
 @json_option
 def step_down(target: Target) -> None:
     """Let another node lead. What is under way ends first; clients of the SDK do not notice.
+
+    Where enclaves are spread over places, it evens out again half a minute later, with this enclave or another: to keep
+    a node from leading, drain it.
 
     \b
     Example:
@@ -80,7 +88,9 @@ def step_down(target: Target) -> None:
 def drain(target: Target, off: bool) -> None:
     """Keep one node away from the lead until its next start, or until --off. --target names that node alone.
 
-    For maintenance: it hands over first, goes on following, and serves reads.
+    For maintenance: it hands over first, goes on following, and serves reads. One node is one enclave's: drain those of
+    every enclave to empty a place. The others take over evenly, nothing moves there meanwhile, and after --off, or the
+    next start, the place gets its share again in a minute or two.
 
     \b
     Example:
@@ -103,7 +113,16 @@ def _cosigns(answer: NodeStanding | KeyvaultRpcError) -> TypeGuard[NodeStanding]
     return isinstance(answer, NodeStanding) and bool(answer.cosigner_vkey)
 
 
-def _shown(answer: NodeStanding | KeyvaultRpcError) -> dict[str, str | int | bool]:
+def _spread(answers: list[NodeStanding]) -> str:
+    """Return the places as one of the nodes sees them, to stand below the table of nodes."""
+    places = next((answer.places for answer in answers if answer.places), ())
+    if not places:
+        return ""
+    rows = [(each.place, str(len(each.leads)), " ".join(each.leads), " ".join(each.able)) for each in places]
+    return "\n\n" + table(("place", "leads", "which", "could lead"), [tuple(map(printable, row)) for row in rows])
+
+
+def _shown(answer: NodeStanding | KeyvaultRpcError) -> dict[str, JsonValue]:
     if isinstance(answer, KeyvaultRpcError):
         return {"error": printable(str(answer))}
     return {name: value for name, value in asdict(answer).items() if name != "cosigned"}
@@ -111,10 +130,11 @@ def _shown(answer: NodeStanding | KeyvaultRpcError) -> dict[str, str | int | boo
 
 def _row(answer: NodeStanding | KeyvaultRpcError) -> tuple[str, ...]:
     if isinstance(answer, KeyvaultRpcError):
-        return ("no answer", "", "", "", printable(str(answer)))
+        return ("no answer", "", "", "", "", printable(str(answer)))
     role = "quarantine" if answer.quarantined else "leads" if answer.leads else "follows"
     return (
         role,
+        printable(answer.place),
         str(answer.epoch),
         str(answer.position),
         str(answer.checkpoint_size),

@@ -10,6 +10,15 @@ from keyvault.v1 import cluster_pb2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceStanding:
+    """A place, as a node sees it: enclaves of its database that are led there, and those that could be."""
+
+    place: str
+    leads: tuple[str, ...]
+    able: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStanding:
     """One node, as it says itself. ``obstacle``: why it could not lead, in words; empty if it could."""
 
@@ -27,6 +36,10 @@ class NodeStanding:
     """What its token lacks of the ledger's keys, and why; it may lead nevertheless."""
     cosigned: bytes = b""
     """The newest checkpoint that it cosigned, as note that nobody verified; empty if none."""
+    place: str = ""
+    """Where it runs; empty if it takes no part in spreading enclaves over places."""
+    places: tuple[PlaceStanding, ...] = ()
+    """How the enclaves are spread, as far as it knows."""
     peers: "tuple[PeerStanding, ...]" = ()
 
 
@@ -82,4 +95,8 @@ def _standing(message: cluster_pb2.Node) -> NodeStanding:
             for peer in message.peers
         ),
         cosigned=message.cosigned.encode(),
+        place=message.place,
+        places=tuple(
+            PlaceStanding(place=each.place, leads=tuple(each.leads), able=tuple(each.able)) for each in message.places
+        ),
     )

@@ -388,6 +388,30 @@ LEASE_ABSTENTION_SPREAD_MS = 1_000
 LEASE_HAND_OVER_MS = 4_000
 """From the wish to step down until the term is cut: a token answers within TOKEN_DEADLINE_MS, then comes one append."""
 
+LEASE_PREFERENCE_MS = 600
+"""So long a node leaves a free lease to the place that should take it first: two looks at the slowest pace. What it
+costs if nobody is there."""
+LEASE_BRIEF_ABSTENTION_MS = 1_200
+"""As LEASE_ABSTENTION_MS, after a hand-over that only evens out: twice LEASE_PREFERENCE_MS. If its aim does not come,
+perhaps nobody else is there."""
+SPREAD_REPORT_MS = 1_000
+"""Between two signs of life of a node that has a place: one small write that waits for no disk."""
+SPREAD_PRESENCE_MS = 5_000
+"""Without a sign of life for so long, by the reader's clock, a node is not there: five that were missed."""
+SPREAD_READ_MS = 3_000
+"""Longest sign of life with the reading after it; a database that takes longer gives no advice."""
+SPREAD_SETTLE_MS = 5_000
+"""So long nothing may have changed before enclaves are moved: every node has seen what the last change was."""
+SPREAD_HOLD_MS = 30_000
+"""A term lasts at least so long before its leader hands over only to even out: whatever stands in the table, an enclave
+moves no more often."""
+SPREAD_HOLD_MS_MAX = 960_000
+"""Each hand-over that did not reach its aim doubles the time, up to this: 16 minutes."""
+PLACE_CHARS_MAX = 32
+"""Name of a place, as operators write it."""
+SPREAD_NODES_MAX = 1_000
+"""Nodes of all enclaves of one database that are read at once: 64 enclaves in 15 places."""
+
 # Queues -----------------------------------------------------------------------------------------------------
 
 INBOX_MAX = 4_096

@@ -17,12 +17,14 @@ _POLL_S = 0.01
 class Bot:
     """Some requests at once, each with an id of its own, until ``done``."""
 
-    def __init__(self, client: AsyncClient, key: str, load: Load, name: str) -> None:
+    def __init__(self, client: AsyncClient, key: str, load: Load, name: str, *, pause_s: float = 0) -> None:
+        """``pause_s``: how long each of the requests waits after an answer."""
         self.done = asyncio.Event()
         self._client = client
         self._key = key
         self._load = load
         self._name = name
+        self._pause_s = pause_s
 
     async def sign_forever(self, in_flight: int) -> None:
         """Sign until ``done``; then let those under way end."""
@@ -32,6 +34,8 @@ class Bot:
         number = 0
         while not self.done.is_set():
             await self._one(f"{self._name}-{lane}-{number}")
+            if self._pause_s:
+                await asyncio.sleep(self._pause_s)
             number += 1
 
     async def _one(self, request_id: str) -> None:
@@ -54,9 +58,11 @@ class Bot:
 
 
 @asynccontextmanager
-async def signing(client: AsyncClient, key: str, load: Load, name: str, *, in_flight: int = 8) -> AsyncIterator[Bot]:
+async def signing(
+    client: AsyncClient, key: str, load: Load, name: str, *, in_flight: int = 8, pause_s: float = 0
+) -> AsyncIterator[Bot]:
     """Sign all the time while entered."""
-    bot = Bot(client, key, load, name)
+    bot = Bot(client, key, load, name, pause_s=pause_s)
     working = asyncio.create_task(bot.sign_forever(in_flight))
     try:
         yield bot

@@ -25,7 +25,10 @@ Laws:
    leads. A node that drains says that it is not eligible, and stays away until it says otherwise.
 9. A take-over that was not acknowledged within LEASE_TERM is let go: its term would be over (5), and its server may be
    one that waits for its standbys for ever. The next one is tried through another store.
-10. Every Lead is followed by exactly one EndTerm of its epoch. Nothing that is said of an earlier epoch touches a later
+10. A node that yields takes over a free lease only when LEASE_PREFERENCE passed since it first saw it free, so that a
+   place that should lead is faster. It never leaves it for longer: a free lease is taken by whoever could lead. After a
+   hand-over that only evens out (``StepDown.briefly``) it abstains for LEASE_BRIEF_ABSTENTION.
+11. Every Lead is followed by exactly one EndTerm of its epoch. Nothing that is said of an earlier epoch touches a later
     one; an answer that comes twice, or too late, begins nothing.
 
 What the shell does for each effect, in the order given:
@@ -51,7 +54,8 @@ And besides: call ``step(Woke)`` when the clock shows ``wake_at``, which may cha
 harm. Report every acknowledgement of an append, a checkpoint or a beat, with a moment not later than its sending, and
 every write that failed. Before a request is decided, or a read is answered as the leader's, ask ``leads(now)``.
 
-Not here: how nodes share several enclaves among them (they step down); what makes a node eligible.
+Not here: how nodes share several enclaves among them (``engine.spread`` advises when to step down, and to whom to
+yield); what makes a node eligible.
 """
 
 import math
@@ -79,6 +83,7 @@ from keyvault.engine.lease_events import (
     TookOver,
     Woke,
     WriteFailed,
+    Yields,
 )
 from keyvault.store.base import Lease
 
@@ -90,6 +95,8 @@ _POLL_SPREAD_S = limits.LEASE_POLL_SPREAD_MS / 1000
 _STALL_S = limits.LEASE_STALL_MS / 1000
 _ABSTENTION_S = limits.LEASE_ABSTENTION_MS / 1000
 _ABSTENTION_SPREAD_S = limits.LEASE_ABSTENTION_SPREAD_MS / 1000
+_PREFERENCE_S = limits.LEASE_PREFERENCE_MS / 1000
+_BRIEF_ABSTENTION_S = limits.LEASE_BRIEF_ABSTENTION_MS / 1000
 _HAND_OVER_S = limits.LEASE_HAND_OVER_MS / 1000
 
 
@@ -113,7 +120,10 @@ class Leadership:
         self._poll_s = _POLL_S + _POLL_SPREAD_S * (jitter - 0.5)
         self._abstention_s = _ABSTENTION_S + _ABSTENTION_SPREAD_S * jitter
         self._eligible = False
+        self._yields = False
+        self._free_at = math.inf
         self._abstains_until = -math.inf
+        self._abstains_for_s = self._abstention_s
         self._abstains_after = 0
         self._seen: tuple[int, int, int, str] | None = None
         self._moved_at = now
@@ -163,7 +173,7 @@ class Leadership:
         return ()
 
     def _take_of_a_term(
-        self, event: Acknowledged | WriteFailed | Eligible | StepDown | SteppedDown
+        self, event: Acknowledged | WriteFailed | Eligible | StepDown | SteppedDown | Yields
     ) -> tuple[Effect, ...]:
         match event:
             case Acknowledged():
@@ -174,9 +184,11 @@ class Leadership:
                 self._eligible = event.is_eligible
                 return () if event.is_eligible else self._leave(event.now)
             case StepDown():
-                return self._asked_to_step_down(event.now)
+                return self._asked_to_step_down(event)
             case SteppedDown():
                 return self._ended(event.epoch, Ending.STEPPED_DOWN, event.now)
+            case Yields():
+                self._yields = event.yields
         return ()
 
     # Without a term ---------------------------------------------------------------------------------------------
@@ -199,10 +211,14 @@ class Leadership:
         if lease.holder and lease.epoch > self._abstains_after:
             self._abstains_until = -math.inf
         silent_at = self._moved_at + _SILENCE_S
-        if self._may_lead(now) and (not lease.holder or lease.session_gone or now >= silent_at):
+        is_free = not lease.holder or lease.session_gone or now >= silent_at
+        self._free_at = min(self._free_at, now) if is_free else math.inf
+        takes_at = self._free_at + (_PREFERENCE_S if self._yields else 0)
+        if self._may_lead(now) and now >= takes_at:
             self._taking, self._let_go_at = lease, now + _TERM_S
             return (TakeOver(seen=lease, through=event.through),)
-        self._look_at = min(now + self._poll_s, silent_at) if now < silent_at else now + self._poll_s
+        due = [at for at in (silent_at, takes_at) if at > now]
+        self._look_at = min([now + self._poll_s, *due])
         return ()
 
     def _may_lead(self, now: float) -> bool:
@@ -253,14 +269,15 @@ class Leadership:
         term.written_at = max(term.written_at, min(event.sent_at, event.now))
         term.beat_at = max(term.beat_at, term.written_at + _BEAT_S)
 
-    def _asked_to_step_down(self, now: float) -> tuple[Effect, ...]:
+    def _asked_to_step_down(self, event: StepDown) -> tuple[Effect, ...]:
         if self._term is None and self._taking is None:
             return ()
         epoch = self._term.epoch if self._term is not None else 0
         if self._taking is not None:
             epoch = self._taking.epoch + 1
-        self._abstains_after, self._abstains_until = epoch, now + self._abstention_s
-        return self._leave(now)
+        self._abstains_for_s = _BRIEF_ABSTENTION_S if event.briefly else self._abstention_s
+        self._abstains_after, self._abstains_until = epoch, event.now + self._abstention_s  # longer than a hand-over
+        return self._leave(event.now)
 
     def _leave(self, now: float) -> tuple[Effect, ...]:
         term = self._term
@@ -276,7 +293,7 @@ class Leadership:
     def _end(self, term: _Term, ending: Ending, now: float) -> tuple[Effect, ...]:
         """End the term. Others, which need no recovery, look first."""
         if term.epoch == self._abstains_after and self._abstains_until > now:
-            self._abstains_until = now + self._abstention_s
-        self._term, self._eligible = None, False
+            self._abstains_until = now + self._abstains_for_s
+        self._term, self._eligible, self._free_at = None, False, math.inf
         self._look_at = now + self._poll_s
         return (EndTerm(epoch=term.epoch, ending=ending),)

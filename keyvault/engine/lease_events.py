@@ -94,8 +94,20 @@ class Eligible:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDown:
-    """An operator asks this node to hand over. If it does not lead, nothing happens."""
+    """An operator asks this node to hand over. If it does not lead, nothing happens.
 
+    ``briefly``: nobody asks, it only evens out how enclaves are spread, so the node soon competes again.
+    """
+
+    now: float
+    briefly: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yields:
+    """Whether another place should take a free lease before this node; until it says otherwise."""
+
+    yields: bool
     now: float
 
 
@@ -108,7 +120,17 @@ class SteppedDown:
 
 
 Event = (
-    Woke | Saw | LookFailed | TookOver | TakeOverFailed | Acknowledged | WriteFailed | Eligible | StepDown | SteppedDown
+    Woke
+    | Saw
+    | LookFailed
+    | TookOver
+    | TakeOverFailed
+    | Acknowledged
+    | WriteFailed
+    | Eligible
+    | StepDown
+    | SteppedDown
+    | Yields
 )
 
 

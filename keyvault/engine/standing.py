@@ -50,6 +50,28 @@ class Member(Protocol):
         """Hand over and stay away, or come back."""
 
 
+class Spreader(Protocol):
+    """A node whose place is taken into account when the leads of several enclaves are spread."""
+
+    def standing(self) -> Standing:
+        """Return how it stands."""
+
+    def hand_over_briefly(self) -> None:
+        """Begin to hand over, if this node leads; it competes again soon."""
+
+    def set_yields(self, *, yields: bool) -> None:
+        """Let another place take a free lease first, or not any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceStanding:
+    """A place, as a node sees it: enclaves that are led there, and those that could be; by name."""
+
+    place: str
+    leads: tuple[str, ...]
+    able: tuple[str, ...]
+
+
 class Reporter(Protocol):
     """Told what becomes of the node; for logs and metrics."""
 
@@ -64,3 +86,6 @@ class Reporter(Protocol):
 
     def cosigns(self, vkey: str) -> None:
         """It cosigns with this key from now on."""
+
+    def evens_out(self, place: str) -> None:
+        """It hands over so that this place leads, to spread enclaves evenly."""

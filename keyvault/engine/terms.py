@@ -43,13 +43,14 @@ from keyvault.engine.lease_events import (
     TookOver,
     Woke,
     WriteFailed,
+    Yields,
 )
 from keyvault.engine.mirror import Mirror
 from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer
 from keyvault.engine.peers import Peers
 from keyvault.engine.replica import Replica
-from keyvault.engine.seat import Seat
+from keyvault.engine.seat import Seat, Seats
 from keyvault.engine.standing import Reporter, Standing
 from keyvault.hsm.base import Token
 from keyvault.store.base import SharedStore
@@ -72,7 +73,7 @@ class Terms:
         reporter: Reporter,
         peers: Peers,
     ) -> None:
-        self._open_store = open_store
+        self._seats = Seats(open_store)
         self._replica = replica
         self._node = node
         self._token = token
@@ -85,8 +86,6 @@ class Terms:
         node.may_lead = lambda: self._leadership.leads(since_boot()) is not None
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._seat: Seat | None = None
-        self._opened = 0
         self._enclave: Enclave | None = None
         self._mirror: Mirror | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -128,6 +127,14 @@ class Terms:
         self._say(StepDown(now=since_boot()))
         await self._led_no_more()
 
+    def hand_over_briefly(self) -> None:
+        """See Spreader."""
+        self._say(StepDown(now=since_boot(), briefly=True))
+
+    def set_yields(self, *, yields: bool) -> None:
+        """See Spreader."""
+        self._say(Yields(yields=yields, now=since_boot()))
+
     async def set_drained(self, *, drained: bool) -> None:
         """See Member."""
         self._drained = drained
@@ -166,7 +173,7 @@ class Terms:
             case TakeOver():
                 self._spawn(self._take_over(effect))
             case LetGo():
-                self._drop_seat()
+                self._seats.drop()
             case Lead():
                 self._spawn(self._lead(effect.epoch))
             case Beat():
@@ -181,10 +188,10 @@ class Terms:
     async def _look(self) -> None:
         try:
             await self._ended()
-            seat = await self._seated()
+            seat = await self._seats.taken()
             lease = await asyncio.wait_for(seat.read(seat.store.lease), limits.LEASE_SILENCE_MS / 1000)
         except (Unavailable, Broken, TimeoutError) as error:  # a server that hangs may have been replaced
-            self._drop_seat()
+            self._seats.drop()
             self._tell_eligible(str(error) or "the database does not answer")
             self._say(LookFailed(now=since_boot()))
             if isinstance(error, Corrupt):
@@ -220,7 +227,7 @@ class Terms:
     # Leading --------------------------------------------------------------------------------------------------------
 
     async def _take_over(self, wish: TakeOver) -> None:
-        seat = self._seat
+        seat = self._seats.current
         if seat is None or seat.number != wish.through:
             self._say(TakeOverFailed(unknown=False, now=since_boot()))
             return
@@ -231,13 +238,13 @@ class Terms:
         except Conflict:
             self._say(TakeOverFailed(unknown=False, now=since_boot()))
         except (KeyvaultError, RuntimeError):  # RuntimeError: the seat was let go meanwhile
-            self._drop_seat(seat)
+            self._seats.drop(seat)
             self._say(TakeOverFailed(unknown=True, now=since_boot()))
         else:
             self._say(TookOver(epoch=epoch, sent_at=sent_at, now=since_boot()))
 
     async def _lead(self, epoch: int) -> None:
-        seat = self._seat
+        seat = self._seats.current
         if seat is None:
             self._say(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
             return
@@ -288,7 +295,7 @@ class Terms:
         self._reporter.leads(epoch)
 
     async def _beat(self, epoch: int) -> None:
-        seat, mirror = self._seat, self._mirror
+        seat, mirror = self._seats.current, self._mirror
         if seat is None or (self._enclave is not None and self._enclave.is_writing):
             return
         settled = self._replica.head.size if mirror is None else mirror.head().size
@@ -304,7 +311,7 @@ class Terms:
 
     async def _hand_over(self, epoch: int) -> None:
         """Let what is under way end, and give the lease back."""
-        seat, enclave, mirror = self._seat, self._enclave, self._mirror
+        seat, enclave, mirror = self._seats.current, self._enclave, self._mirror
         self._node.follow("")
         try:
             if enclave is not None:
@@ -326,7 +333,7 @@ class Terms:
         enclave, mirror = self._enclave, self._mirror
         self._enclave = self._mirror = None
         self._node.changed()  # who waits for the hand-over asks once more, also where nobody takes over
-        self._drop_seat()
+        self._seats.drop()
         self._reporter.ended(epoch, why)
         self._ending = asyncio.create_task(self._clear_up(enclave, mirror))
 
@@ -348,22 +355,6 @@ class Terms:
         if self._ending is not None:
             await self._ending
             self._ending = None
-
-    # Seats ----------------------------------------------------------------------------------------------------------
-
-    async def _seated(self) -> Seat:
-        """Return the open store, or open one. Raises Unavailable, Broken."""
-        if self._seat is None:
-            self._seat = Seat(await asyncio.to_thread(self._open_store), self._opened)
-            self._opened += 1
-        return self._seat
-
-    def _drop_seat(self, seat: Seat | None = None) -> None:
-        """Let the store go, if it is still this one."""
-        if self._seat is None or (seat is not None and self._seat is not seat):
-            return
-        dropped, self._seat = self._seat, None
-        dropped.let_go()
 
     def _write_failed(self, epoch: int, error: Exception) -> None:
         self._say(WriteFailed(epoch=epoch, unknown=not isinstance(error, Conflict), now=since_boot()))
@@ -393,7 +384,7 @@ class Terms:
             task.cancel()
         if self._enclave is not None or self._mirror is not None:
             self._end_term(0, "the node stops")
-        self._drop_seat()
+        self._seats.drop()
         with suppress(Broken):
             await self._ended()
         await asyncio.gather(*self._tasks, return_exceptions=True)

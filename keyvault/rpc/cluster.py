@@ -6,7 +6,8 @@ from keyvault.core import limits
 from keyvault.core.errors import Malformed, Reason, Refused
 from keyvault.engine.copies import Proof
 from keyvault.engine.served import Served
-from keyvault.engine.standing import Member, Standing
+from keyvault.engine.spreading import Spreading
+from keyvault.engine.standing import Member, PlaceStanding, Standing
 from keyvault.ledger import wire
 from keyvault.rpc.auth import READERS, Context, Door
 from keyvault.rpc.keys import check_enclave, guarded
@@ -18,13 +19,19 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
     """This node. ``member`` is None on a server that is alone."""
 
     def __init__(
-        self, enclave: Served, door: Door, member: Member | None, installing: Callable[[], str] = lambda: ""
+        self,
+        enclave: Served,
+        door: Door,
+        member: Member | None,
+        installing: Callable[[], str] = lambda: "",
+        spreading: Spreading | None = None,
     ) -> None:
         """``installing`` says what the node's token lacks."""
         self._enclave = enclave
         self._door = door
         self._member = member
         self._installing = installing
+        self._spreading = spreading
 
     async def GetNode(self, request: cluster_pb2.GetNodeRequest, context: Context) -> cluster_pb2.Node:
         """See cluster.proto."""
@@ -83,7 +90,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
         return Proof(key=key, version=version, signature=wire.signature_from_proto(message.signature))
 
     def _standing(self, member: Member) -> cluster_pb2.Node:
-        return _to_proto(member.standing(), self._installing())
+        return _to_proto(member.standing(), self._installing(), self._spreading)
 
     def _shared(self) -> Member:
         if self._member is None:
@@ -95,7 +102,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
         return cluster_pb2.Node(leads=True, epoch=state.epoch, position=self._enclave.size, eligible=True)
 
 
-def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
+def _to_proto(standing: Standing, installing: str, spreading: Spreading | None) -> cluster_pb2.Node:
     return cluster_pb2.Node(
         address=standing.address,
         leads=standing.leads,
@@ -115,4 +122,10 @@ def _to_proto(standing: Standing, installing: str) -> cluster_pb2.Node:
         ],
         cosigned=standing.cosigned.decode(),
         checkpoint=standing.checkpoint[1].decode(),
+        place="" if spreading is None else spreading.place,
+        places=[] if spreading is None else map(_place, spreading.places()),
     )
+
+
+def _place(place: PlaceStanding) -> cluster_pb2.Place:
+    return cluster_pb2.Place(place=place.place, leads=place.leads, able=place.able)

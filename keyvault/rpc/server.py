@@ -23,6 +23,7 @@ from keyvault.engine.clock import Clock
 from keyvault.engine.node import Node
 from keyvault.engine.pair import PairTerms
 from keyvault.engine.served import Served
+from keyvault.engine.spreading import Spreading
 from keyvault.engine.standing import Member
 from keyvault.rpc.audit import AuditService
 from keyvault.rpc.auth import Door
@@ -100,6 +101,8 @@ class Membership:
     """The node of a pair, which its peers push entries to."""
     installing: Callable[[], str] = lambda: ""
     """What the node's token lacks of the ledger's keys."""
+    spreading: Spreading | None = None
+    """What the node knows of other enclaves, if it takes part in spreading them."""
 
 
 class Server:
@@ -132,7 +135,7 @@ class Server:
         cluster = (
             ClusterService(enclave, door, None)
             if membership is None
-            else ClusterService(enclave, door, membership.member, membership.installing)
+            else ClusterService(enclave, door, membership.member, membership.installing, membership.spreading)
         )
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
         if membership is not None and membership.pair is not None:

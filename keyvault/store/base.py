@@ -45,6 +45,22 @@ class Lease:
     session_gone: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """A node of any enclave of the database, as it last said of itself.
+
+    ``beat`` changes with every sign of life. ``eligible``: it could lead. ``leads``: the lease names this very process.
+    """
+
+    enclave: str
+    place: str
+    holder: str
+    address: str
+    beat: int
+    eligible: bool
+    leads: bool
+
+
 class Store(Protocol):
     """One enclave's ledger on durable storage.
 
@@ -132,3 +148,22 @@ class SharedStore(Store, Protocol):
 
     def check_synchronous(self) -> None:
         """Raise Broken unless what is acknowledged survives the loss of a server; Unavailable if that is unknown."""
+
+
+class Board(Protocol):
+    """Where the nodes of all enclaves that share a database say that they are there. Advice: nothing is safe by it.
+
+    It has nothing to do with the stores' connections, and what it knows may be gone at any moment: nodes tell it anew.
+    """
+
+    def report(self, *, place: str, holder: str, address: str, eligible: bool) -> None:
+        """Say that this enclave's node is there. It may be forgotten again, with the server. Raises Unavailable."""
+
+    def nodes(self) -> list[Presence]:
+        """Return every node that ever said so and was not forgotten, of every enclave. Raises Unavailable."""
+
+    def abandon(self) -> None:
+        """Cut the connection, from any thread; whoever waits in it is told."""
+
+    def close(self) -> None:
+        """Release everything. A second call does nothing."""

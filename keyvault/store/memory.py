@@ -1,11 +1,12 @@
 """The reference store: what a store does, without a disk. For tests and simulations; it survives nothing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from keyvault.core.errors import DuplicateRequest, Fenced, OutcomeUnknown
-from keyvault.store.base import EMPTY_HEAD, Entry, Head, Lease
+from keyvault.core import limits
+from keyvault.core.errors import DuplicateRequest, Fenced, OutcomeUnknown, Unavailable
+from keyvault.store.base import EMPTY_HEAD, Entry, Head, Lease, Presence
 
 
 class Fault(Enum):
@@ -181,3 +182,47 @@ class MemoryStore:
             self._medium.bodies.append(entry.body)
         self._medium.settled, self._medium.head = self._medium.head.size, new
         self._medium.beat += 1
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryDatabase:
+    """The ledgers of several enclaves, and what their nodes said of themselves, by enclave and address."""
+
+    media: Mapping[str, MemoryMedium]
+    said: dict[tuple[str, str], Presence] = field(default_factory=dict)
+
+
+class MemoryBoard:
+    """A board of a database in memory, for the node of one enclave. It forgets nobody."""
+
+    def __init__(self, database: MemoryDatabase, enclave: str) -> None:
+        self._database = database
+        self._enclave = enclave
+
+    def report(self, *, place: str, holder: str, address: str, eligible: bool) -> None:
+        """See ``Board``."""
+        name, said = (self._enclave, address), self._database.said
+        if name not in said and sum(enclave == self._enclave for enclave, _ in said) >= limits.NODES_MAX:
+            raise Unavailable(f"enclave {self._enclave} has {limits.NODES_MAX} nodes already")
+        beat = said[name].beat + 1 if name in said else 1
+        said[name] = Presence(
+            enclave=self._enclave,
+            place=place,
+            holder=holder,
+            address=address,
+            beat=beat,
+            eligible=eligible,
+            leads=False,
+        )
+
+    def nodes(self) -> list[Presence]:
+        """See ``Board``."""
+        media = self._database.media
+        said = sorted(self._database.said.items(), key=lambda item: item[0])
+        return [replace(each, leads=media[enclave].holder == each.holder) for (enclave, _), each in said]
+
+    def abandon(self) -> None:
+        """See ``Board``. Nothing here ever waits."""
+
+    def close(self) -> None:
+        """See ``Board``."""

@@ -167,6 +167,8 @@ class Node(_message.Message):
     COSIGNER_VKEY_FIELD_NUMBER: _builtins.int
     COSIGNED_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """host:port of this node, as its configuration says; empty on a server that is alone."""
@@ -194,6 +196,14 @@ class Node(_message.Message):
     """The newest checkpoint that this node cosigned, as signed note; empty if none. It stays while the node leads."""
     checkpoint: _builtins.str
     """The newest checkpoint that this node compared with its own copy, as signed note; empty if none."""
+    place: _builtins.str
+    """Where this node runs, as its configuration says; empty if it takes no part in spreading enclaves over places."""
+    @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]:
+        """How the enclaves of its database are spread, as far as this node knows, by name of the place. It goes by what nodes say
+        of themselves, so it is advice, and some seconds old; empty where `place` is.
+        """
+
     @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]:
         """Other nodes of a pair, as its leader knows them."""
@@ -215,11 +225,13 @@ class Node(_message.Message):
         cosigner_vkey: _builtins.str = ...,
         cosigned: _builtins.str = ...,
         checkpoint: _builtins.str = ...,
+        place: _builtins.str = ...,
+        places: _abc.Iterable[Global___Place] | None = ...,
         peers: _abc.Iterable[Global___Peer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint", b"checkpoint", "checkpoint_size", b"checkpoint_size", "cosigned", b"cosigned", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "peers", b"peers", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint", b"checkpoint", "checkpoint_size", b"checkpoint_size", "cosigned", b"cosigned", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "peers", b"peers", "place", b"place", "places", b"places", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -257,3 +269,36 @@ class Peer(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
 
 Global___Peer: _TypeAlias = Peer  # noqa: Y015
+
+@_typing.final
+class Place(_message.Message):
+    """One place, for all enclaves of one database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    LEADS_FIELD_NUMBER: _builtins.int
+    ABLE_FIELD_NUMBER: _builtins.int
+    place: _builtins.str
+    @_builtins.property
+    def leads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the enclaves that are led there."""
+
+    @_builtins.property
+    def able(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the enclaves that could be: a node there says that it is eligible."""
+
+    def __init__(
+        self,
+        *,
+        place: _builtins.str = ...,
+        leads: _abc.Iterable[_builtins.str] | None = ...,
+        able: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["able", b"able", "leads", b"leads", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Place: _TypeAlias = Place  # noqa: Y015

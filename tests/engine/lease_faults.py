@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keyvault.engine.lease_events import StepDown
+from keyvault.engine.lease_events import StepDown, Yields
 
 if TYPE_CHECKING:
     from tests.engine.lease_nodes import Node
@@ -233,6 +233,17 @@ def set_a_clock_forward(world: "World") -> None:
     node.jump(seconds)
 
 
+def advise_nonsense(world: "World") -> None:
+    """Nodes are told to yield to places that nobody is at, and to hand over for nothing; it lasts."""
+    world.count("fault: nonsense")
+    for node in world.nodes:
+        yields, hands_over = world.random.random() < 0.7, world.random.random() < 0.5
+        if node.up:
+            node.mine(partial(node.tell, Yields(yields=yields, now=node.now())))()
+        if node.up and hands_over:
+            node.mine(partial(node.tell, StepDown(now=node.now(), briefly=True)))()
+
+
 def lie_about_sessions(world: "World") -> None:
     """The servers say that the leader's session is gone, though it lives."""
     world.count("fault: wrong hint")
@@ -292,6 +303,7 @@ FAULTS: tuple[Fault, ...] = (
     ask_to_step_down,
     make_a_node_unwilling,
     set_a_clock_forward,
+    advise_nonsense,
     lie_about_sessions,
     steal_from_one_another,
     tell_twice,

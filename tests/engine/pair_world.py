@@ -71,6 +71,9 @@ class Quiet:
     def cosigns(self, vkey: str) -> None:
         """See Reporter."""
 
+    def evens_out(self, place: str) -> None:
+        """See Reporter."""
+
     def quarantined(self, why: str) -> None:
         """See Reporter."""
         self.quarantines.append(why)

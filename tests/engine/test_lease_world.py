@@ -58,7 +58,7 @@ def test_the_schedules_meet_what_they_are_about() -> None:
     }
     assert {what: counted[what] for what, least in wanted.items() if counted[what] < least} == {}
     faults = {what: count for what, count in counted.items() if what.startswith("fault: ")}
-    assert len(faults) == 18
+    assert len(faults) == 19
     assert min(faults.values()) > 20
 
 

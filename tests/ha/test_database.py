@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from keyvault.client import AsyncClient
 from keyvault.demo.postgres import Server
 from tests.ha.proxy import Proxy
 from tests.ha.world import ENDED, Shared, is_refused, standbys
@@ -61,6 +62,24 @@ async def test_one_of_two_standbys_is_enough(shared: Shared) -> None:
         await asyncio.to_thread(one.start)
         await trial.signed_more()
         assert trial.here.head()["epoch"] == epoch
+
+
+async def test_a_database_that_says_nothing_does_not_hold_a_node(shared: Shared) -> None:
+    """Its connections stay open and nothing comes: the node gives the look up, says so, and is back when it answers."""
+    async with shared.trial() as trial:
+        follower = next(node for node in trial.here.nodes if node is not trial.leader)
+        async with trial.here.client("admin-alice", follower) as admin:
+            await _until_obstacle(admin, "")
+            trial.world.proxies[follower.name].swallow()
+            await _until_obstacle(admin, "the database does not answer")
+            trial.world.proxies[follower.name].heal()
+            await _until_obstacle(admin, "")
+
+
+async def _until_obstacle(admin: AsyncClient, obstacle: str) -> None:
+    async with asyncio.timeout(60):
+        while (await admin.get_node()).obstacle != obstacle:  # noqa: ASYNC110  it is another process that says so
+            await asyncio.sleep(0.05)
 
 
 async def test_standbys_are_taken_out_of_the_settings(shared: Shared) -> None:

@@ -8,6 +8,9 @@
 - No password stands in the connection string: libpq takes client certificates, or a password file of mode 0600.
 """
 
+import contextlib
+import os
+import socket
 from typing import Any
 
 import psycopg
@@ -69,6 +72,16 @@ def connect(text: str) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(conninfo.make_conninfo("", **values, options=options), autocommit=True)
     except psycopg.Error as error:
         raise Unavailable(f"PostgreSQL cannot be reached: {first_line(error)}", retry_after_ms=1_000) from error
+
+
+def cut(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """End the connection, from any thread: whoever waits in it is told."""
+    # libpq's connection is not safe for two threads; its socket is, and an end of file wakes whoever waits on it.
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as same,
+    ):
+        same.shutdown(socket.SHUT_RDWR)
 
 
 def first_line(error: Exception) -> str:

@@ -22,8 +22,6 @@ Not here: who may lead, and when (``engine.lease``); which server takes writes (
 """
 
 import contextlib
-import os
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,7 +41,7 @@ from keyvault.core.errors import (
 from keyvault.core.ids import EnclaveName
 from keyvault.store.anchor import Anchor
 from keyvault.store.base import Entry, Head, Lease
-from keyvault.store.postgres.connection import connect, first_line
+from keyvault.store.postgres.connection import connect, cut, first_line
 from keyvault.store.postgres.migrate import migrations, newest, version
 
 READ_MS = 5_000
@@ -51,7 +49,15 @@ READ_MS = 5_000
 
 _FENCED, _NOT_SYNCHRONOUS, _NO_LEDGER, _CHANGED = "KV001", "KV002", "KV003", "KV004"
 _TRIGGERS = {"entries_are_never_changed", "checkpoints_are_never_changed"}
-_UNIQUE = {"entry_pkey", "entry_request", "checkpoint_pkey", "head_pkey", "head_number_key", "migration_pkey"}
+_UNIQUE = {
+    "entry_pkey",
+    "entry_request",
+    "checkpoint_pkey",
+    "head_pkey",
+    "head_number_key",
+    "migration_pkey",
+    "node_pkey",
+}
 
 
 class NotSynchronous(Broken):
@@ -256,13 +262,8 @@ class PostgresStore:
 
     def abandon(self) -> None:
         """See ``SharedStore``."""
-        # libpq's connection is not safe for two threads; its socket is, and an end of file wakes whoever waits on it.
         for connection in (self._writer, self._reader):
-            with (
-                contextlib.suppress(OSError, psycopg.Error),
-                socket.socket(fileno=os.dup(connection.fileno())) as same,
-            ):
-                same.shutdown(socket.SHUT_RDWR)
+            cut(connection)
 
     def check_synchronous(self) -> None:
         """See ``SharedStore``. Raises NotSynchronous."""
