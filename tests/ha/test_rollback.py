@@ -10,8 +10,9 @@ import pytest
 
 from keyvault.client import PreconditionFailed
 from keyvault.core.events import SignatureIssued
+from keyvault.demo.hosts import Hosts
 from keyvault.demo.nodes import Nodes
-from keyvault.demo.postgres import SERVER_ROLE, Cluster, cluster
+from keyvault.demo.postgres import SERVER_ROLE, cluster
 from keyvault.ledger.merkle import Tree, leaf_hash
 from tests.deployment import run_keyvault
 from tests.e2e.test_recovery import sign
@@ -28,7 +29,7 @@ def _sizes(here: Nodes) -> list[int]:
     return found
 
 
-def _put_back(postgres: Cluster, entries: int) -> None:
+def _put_back(postgres: Hosts, entries: int) -> None:
     """Do what a restore of an older backup does, as whoever owns the database can."""
     primary = postgres.primary
     bodies = [bytes(body) for (body,) in primary.execute("SELECT body FROM keyvault.entry ORDER BY idx")]  # type: ignore[call-overload]  # bytea
