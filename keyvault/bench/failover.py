@@ -4,7 +4,8 @@ Three PostgreSQL servers (a primary, and two synchronous standbys of which any o
 under load through the SDK. A round breaks one thing and takes the longest time without an answer from that moment on.
 Then what broke comes back. At the end the ledger is audited, and compared with everything that the bot was given.
 
-The primary is replaced by this program, at once: there is no Patroni here. In production its own time comes on top.
+The primary is killed as a host is lost. Where Patroni and etcd are installed they replace it, as operators are given
+them (``helm/patroni.yaml``); otherwise, or if asked to, this program does, at once. The figures say which.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keyvault.bench.options import Figure, Kind, Plan
+from keyvault.bench.options import Fault, Figure, Kind, Plan
 from keyvault.bench.processes import ENCLAVE, Desk, Served, new_desk, serving
 from keyvault.bench.report import rounded
 from keyvault.bench.requests import RequestIds, key_of
@@ -23,8 +24,11 @@ from keyvault.bench.setup import set_up
 from keyvault.core.events import TermStarted
 from keyvault.demo.bot import signed_more, signing, until
 from keyvault.demo.history import Load, count_lost, count_repeated, epochs_are_monotone, real_time_order
+from keyvault.demo.hosts import Hosts
 from keyvault.demo.nodes import Node, Nodes
-from keyvault.demo.postgres import Cluster, cluster
+from keyvault.demo.patroni import replicated
+from keyvault.demo.patroni_programs import missing
+from keyvault.demo.postgres import cluster
 
 ENDED = "the term ended, following"
 IN_FLIGHT = 4
@@ -50,7 +54,7 @@ class _Fault:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _World:
     nodes: Nodes
-    postgres: Cluster
+    postgres: Hosts
     load: Load
 
 
@@ -60,10 +64,11 @@ async def measure(plan: Plan, scratch: Path) -> Mapping[str, Figure]:
     async with serving(desk) as served:
         await set_up(desk, served)
     steady = await _steady(plan, desk, scratch)
-    with cluster(standbys=2, parent=_reachable(scratch)) as postgres:
+    without = "asked to" if plan.without_patroni else missing()
+    with replicated(by_patroni=not without, parent=_reachable(scratch)) as postgres:
         nodes = await asyncio.to_thread(Nodes, scratch / "nodes", desk.folder, postgres, enclave=ENCLAVE)
         try:
-            return {**await _failover(plan, nodes, postgres, scratch), "steady": steady}
+            return {**await _failover(plan, nodes, postgres, scratch), "without_patroni": without, "steady": steady}
         finally:
             await asyncio.to_thread(nodes.close)
 
@@ -111,17 +116,20 @@ async def _rejoin(world: _World, _node: Node) -> None:
     await asyncio.to_thread(world.postgres.rejoin, *dead)
 
 
-def _faults() -> list[_Fault]:
-    return [
-        _Fault(name="step-down: SIGTERM of the leader", aim_s=0.5, breaks=_step_down, mends=_start_again),
-        _Fault(name="kill -9 of the leader", aim_s=1.0, breaks=_kill, mends=_start_again),
-        _Fault(name="SIGSTOP of the leader", aim_s=5.0, breaks=_pause, mends=_resume),
-        _Fault(name="kill -9 of PostgreSQL's primary", aim_s=25.0, breaks=_kill_primary, mends=_rejoin),
-    ]
+def _faults(plan: Plan) -> list[_Fault]:
+    every = {
+        Fault.STEP_DOWN: _Fault(
+            name="step-down: SIGTERM of the leader", aim_s=0.5, breaks=_step_down, mends=_start_again
+        ),
+        Fault.KILL: _Fault(name="kill -9 of the leader", aim_s=1.0, breaks=_kill, mends=_start_again),
+        Fault.PAUSE: _Fault(name="SIGSTOP of the leader", aim_s=5.0, breaks=_pause, mends=_resume),
+        Fault.PRIMARY: _Fault(name="kill -9 of PostgreSQL's primary", aim_s=25.0, breaks=_kill_primary, mends=_rejoin),
+    }
+    return [every[each] for each in plan.faults]
 
 
-async def _failover(plan: Plan, nodes: Nodes, postgres: Cluster, scratch: Path) -> dict[str, Figure]:
-    world, faults = _World(nodes=nodes, postgres=postgres, load=Load()), _faults()
+async def _failover(plan: Plan, nodes: Nodes, postgres: Hosts, scratch: Path) -> dict[str, Figure]:
+    world, faults = _World(nodes=nodes, postgres=postgres, load=Load()), _faults(plan)
     nodes.start()
     await nodes.until_leading()
     await until(lambda: all(node.said("serving") for node in nodes.nodes))
@@ -137,7 +145,7 @@ async def _failover(plan: Plan, nodes: Nodes, postgres: Cluster, scratch: Path) 
     return {
         "rounds": plan.rounds,
         "postgres": "1 primary, 2 synchronous standbys (ANY 1), one machine",
-        "promotion": "standbys are promoted by the bench, at once: no Patroni",
+        "promotion": postgres.promotion,
         "load": f"{IN_FLIGHT} calls at once through the SDK, total deadline 60 s",
         "faults": {fault.name: _figures(fault) for fault in faults},
         "ledger": await asyncio.to_thread(_ledger, world, scratch, seconds),
@@ -224,7 +232,7 @@ async def _steady(plan: Plan, desk: Desk, scratch: Path) -> dict[str, Figure]:
 
 
 @asynccontextmanager
-async def _one_node(desk: Desk, postgres: Cluster, scratch: Path) -> AsyncIterator[Node]:
+async def _one_node(desk: Desk, postgres: Hosts, scratch: Path) -> AsyncIterator[Node]:
     nodes = await asyncio.to_thread(lambda: Nodes(scratch / "steady", desk.folder, postgres, count=1, enclave=ENCLAVE))
     try:
         nodes.start()
