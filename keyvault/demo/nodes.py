@@ -21,7 +21,7 @@ from keyvault.core.errors import KeyvaultError
 from keyvault.core.events import Event
 from keyvault.core.ids import EnclaveName
 from keyvault.demo.history import HistoryBroken
-from keyvault.demo.hosts import DATABASE, Hosts
+from keyvault.demo.hosts import DATABASE, Host, Hosts
 from keyvault.demo.postgres_programs import free_port
 from keyvault.demo.scratch import command
 from keyvault.ledger import codec
@@ -210,9 +210,9 @@ class Nodes:
         for node in self.nodes:
             node.kill()
 
-    def head(self) -> Mapping[str, object]:
-        """Return epoch, holder, address and size of the ledger, as the primary has them."""
-        rows = self.postgres.primary.execute(
+    def head(self, server: Host | None = None) -> Mapping[str, object]:
+        """Return epoch, holder, address and size of the ledger, as the primary or this server has them."""
+        rows = (server or self.postgres.primary).execute(
             "SELECT epoch, holder, address, size FROM keyvault.head WHERE enclave = %s",
             self.enclave,
             database=self.database,
