@@ -9,6 +9,7 @@ over at once.
 """
 
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -22,7 +23,7 @@ from typing import Any
 import yaml
 
 from keyvault.demo.guard import end_all
-from keyvault.demo.hosts import CONNECT_S, DATABASE, HBA, IDENT, Host, Hosts, opened
+from keyvault.demo.hosts import AUDITOR_ROLE, CONNECT_S, DATABASE, IDENT, SERVER_ROLE, Host, Hosts, opened
 from keyvault.demo.patroni_programs import EXAMPLE, NoPatroni, Programs, environment, patroni_programs
 from keyvault.demo.postgres import cluster
 from keyvault.demo.postgres_programs import START_S, NoPostgres, free_port, give, wait
@@ -36,6 +37,10 @@ SMALL = {
     "dynamic_shared_memory_type": "mmap",  # in its folder: a killed server leaves what is elsewhere
 }
 """What fits several servers onto one machine."""
+
+
+_DEMO_HBA = f"hostssl all postgres,{SERVER_ROLE},{AUDITOR_ROLE} 127.0.0.1/32 cert map=tls"
+_THERE = re.compile(r"10\.0\.0\.\d+/\d+")
 
 
 class PatroniCluster(Hosts):
@@ -140,7 +145,7 @@ class Member(Host):
         self._make_folder()
         self._copy_tls("node-database.crt", "node-database.key", "node-client.crt", "node-client.key")
         document = yaml.safe_load(EXAMPLE.read_text())
-        for path, value in self._own(etcd).items():
+        for path, value in self._own(etcd, document["postgresql"]["pg_hba"]).items():
             put(document, path, value)
         document["postgresql"]["pg_ident"] = list(IDENT)  # the common name of a role's own certificate is the role
         document["postgresql"]["parameters"] |= SMALL
@@ -165,7 +170,7 @@ class Member(Host):
         finally:
             asking.close()
 
-    def _own(self, etcd: str) -> Mapping[str, object]:
+    def _own(self, etcd: str, hba: list[str]) -> Mapping[str, object]:
         authority = str(self.folder / "ca.crt")
         server = [str(self.folder / f"node-database.{kind}") for kind in ("crt", "key")]
         client = [str(self.folder / f"node-client.{kind}") for kind in ("crt", "key")]
@@ -193,7 +198,7 @@ class Member(Host):
             "postgresql.parameters.ssl_ca_file": authority,
             "postgresql.parameters.ssl_cert_file": server[0],
             "postgresql.parameters.ssl_key_file": server[1],
-            "postgresql.pg_hba": list(HBA),
+            "postgresql.pg_hba": [*map(_here, hba), _DEMO_HBA],
             "watchdog.mode": "off",
         }
 
@@ -277,6 +282,11 @@ def put(document: dict[str, Any], path: str, value: object) -> None:
     if not isinstance(at, dict) or last not in at:
         raise NoPatroni(f"{EXAMPLE} has no {path}")
     at[last] = value
+
+
+def _here(line: str) -> str:
+    """Return a line of pg_hba with this machine's addresses, and the names that are in our certificates."""
+    return f"{_THERE.sub('127.0.0.1/32', line)} map={'admin' if line.startswith('local') else 'tls'}"
 
 
 def patroni_cluster(*, parent: Path | None = None) -> AbstractContextManager[PatroniCluster]:

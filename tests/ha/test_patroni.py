@@ -64,6 +64,21 @@ async def test_a_primary_is_lost_with_its_host(prepared: Path, tmp_path: Path, p
         await asyncio.to_thread(here.close)
 
 
+NAMES = "SELECT current_setting('synchronous_standby_names')"
+
+
+def test_without_a_standby_commits_still_wait(postgres: PatroniCluster) -> None:
+    """Both standbys are lost: Patroni takes their names out, and what it puts in their place waits for a standby."""
+    primary = postgres.primary
+    standbys = [server for server in postgres.servers if server is not primary]
+    for each in standbys:
+        each.kill()
+    primary.wait_for(f"SELECT position('pg_' IN ({NAMES})) = 0")
+    assert "*" in str(primary.execute(NAMES)[0][0])
+    postgres.rejoin(*standbys)
+    assert all(each.name in str(postgres.primary.execute(NAMES)[0][0]) for each in standbys)
+
+
 def _status(address: str, context: ssl.SSLContext) -> int:
     asking = HTTPSConnection(address, timeout=10, context=context)
     try:
