@@ -85,16 +85,19 @@ def _trial(capability: str) -> str:
     """Return why Patroni cannot be run; nothing if it can. It starts Python again by itself, so the trial does, too."""
     again = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', sys.argv[1]]))"
     command = [sys.executable, "-c", again, "import patroni.__main__, patroni.dcs.etcd3, psycopg"]
-    done = subprocess.run(  # noqa: S603  Python, with our own words
-        as_postgres(command, capability=capability),
-        env=environment(),
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603  Python, with our own words
+            as_postgres(command, capability=capability),
+            env=environment(),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=START_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
     return done.stderr.strip().rpartition("\n")[2] or "no reason given" if done.returncode else ""
 
 

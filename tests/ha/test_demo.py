@@ -79,4 +79,4 @@ def test_without_postgresql_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 _ABSENT = "ha.programs.__globals__['Path'] = type('P', (), {'__init__': lambda s, p: None, 'glob': lambda s, p: []}); "
-_ABSENT += "ha.programs.__globals__['shutil'].which = lambda _name: None"
+_ABSENT += "ha.programs.__globals__['shutil'].which = lambda _name, path=None: None"

@@ -2,11 +2,13 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "keyvault/demo/install-postgres.sh"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "keyvault/demo/install-postgres.sh"
 TOOLS = ("basename", "dirname", "env", "sh", "true")
 
 
@@ -52,3 +54,14 @@ def test_without_etcd_it_says_what_does_not_work(script: Path, tmp_path: Path) -
     assert (done.returncode, done.stdout) == (0, f"PostgreSQL is installed: {tmp_path}/15/bin\n")
     assert "without Patroni" in done.stderr
     assert not (tmp_path / ".etcd").exists()
+
+
+def test_without_etcd_the_demo_knows_why(tmp_path: Path) -> None:
+    """A checkout in which etcd was never unpacked: what demo and bench tell says what to run."""
+    for name in ("keyvault", "helm"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    asked = "from keyvault.demo.patroni_programs import missing; print(missing())"
+    environment = {"PATH": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    command = (sys.executable, "-c", asked)
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "etcd is not installed; run: sh keyvault/demo/install-postgres.sh\n"
