@@ -24,7 +24,7 @@ from keyvault.cli.output import emit, json_option
     is_flag=True,
     help=(
         "Measure what a bot notices when a node or PostgreSQL's primary dies instead, by Patroni with etcd where they "
-        "are installed. [20 rounds: half an hour; needs PostgreSQL]"
+        "are installed. [20 rounds: up to half an hour; needs PostgreSQL]"
     ),
 )
 @click.option(
