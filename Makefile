@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?=
 PYTEST_ARGS ?=
+DEMO_ARGS ?=
 bin := .venv/bin
 protoc = PATH="$(CURDIR)/$(bin):$$PATH" python -m grpc_tools.protoc -I. --python_out="$$out" --grpc_python_out="$$out" \
 	--mypy_out="quiet:$$out" --mypy_grpc_out="quiet:$$out" keyvault/v1/*.proto
@@ -62,8 +63,8 @@ environment:
 demo: setup ## run the product's main job on real input and say whether all of it held
 	@$(bin)/python -m keyvault.demo
 
-demo-ha: setup postgres ## kill and pause servers of three nodes over PostgreSQL, and say whether nothing was lost
-	@$(bin)/python -m keyvault.demo.ha
+demo-ha: setup postgres ## kill and pause servers of three nodes over PostgreSQL (DEMO_ARGS=--without-patroni: faster)
+	@$(bin)/python -m keyvault.demo.ha $(DEMO_ARGS)
 
 test: postgres lint ## static checks, then every test, the long ones included (PYTEST_ARGS='-k policy' for some)
 	$(bin)/python -m pytest -n 2 --dist worksteal -q $(PYTEST_ARGS)
@@ -93,6 +94,6 @@ lock: setup ## write requirements.lock anew from pyproject.toml, with the newest
 		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
 
 clean: ## remove what can be made again, .venv included
-	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	@rm -rf .etcd build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
 	if [ ! -L .venv ]; then rm -rf .venv; fi
 	find keyvault tests -name __pycache__ -type d -prune -exec rm -rf {} +

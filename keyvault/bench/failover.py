@@ -2,9 +2,11 @@
 
 Three PostgreSQL servers (a primary, and two synchronous standbys of which any one is enough), three nodes, and a bot
 under load through the SDK. A round breaks one thing and takes the longest time without an answer from that moment on.
-Then what broke comes back. At the end the ledger is audited, and compared with everything that the bot was given.
+Then what broke comes back, while the bot rests: a node that starts folds the whole ledger. At the end the ledger is
+audited, and compared with everything that the bot was given.
 
-The primary is replaced by this program, at once: there is no Patroni here. In production its own time comes on top.
+The primary is killed as a host is lost. Where Patroni and etcd are installed they replace it, as operators are given
+them (``helm/patroni.yaml``); otherwise, or if asked to, this program does, at once. The figures say which.
 """
 
 import asyncio
@@ -14,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keyvault.bench.options import Figure, Kind, Plan
+from keyvault.bench.options import Fault, Figure, Kind, Plan
 from keyvault.bench.processes import ENCLAVE, Desk, Served, new_desk, serving
 from keyvault.bench.report import rounded
 from keyvault.bench.requests import RequestIds, key_of
@@ -23,8 +25,11 @@ from keyvault.bench.setup import set_up
 from keyvault.core.events import TermStarted
 from keyvault.demo.bot import signed_more, signing, until
 from keyvault.demo.history import Load, count_lost, count_repeated, epochs_are_monotone, real_time_order
+from keyvault.demo.hosts import Hosts
 from keyvault.demo.nodes import Node, Nodes
-from keyvault.demo.postgres import Cluster, cluster
+from keyvault.demo.patroni import replicated
+from keyvault.demo.patroni_programs import missing
+from keyvault.demo.postgres import cluster
 
 ENDED = "the term ended, following"
 IN_FLIGHT = 4
@@ -50,7 +55,7 @@ class _Fault:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _World:
     nodes: Nodes
-    postgres: Cluster
+    postgres: Hosts
     load: Load
 
 
@@ -60,10 +65,11 @@ async def measure(plan: Plan, scratch: Path) -> Mapping[str, Figure]:
     async with serving(desk) as served:
         await set_up(desk, served)
     steady = await _steady(plan, desk, scratch)
-    with cluster(standbys=2, parent=_reachable(scratch)) as postgres:
+    without = "asked to" if plan.without_patroni else missing()
+    with replicated(by_patroni=not without, parent=_reachable(scratch)) as postgres:
         nodes = await asyncio.to_thread(Nodes, scratch / "nodes", desk.folder, postgres, enclave=ENCLAVE)
         try:
-            return {**await _failover(plan, nodes, postgres, scratch), "steady": steady}
+            return {**await _failover(plan, nodes, postgres, scratch), "without_patroni": without, "steady": steady}
         finally:
             await asyncio.to_thread(nodes.close)
 
@@ -111,48 +117,46 @@ async def _rejoin(world: _World, _node: Node) -> None:
     await asyncio.to_thread(world.postgres.rejoin, *dead)
 
 
-def _faults() -> list[_Fault]:
-    return [
-        _Fault(name="step-down: SIGTERM of the leader", aim_s=0.5, breaks=_step_down, mends=_start_again),
-        _Fault(name="kill -9 of the leader", aim_s=1.0, breaks=_kill, mends=_start_again),
-        _Fault(name="SIGSTOP of the leader", aim_s=5.0, breaks=_pause, mends=_resume),
-        _Fault(name="kill -9 of PostgreSQL's primary", aim_s=25.0, breaks=_kill_primary, mends=_rejoin),
-    ]
+def _faults(plan: Plan) -> list[_Fault]:
+    every = {
+        Fault.STEP_DOWN: _Fault(
+            name="step-down: SIGTERM of the leader", aim_s=0.5, breaks=_step_down, mends=_start_again
+        ),
+        Fault.KILL: _Fault(name="kill -9 of the leader", aim_s=1.0, breaks=_kill, mends=_start_again),
+        Fault.PAUSE: _Fault(name="SIGSTOP of the leader", aim_s=5.0, breaks=_pause, mends=_resume),
+        Fault.PRIMARY: _Fault(name="kill -9 of PostgreSQL's primary", aim_s=25.0, breaks=_kill_primary, mends=_rejoin),
+    }
+    return [every[each] for each in plan.faults]
 
 
-async def _failover(plan: Plan, nodes: Nodes, postgres: Cluster, scratch: Path) -> dict[str, Figure]:
-    world, faults = _World(nodes=nodes, postgres=postgres, load=Load()), _faults()
+async def _failover(plan: Plan, nodes: Nodes, postgres: Hosts, scratch: Path) -> dict[str, Figure]:
+    world, faults = _World(nodes=nodes, postgres=postgres, load=Load()), _faults(plan)
     nodes.start()
     await nodes.until_leading()
     await until(lambda: all(node.said("serving") for node in nodes.nodes))
-    began = time.monotonic()
-    async with (
-        nodes.client() as client,
-        signing(client, key_of(_KIND), world.load, "bench", in_flight=IN_FLIGHT),
-    ):
-        for _ in range(plan.rounds):
-            for fault in faults:
-                await _round(world, fault)
-    seconds = time.monotonic() - began
+    for number in range(plan.rounds):
+        for place, fault in enumerate(faults):
+            await _round(world, fault, f"bench-{number}-{place}")
     return {
         "rounds": plan.rounds,
         "postgres": "1 primary, 2 synchronous standbys (ANY 1), one machine",
-        "promotion": "standbys are promoted by the bench, at once: no Patroni",
+        "promotion": postgres.promotion,
         "load": f"{IN_FLIGHT} calls at once through the SDK, total deadline 60 s",
         "faults": {fault.name: _figures(fault) for fault in faults},
-        "ledger": await asyncio.to_thread(_ledger, world, scratch, seconds),
+        "ledger": await asyncio.to_thread(_ledger, world, scratch),
     }
 
 
-async def _round(world: _World, fault: _Fault) -> None:
-    leader = await world.nodes.until_leading()
-    await signed_more(world.load, _BEFORE)
-    failed, broke_at = len(world.load.errors), time.monotonic()
-    breaking = asyncio.create_task(fault.breaks(world, leader))
-    await _answered_after(world.load, broke_at)
-    await breaking
-    await signed_more(world.load, AFTER)
-    fault.gaps_s.append(world.load.longest_gap_s(broke_at, time.monotonic()))
+async def _round(world: _World, fault: _Fault, name: str) -> None:
+    leader, failed = await world.nodes.until_leading(), len(world.load.errors)
+    async with world.nodes.client() as client, signing(client, key_of(_KIND), world.load, name, in_flight=IN_FLIGHT):
+        await signed_more(world.load, _BEFORE)
+        broke_at = time.monotonic()
+        breaking = asyncio.create_task(fault.breaks(world, leader))
+        await _answered_after(world.load, broke_at)
+        await breaking
+        await signed_more(world.load, AFTER)
+        fault.gaps_s.append(world.load.longest_gap_s(broke_at, time.monotonic()))
     fault.failed_calls += len(world.load.errors) - failed
     await fault.mends(world, leader)
 
@@ -175,14 +179,13 @@ def _figures(fault: _Fault) -> dict[str, Figure]:
     }
 
 
-def _ledger(world: _World, scratch: Path, seconds: float) -> dict[str, Figure]:
+def _ledger(world: _World, scratch: Path) -> dict[str, Figure]:
     """Audit what stands at the end. Raises HistoryBroken if it is not one history."""
     events = world.nodes.audited(scratch)
     epochs_are_monotone(events)
     real_time_order(world.load)
     return {
         "signatures": len(world.load.signings),
-        "signatures_per_s": round(len(world.load.signings) / seconds),
         "lost": count_lost(world.load, events),
         "repeated": count_repeated(events),
         "entries": len(events),
@@ -224,7 +227,7 @@ async def _steady(plan: Plan, desk: Desk, scratch: Path) -> dict[str, Figure]:
 
 
 @asynccontextmanager
-async def _one_node(desk: Desk, postgres: Cluster, scratch: Path) -> AsyncIterator[Node]:
+async def _one_node(desk: Desk, postgres: Hosts, scratch: Path) -> AsyncIterator[Node]:
     nodes = await asyncio.to_thread(lambda: Nodes(scratch / "steady", desk.folder, postgres, count=1, enclave=ENCLAVE))
     try:
         nodes.start()

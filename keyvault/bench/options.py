@@ -29,6 +29,15 @@ class Kind(StrEnum):
     HMAC = "hmac"
 
 
+class Fault(StrEnum):
+    """What is broken where failover is measured."""
+
+    STEP_DOWN = "step-down"
+    KILL = "kill"
+    PAUSE = "pause"
+    PRIMARY = "primary"
+
+
 ALGORITHMS: Mapping[Kind, KeyAlgorithm] = {
     Kind.P256: KeyAlgorithm.P256,
     Kind.SECP256K1: KeyAlgorithm.SECP256K1,
@@ -42,10 +51,10 @@ class Options:
     """What the caller asks for; what is left out follows from ``quick``.
 
     ``decide`` measures what decisions cost without token and ledger, and only that; ``governance`` what proposals and
-    members cost, and only that; ``failover`` what a bot notices when servers die, ``rounds`` times each, and only that.
-    ``events`` (0: not) or ``growth`` (with
-    GROWTH_EVENTS) measures a ledger of that many events against a small one, and only that. ``only`` names kinds, or
-    payloads where decisions are measured.
+    members cost, and only that; ``failover`` what a bot notices when servers die, ``rounds`` times each, and only that
+    (``without_patroni``: the bench itself replaces the primary, even where Patroni is installed).
+    ``events`` (0: not) or ``growth`` (with GROWTH_EVENTS) measures a ledger of that many events against a small one,
+    and only that. ``only`` names kinds, payloads where decisions are measured, or faults where failover is.
     ``folder`` is where the scratch folder is made; None finds a disk.
     """
 
@@ -54,6 +63,7 @@ class Options:
     governance: bool = False
     decide: bool = False
     failover: bool = False
+    without_patroni: bool = False
     rounds: int | None = None
     events: int = 0
     seconds: float | None = None
@@ -67,6 +77,7 @@ class Plan:
 
     kinds: tuple[Kind, ...]
     cases: tuple[str, ...]
+    faults: tuple[Fault, ...]
     rounds: int
     seconds: float
     events: int
@@ -74,12 +85,15 @@ class Plan:
     governance: bool
     decide: bool
     failover: bool
+    without_patroni: bool
     quick: bool
 
 
 def plan_of(options: Options) -> Plan:
     """Return the plan. Raises Malformed for options that cannot be carried out."""
-    names = tuple(CASES) if options.decide else tuple(kind.value for kind in Kind)
+    if options.without_patroni and not options.failover:
+        raise Malformed("without_patroni", "goes with failover")
+    names = _names(options)
     chosen = options.only or names
     if not set(chosen) <= set(names):
         raise Malformed("only", f"must be among {', '.join(names)}")
@@ -88,8 +102,9 @@ def plan_of(options: Options) -> Plan:
     if not 0 <= options.events <= _PREFILL_EVENTS_MAX:
         raise Malformed("events", f"must be 0 to {_PREFILL_EVENTS_MAX}")
     return Plan(
-        kinds=() if options.decide else tuple(map(Kind, chosen)),
+        kinds=() if options.decide or options.failover else tuple(map(Kind, chosen)),
         cases=chosen if options.decide else (),
+        faults=tuple(map(Fault, chosen)) if options.failover else (),
         rounds=_rounds(options),
         seconds=options.seconds or (0.25 if options.quick else 1.0),
         events=options.events or (GROWTH_EVENTS if options.growth else 0),
@@ -97,8 +112,16 @@ def plan_of(options: Options) -> Plan:
         governance=options.governance,
         decide=options.decide,
         failover=options.failover,
+        without_patroni=options.without_patroni,
         quick=options.quick,
     )
+
+
+def _names(options: Options) -> tuple[str, ...]:
+    """Return what ``only`` can choose from."""
+    if options.decide:
+        return tuple(CASES)
+    return tuple(Fault) if options.failover else tuple(Kind)
 
 
 def _rounds(options: Options) -> int:

@@ -145,6 +145,8 @@ def _failover(figures: Mapping[str, Figure]) -> Table:
     grid = Table(
         title=f"seconds without an answer, {figures['rounds']} rounds each; {figures['promotion']}",
         title_justify="left",
+        caption=f"without Patroni: {figures['without_patroni']}" if figures["without_patroni"] else None,
+        caption_justify="left",
     )
     for name in ("", "p50", "p99", "max", "aim", "failed calls"):
         grid.add_column(name, justify="right" if name else "left")

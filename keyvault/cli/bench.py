@@ -22,11 +22,17 @@ from keyvault.cli.output import emit, json_option
 @click.option(
     "--failover",
     is_flag=True,
-    help="Measure what a bot notices when a node or PostgreSQL's primary dies instead. [minutes; needs PostgreSQL]",
+    help=(
+        "Measure what a bot notices when a node or PostgreSQL's primary dies instead, by Patroni with etcd where they "
+        "are installed. [20 rounds: up to half an hour; needs PostgreSQL]"
+    ),
+)
+@click.option(
+    "--without-patroni", is_flag=True, help="With --failover: the bench itself replaces the primary, at once."
 )
 @click.option("--rounds", type=click.IntRange(1, 1_000), help="How often each is measured. [bench's own]")
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Length of each measurement. [bench's own]")
-@click.option("--only", multiple=True, help="Only these measurements; repeatable.")
+@click.option("--only", multiple=True, help="Only these kinds, payloads or faults; repeatable.")
 @json_option
 def command(  # noqa: PLR0913, PLR0917  one for each option, by name
     quick: bool,
@@ -34,6 +40,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option, by name
     governance: bool,
     decide: bool,
     failover: bool,
+    without_patroni: bool,
     rounds: int | None,
     events: int | None,
     seconds: float | None,
@@ -47,6 +54,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option, by name
     Example:
       keyvault bench --quick --json
       keyvault bench --failover --rounds 20 --json
+      keyvault bench --failover --only primary --rounds 3
     """  # noqa: D301  \b tells click to keep the lines
     bench = importlib.import_module("keyvault.bench")
     chosen = {
@@ -55,6 +63,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option, by name
         "governance": governance,
         "decide": decide,
         "failover": failover,
+        "without_patroni": without_patroni,
         "rounds": rounds,
         "events": events,
         "seconds": seconds,

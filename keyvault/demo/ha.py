@@ -2,14 +2,14 @@
 
 Three PostgreSQL servers, three nodes, one bot under load. The leader is killed, the primary is killed, a leader is
 paused; each second is told. At the end the ledger is audited offline, and compared with all that the bot was given.
-The exit status is 0 only if everything held. PostgreSQL's programs must be installed; nothing else is touched.
+The exit status is 0 only if everything held. PostgreSQL's programs must be installed; nothing else is touched. Where
+Patroni and etcd are installed they promote a standby, with the settings of ``helm/patroni.yaml``; else the demo does.
 """
 
 import argparse
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -25,9 +25,12 @@ from keyvault.core.events import TermStarted
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.proposals import Outcome
 from keyvault.demo.bot import signed_more, signing, until
+from keyvault.demo.guard import guarded
 from keyvault.demo.history import HistoryBroken, Load, check_history, count_lost, count_repeated
+from keyvault.demo.hosts import Hosts
 from keyvault.demo.nodes import Node, Nodes
-from keyvault.demo.postgres import Cluster, cluster
+from keyvault.demo.patroni import replicated
+from keyvault.demo.patroni_programs import missing
 from keyvault.demo.postgres_programs import programs
 from keyvault.demo.record import Record, Silence, Terminal
 from keyvault.demo.rulers import member
@@ -50,7 +53,7 @@ ENDED = "the term ended, following"
 QUIET_S = 2.0
 """Signing with nothing broken, before and after each fault."""
 KILLED_S, PAUSED_S, PRIMARY_S = 1.0, 5.0, 25.0
-"""Longest gaps that the project wants to see; the last is Patroni's, and there is none here."""
+"""Longest gaps that the project wants to see; the last is Patroni's with `ttl` 20."""
 _IN_FLIGHT = 8
 _FULL_BAR = 40
 _POLL_S = 0.05
@@ -59,7 +62,7 @@ _POLL_S = 0.05
 class Story:
     """What happens, and what the bot notices of it."""
 
-    def __init__(self, record: Record, nodes: Nodes, postgres: Cluster) -> None:
+    def __init__(self, record: Record, nodes: Nodes, postgres: Hosts) -> None:
         self.load = Load()
         self._record = record
         self._nodes = nodes
@@ -108,7 +111,7 @@ class Story:
 
     async def _kill_primary(self) -> None:
         dead = self._postgres.primary
-        moment = self._mark(f"{dead.name} dies; no Patroni here: the demo promotes")
+        moment = self._mark(f"{dead.name} dies, as its whole host would; {self._postgres.promotion}")
         await asyncio.to_thread(dead.kill)
         chosen = await asyncio.to_thread(self._postgres.fail_over)
         self._mark(f"{chosen.name} is the primary")
@@ -182,8 +185,8 @@ async def prepare(made: Deployment, record: Record) -> None:
     record.check("a key and a policy that allows the bot's digests, by two members", held=held)
 
 
-async def told(folder: Path, record: Record) -> None:
-    """Tell the whole story in this folder. Raises what ends it early."""
+async def told(folder: Path, record: Record, *, without_patroni: str) -> None:
+    """Tell the whole story in this folder; ``without_patroni`` says why, if so. Raises what ends it early."""
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -192,9 +195,14 @@ async def told(folder: Path, record: Record) -> None:
             await prepare(made, record)
         with record.step("Three PostgreSQL servers and three nodes"), contextlib.ExitStack() as opened:
             record.say("programs", str(programs()))
-            postgres = await asyncio.to_thread(opened.enter_context, cluster(standbys=2))
-            names = ", ".join(server.name for server in postgres.servers[1:])
-            record.say("primary", f"{postgres.primary.name}; synchronous standbys: ANY 1 of {names}")
+            if without_patroni:
+                record.say("no Patroni", without_patroni)
+            servers = replicated(by_patroni=not without_patroni)
+            postgres = await asyncio.to_thread(opened.enter_context, servers)
+            record.say("who promotes", postgres.promotion)
+            primary = await asyncio.to_thread(lambda: postgres.primary)
+            names = primary.execute("SELECT current_setting('synchronous_standby_names')")[0][0]
+            record.say("primary", f"{primary.name}; synchronous standbys: {names}")
             nodes = await asyncio.to_thread(lambda: Nodes(folder, made.folder, postgres, enclave=ENCLAVE))
             opened.callback(nodes.close)
             nodes.start()
@@ -215,14 +223,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m keyvault.demo.ha", description="Failover, on real servers.")
     parser.add_argument("--json", action="store_true", help="print checks and figures as one JSON object, nothing else")
+    parser.add_argument("--without-patroni", action="store_true", help="promote a standby here, at once")
     options = parser.parse_args(arguments)
+    without_patroni = "asked to" if options.without_patroni else missing()
     terminal = None if options.json else Terminal()
     record = Record(terminal or Silence())
     began = time.monotonic()
     with _folder() as folder:
         if terminal is not None:
             terminal.open(str(folder))
-        status = _run(folder, record)
+        status = _run(folder, record, without_patroni)
     seconds = time.monotonic() - began
     record.figure("seconds for everything", round(seconds, 1))
     if terminal is None:
@@ -232,10 +242,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(folder: Path, record: Record) -> int:
+def _run(folder: Path, record: Record, without_patroni: str) -> int:
     try:
         programs()  # says what to install, before anything is made
-        asyncio.run(told(folder, record))
+        asyncio.run(told(folder, record, without_patroni=without_patroni))
     except (KeyboardInterrupt, asyncio.CancelledError):
         record.fail("interrupted")
         return EXIT_INTERRUPTED
@@ -249,10 +259,8 @@ def _run(folder: Path, record: Record) -> int:
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="keyvault-ha-"))
-    try:
+    with guarded(folder):
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

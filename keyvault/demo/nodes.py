@@ -6,6 +6,7 @@ of one: how keys come to several real tokens is not shown here.
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from keyvault.core.errors import KeyvaultError
 from keyvault.core.events import Event
 from keyvault.core.ids import EnclaveName
 from keyvault.demo.history import HistoryBroken
-from keyvault.demo.postgres import DATABASE, Cluster
+from keyvault.demo.hosts import DATABASE, Host, Hosts
 from keyvault.demo.postgres_programs import free_port
 from keyvault.demo.scratch import command
 from keyvault.ledger import codec
@@ -31,6 +32,8 @@ from keyvault.store.postgres.migrate import migrate
 from keyvault.store.postgres.store import open_store
 from keyvault.store.sqlite import open_store as open_file
 
+_OURS = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))))
+"""A node runs the code that starts it, whatever else is installed."""
 KEYVAULT = (sys.executable, "-m", "keyvault")
 WAIT_S = 60
 _POLL_S = 0.02
@@ -92,6 +95,8 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd=self.folder,  # where a guard looks for it
+                env={**os.environ, "PYTHONPATH": _OURS},
                 start_new_session=True,  # Ctrl-C is for the caller, which ends its servers itself
             )
 
@@ -150,7 +155,7 @@ class Nodes:
         self,
         folder: Path,
         prepared: Path,
-        postgres: Cluster,
+        postgres: Hosts,
         *,
         count: int = 3,
         enclave: str = "hot",
@@ -205,9 +210,9 @@ class Nodes:
         for node in self.nodes:
             node.kill()
 
-    def head(self) -> Mapping[str, object]:
-        """Return epoch, holder, address and size of the ledger, as the primary has them."""
-        rows = self.postgres.primary.execute(
+    def head(self, server: Host | None = None) -> Mapping[str, object]:
+        """Return epoch, holder, address and size of the ledger, as the primary or this server has them."""
+        rows = (server or self.postgres.primary).execute(
             "SELECT epoch, holder, address, size FROM keyvault.head WHERE enclave = %s",
             self.enclave,
             database=self.database,

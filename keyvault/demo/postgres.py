@@ -1,74 +1,41 @@
 """Real PostgreSQL servers in a folder, for demos, benchmarks and tests: a primary and its synchronous standbys.
 
 They listen on loopback, over TLS with client certificates, and are gone when the cluster is closed. Root runs them as
-the user ``postgres``, because PostgreSQL refuses to run as root. Nothing is tuned but what shortens a start.
+the user ``postgres``, because PostgreSQL refuses to run as root. Nothing is tuned but what shortens a start. Standbys
+are promoted by whoever breaks the primary, at once; as Patroni does it: ``keyvault.demo.patroni``.
 """
 
-import os
 import shutil
 import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import psycopg
 
-from keyvault.cli.pki import create_authority, issue
-from keyvault.demo.postgres_programs import (
-    START_S,
-    NoPostgres,
-    as_postgres,
-    check_reachable,
-    descendants,
-    free_port,
-    give,
-    lives,
-    programs,
-    run,
-    wait,
-)
-
-DATABASE = "keyvault"
-SERVER_ROLE = "keyvault_hot"
-"""The login role of keyvault servers."""
-AUDITOR_ROLE = "keyvault_audit"
-
-_HBA = """
-local replication all peer map=admin
-local all all peer map=admin
-hostssl all all 127.0.0.1/32 cert map=tls
-hostssl replication all 127.0.0.1/32 cert map=tls
-"""
-_IDENT = """
-admin /.* postgres
-tls /.* postgres
-tls /.* keyvault_hot
-tls /.* keyvault_audit
-"""
+from keyvault.demo.hosts import AUDITOR_ROLE as AUDITOR_ROLE
+from keyvault.demo.hosts import DATABASE as DATABASE
+from keyvault.demo.hosts import HBA, IDENT, Host, Hosts, opened
+from keyvault.demo.hosts import SERVER_ROLE as SERVER_ROLE
+from keyvault.demo.postgres_programs import START_S, NoPostgres, as_postgres, give, programs, run, wait
 
 
-class Cluster:
-    """A primary and its standbys. ``conninfo`` is what goes into keyvault.toml."""
+class Cluster(Hosts):
+    """A primary and its standbys."""
 
     def __init__(self, folder: Path, *, standbys: int) -> None:
         """Make and start the servers in an empty folder; ``standbys`` of them are synchronous, any one is enough."""
-        self.folder = folder
-        self.servers: list[Server] = []
-        self._authority = folder / "ca"
-        create_authority(self._authority, "postgres.test")
-        issue(self._authority, "node", "database", folder / "tls")
-        issue(self._authority, "node", "client", folder / "tls")
+        super().__init__(folder)
+        self._servers: list[Server] = []
         primary = Server(folder / "pg-0", self)
         primary.create()
-        self.servers.append(primary)
+        self._servers.append(primary)
         self._primary = primary
         primary.start()
         for number in range(1, standbys + 1):
             standby = Server(folder / f"pg-{number}", self)
             standby.follow(primary)
-            self.servers.append(standby)
+            self._servers.append(standby)
             standby.start()
         if standbys:
             names = ", ".join(f'"{each.name}"' for each in self.servers[1:])
@@ -76,35 +43,19 @@ class Cluster:
             primary.wait_for("SELECT count(*) > 0 FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')")
 
     @property
+    def servers(self) -> Sequence["Server"]:
+        """See ``Hosts``."""
+        return self._servers
+
+    @property
     def primary(self) -> "Server":
-        """The server that takes writes."""
+        """See ``Hosts``."""
         return self._primary
 
-    def conninfo(self, role: str = SERVER_ROLE, ports: Sequence[int] = (), *, database: str = DATABASE) -> str:
-        """Return a connection string to all servers, or through these ports."""
-        ports = ports or [server.port for server in self.servers]
-        hosts, numbers = ",".join("localhost" for _ in ports), ",".join(map(str, ports))
-        key = self.folder / "tls" / "node-client.key"
-        return (
-            f"host={hosts} port={numbers} dbname={database} user={role} sslmode=verify-full "
-            f"sslrootcert={self._authority / 'ca.crt'} sslcert={key.with_suffix('.crt')} sslkey={key}"
-        )
-
-    def admin_conninfo(self, *, database: str = DATABASE) -> str:
-        """Return a connection string of somebody who may migrate."""
-        return self.conninfo("postgres", database=database)
-
-    def create_database(self, name: str) -> None:
-        """Make another database, for a ledger that has nothing to do with the others."""
-        self.primary.execute(f"CREATE DATABASE {name}")
-
-    def create_roles(self) -> None:
-        """Make the login roles of a server and of an auditor, once the schema is there; roles are all databases'."""
-        if not self.primary.execute("SELECT true FROM pg_roles WHERE rolname = %s", SERVER_ROLE):
-            self.primary.execute(
-                f"CREATE ROLE {SERVER_ROLE} LOGIN; GRANT keyvault_server TO {SERVER_ROLE};"
-                f"CREATE ROLE {AUDITOR_ROLE} LOGIN; GRANT keyvault_auditor TO {AUDITOR_ROLE};"
-            )
+    @property
+    def promotion(self) -> str:
+        """See ``Hosts``."""
+        return "standbys are promoted here, at once: no Patroni"
 
     def promote(self, standby: "Server") -> None:
         """Make a standby the primary; the others follow it, any one of them is enough for a commit."""
@@ -117,7 +68,7 @@ class Cluster:
                 each.follow_from_now(standby)
 
     def fail_over(self) -> "Server":
-        """Promote the standby that has most; the primary must be dead. Return the new primary.
+        """Promote the standby that has most; the primary must be dead or hang. Return the new primary.
 
         As Patroni and CloudNativePG do it: of standbys of which any one is enough, only some have the last commit.
         """
@@ -126,46 +77,23 @@ class Cluster:
         self.promote(chosen)
         return chosen
 
-    def rejoin(self, *servers: "Server") -> None:
+    def rejoin(self, *servers: Host) -> None:
         """Make these servers standbys of the primary, each from a new base backup; return when all stream."""
-        for each in servers:
+        dead = [each for each in self._servers if each in servers]
+        for each in dead:
             each.kill()
             shutil.rmtree(each.folder)
             each.follow(self._primary)
             each.start()
-        for each in servers:
+        for each in dead:
             self._primary.wait_for(
                 "SELECT count(*) > 0 FROM pg_stat_replication WHERE application_name = %s AND state = 'streaming'",
                 each.name,
             )
 
-    def close(self) -> None:
-        """Stop every server at once, for good."""
-        for server in self.servers:
-            server.kill()
 
-
-class Server:
+class Server(Host):
     """One server in its data directory."""
-
-    def __init__(self, folder: Path, cluster: Cluster) -> None:
-        self.folder = folder
-        self.name = folder.name.replace("-", "_")
-        self.port = free_port()
-        self._cluster = cluster
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether its process lives."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The process id of the postmaster."""
-        if self._process is None:
-            raise NoPostgres(f"{self.name} does not run")
-        return self._process.pid
 
     def create(self) -> None:
         """Make a new database cluster."""
@@ -201,35 +129,18 @@ class Server:
             run("pg_ctl", "reload", "-D", str(self.folder))
 
     def _source(self, primary: "Server") -> str:
-        sockets = self._cluster.folder / "sockets"
-        return f"host={sockets} port={primary.port} user=postgres application_name={self.name}"
+        return f"host={self._group.sockets} port={primary.port} user=postgres application_name={self.name}"
 
     def start(self) -> None:
         """Start it and return when it answers."""
-        log = (self.folder.parent / f"{self.name}.log").open("ab")
-        with log:
-            self._process = subprocess.Popen(  # noqa: S603  PostgreSQL's own program
-                as_postgres([str(programs() / "postgres"), "-D", str(self.folder)]),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-            )
+        self._run(as_postgres([str(programs() / "postgres"), "-D", str(self.folder)]))
         wait(self._answers, lambda: f"{self.name} does not start:\n{self.last_words()}")
 
     def kill(self) -> None:
-        """SIGKILL the postmaster and everything it started."""
-        if self._process is None:
-            return
-        pids = [self._process.pid, *descendants(self._process.pid)]
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait()
-        wait(lambda: not any(map(lives, pids)), lambda: f"{self.name} does not die")  # they hold its shared memory
+        """SIGKILL everything of it."""
+        super().kill()
         with suppress(FileNotFoundError):
             (self.folder / "postmaster.pid").unlink()
-        self._process = None
 
     def stop(self) -> None:
         """Shut it down fast: sessions are ended, a checkpoint is written."""
@@ -237,24 +148,6 @@ class Server:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(START_S)
             self._process = None
-
-    def pause(self) -> None:
-        """SIGSTOP everything of it, as a host that hangs."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """SIGCONT everything of it."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in [self.pid, *descendants(self.pid)]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def received(self) -> int:
-        """Return how much of the primary's log this standby has, in bytes."""
-        rows = self.execute("SELECT coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn")
-        return int(str(rows[0][0]))
 
     def promote(self) -> None:
         """Make it a primary, and return when it takes writes."""
@@ -269,28 +162,6 @@ class Server:
         for name, value in settings.items():
             self.wait_for("SELECT current_setting(%s) = %s", name, value)
 
-    def execute(self, statement: str, *values: object, database: str = "") -> list[tuple[object, ...]]:
-        """Run statements as the superuser through the socket; return the last one's rows."""
-        with self.connect(database) as connection:
-            cursor = connection.execute(statement.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
-
-    def connect(self, database: str = "") -> psycopg.Connection[tuple[object, ...]]:
-        """Return a connection of the superuser, over TLS."""
-        return psycopg.connect(
-            self._cluster.conninfo("postgres", [self.port]), dbname=database or DATABASE, autocommit=True
-        )
-
-    def wait_for(self, statement: str, *values: object) -> None:
-        """Return when the query says true."""
-        wait(lambda: bool(self.execute(statement, *values)[0][0]), lambda: f"{self.name}: never true: {statement}")
-
-    def last_words(self) -> str:
-        """Return the end of its log."""
-        with suppress(FileNotFoundError):
-            return (self.folder.parent / f"{self.name}.log").read_text(errors="replace")[-2_000:]
-        return ""
-
     def _answers(self) -> bool:
         if not self.running:
             raise NoPostgres(f"{self.name} ended while it started:\n{self.last_words()}")
@@ -303,23 +174,12 @@ class Server:
             return False
         return True
 
-    def _make_folder(self) -> None:
-        self.folder.mkdir(mode=0o700)
-        sockets = self._cluster.folder / "sockets"
-        sockets.mkdir(exist_ok=True)
-        give(self.folder)
-        give(sockets)
-
     def _write_settings(self) -> None:
-        tls = self._cluster.folder / "tls"
-        for name in ("node-database.crt", "node-database.key"):
-            shutil.copyfile(tls / name, self.folder / name)
-            (self.folder / name).chmod(0o600)
-        shutil.copyfile(self._cluster.folder / "ca" / "ca.crt", self.folder / "ca.crt")
+        self._copy_tls("node-database.crt", "node-database.key")
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
-            "unix_socket_directories": str(self._cluster.folder / "sockets"),
+            "unix_socket_directories": str(self._group.sockets),
             "ssl": "on",
             "ssl_cert_file": "node-database.crt",
             "ssl_key_file": "node-database.key",
@@ -339,23 +199,12 @@ class Server:
         }
         with (self.folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
-        (self.folder / "pg_hba.conf").write_text(_HBA)
-        (self.folder / "pg_ident.conf").write_text(_IDENT)
+        (self.folder / "pg_hba.conf").write_text("\n".join(HBA) + "\n")
+        (self.folder / "pg_ident.conf").write_text("\n".join(IDENT) + "\n")
         for path in self.folder.iterdir():
             give(path)
 
 
-@contextmanager
-def cluster(*, standbys: int, parent: Path | None = None) -> Iterator[Cluster]:
-    """Give a running cluster in a new folder, of ``parent`` if given; nothing of it is left."""
-    folder = Path(tempfile.mkdtemp(prefix="keyvault-pg-", dir=parent))
-    folder.chmod(0o711)  # the user postgres must reach its own folders in it
-    made: Cluster | None = None
-    try:
-        check_reachable(folder)
-        made = Cluster(folder, standbys=standbys)
-        yield made
-    finally:
-        if made is not None:
-            made.close()
-        shutil.rmtree(folder, ignore_errors=True)
+def cluster(*, standbys: int, parent: Path | None = None) -> AbstractContextManager[Cluster]:
+    """Give a running cluster in a new folder, of ``parent`` if given; nothing of it is left, however this ends."""
+    return opened(lambda folder: Cluster(folder, standbys=standbys), parent)

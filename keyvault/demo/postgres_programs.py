@@ -61,11 +61,15 @@ def run(program: str, *arguments: str) -> None:
         raise NoPostgres(f"{program} failed: {(done.stderr or done.stdout).decode(errors='replace')[-1_000:]}")
 
 
-def as_postgres(command: list[str]) -> list[str]:
-    """Return the command as the user postgres, where we are root: PostgreSQL refuses to run as that."""
+def as_postgres(command: list[str], *, capability: str = "") -> list[str]:
+    """Return the command as the user postgres, where we are root: PostgreSQL refuses to run as that.
+
+    ``capability``: what that user may do besides, it and what it starts.
+    """
     if os.geteuid() != 0:
         return command
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
+    granted = [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"] if capability else []
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *granted, *command]
 
 
 def check_reachable(folder: Path) -> None:

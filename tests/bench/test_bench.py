@@ -58,7 +58,7 @@ def open_folder() -> Iterator[Path]:
 
 def test_failover_counts_what_was_lost(open_folder: Path) -> None:
     """Each fault once, on real servers: gaps, no failed call, nothing lost or repeated, and the price of standbys."""
-    figures = run(Options(failover=True, rounds=1, seconds=SECONDS, folder=open_folder))
+    figures = run(Options(failover=True, without_patroni=True, rounds=1, seconds=SECONDS, folder=open_folder))
     failover = figures["failover"]
     assert isinstance(failover, dict)
     assert len(failover["faults"]) == 4

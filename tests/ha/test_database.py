@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from keyvault.client import AsyncClient
+from keyvault.demo.bot import until
 from keyvault.demo.postgres import Server
 from tests.ha.proxy import Proxy
 from tests.ha.world import ENDED, Shared, is_refused, standbys
@@ -34,6 +35,31 @@ async def test_the_primary_hangs_and_comes_back(shared: Shared) -> None:
         assert await is_refused(trial.here)
         assert len(trial.load.signings) == stopped_at
         trial.postgres.primary.resume()
+        await trial.signed_more()
+
+
+async def test_the_primary_hangs_and_wakes_beside_another(shared: Shared) -> None:
+    """SIGSTOP of the primary while a standby is promoted, then SIGCONT: two servers think that they are the primary.
+
+    Signing goes on with the new one. The old one, to which nodes can connect again, takes no term and no entry more.
+    """
+    async with shared.trial() as trial:
+        old = trial.postgres.primary
+        before = len(trial.leader.said(ENDED))
+        await asyncio.to_thread(old.pause)
+        await trial.until_term_ended(before)
+        new = await asyncio.to_thread(trial.postgres.fail_over)
+        await trial.signed_more()
+        promoted = trial.here.head()
+        await asyncio.to_thread(old.resume)
+        await until(old.takes_writes)
+        left = await asyncio.to_thread(trial.here.head, old)
+        await trial.signed_more(200)
+        assert await asyncio.to_thread(trial.here.head, old) == left
+        assert int(str(left["epoch"])) < int(str(promoted["epoch"]))
+        assert int(str(left["size"])) < int(str(promoted["size"]))
+        assert trial.postgres.primary is new
+        await asyncio.to_thread(trial.postgres.rejoin, old)
         await trial.signed_more()
 
 

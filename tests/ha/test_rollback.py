@@ -11,8 +11,9 @@ import pytest
 
 from keyvault.client import PreconditionFailed
 from keyvault.core.events import SignatureIssued
+from keyvault.demo.hosts import Hosts
 from keyvault.demo.nodes import Nodes
-from keyvault.demo.postgres import DATABASE, SERVER_ROLE, Cluster, cluster
+from keyvault.demo.postgres import DATABASE, SERVER_ROLE, cluster
 from keyvault.ledger.merkle import Tree, leaf_hash
 from tests.deployment import run_keyvault
 from tests.e2e.test_recovery import sign
@@ -29,7 +30,7 @@ def sizes(here: Nodes) -> list[int]:
     return found
 
 
-def put_back(postgres: Cluster, entries: int, database: str = DATABASE) -> None:
+def put_back(postgres: Hosts, entries: int, database: str = DATABASE) -> None:
     """Do what a restore of an older backup does, as whoever owns the database can."""
     execute = partial(postgres.primary.execute, database=database)
     bodies = [bytes(body) for (body,) in execute("SELECT body FROM keyvault.entry ORDER BY idx")]  # type: ignore[call-overload]  # bytea
