@@ -292,13 +292,6 @@ def test_huge_secret_is_refused(tmp_path: Path) -> None:
         read_secret_file(tmp_path / "pin")
 
 
-POSTGRES = """
-[postgres]
-conninfo = "host=/run/postgresql dbname=keyvault"
-address = "kv-1.example:7443"
-"""
-
-
 def test_a_node_has_a_place_or_none(tmp_path: Path) -> None:
     """Where it runs is a short name; a node without one takes no part in spreading enclaves."""
     path = deployment_in(tmp_path)

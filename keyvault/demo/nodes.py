@@ -169,14 +169,10 @@ class Nodes:
         self.postgres = postgres
         self.enclave = enclave
         self.database = database
-        self.nodes: list[Node] = []
-        for number in range(count):
-            node = Node(folder / f"node-{number + 1}", free_port())
+        self.nodes = [Node(folder / f"node-{number + 1}", free_port()) for number in range(count)]
+        for number, node in enumerate(self.nodes):
             copy_deployment(prepared, node.folder)
-            self._configure(
-                node, count, postgres.conninfo(database=database) if conninfo_of is None else conninfo_of(number)
-            )
-            self.nodes.append(node)
+            self._configure(node, postgres.conninfo(database=database) if conninfo_of is None else conninfo_of(number))
         migrate(postgres.admin_conninfo(database=database))
         postgres.create_roles()
         admin = postgres.admin_conninfo(database=database)
@@ -185,14 +181,15 @@ class Nodes:
             for file in node.folder.glob("ledger.db*"):
                 file.unlink()
 
-    def _configure(self, node: Node, count: int, conninfo: str) -> None:
+    def _configure(self, node: Node, conninfo: str) -> None:
         """Give the node a certificate of its own, and tell it of the database and the others."""
         own = issue(node.folder / "ca", "node", node.name, node.folder / "certs")
-        names = (f"node-{number + 1}" for number in range(count))
-        others = [own.principal.replace(f"/node/{node.name}", f"/node/{each}") for each in names if each != node.name]
+        others = [each for each in self.nodes if each is not node]
+        names = [own.principal.replace(f"/node/{node.name}", f"/node/{each.name}") for each in others]
         text = node.config.read_text().replace("127.0.0.1:0", node.address)
         text = text.replace(f"certs/server-{self.enclave}.", f"certs/node-{node.name}.")
-        section = f'[postgres]\nconninfo = "{conninfo}"\naddress = "{node.address}"\nnodes = {others}\n'
+        section = f'[postgres]\nconninfo = "{conninfo}"\naddress = "{node.address}"\nnodes = {names}\n'
+        section += f"peers = {[each.address for each in others]}\n"
         node.config.write_text(f"{text}\n{section}")
 
     @property

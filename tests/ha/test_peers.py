@@ -36,7 +36,6 @@ async def _put_back(folder: Path, prepared: Path, servers: Cluster) -> AsyncIter
     database = f"d_{secrets.token_hex(4)}"
     servers.create_database(database)
     here = await asyncio.to_thread(lambda: Nodes(folder, prepared, servers, database=database))
-    know_each_other(here)
     try:
         here.start()
         leader = await here.until_leading()
@@ -53,14 +52,6 @@ async def _put_back(folder: Path, prepared: Path, servers: Cluster) -> AsyncIter
         yield PutBack(here=here, knowing=(knowing[0], knowing[1]), ignorant=ignorant, entries=left)
     finally:
         await asyncio.to_thread(here.close)
-
-
-def know_each_other(here: Nodes) -> None:
-    """Tell every node where the others are called; [postgres] is the last section of a node's configuration."""
-    for node in here.nodes:
-        others = [each.address for each in here.nodes if each is not node]
-        with node.config.open("a") as config:
-            config.write(f"peers = {others}\n")
 
 
 def _says_who_knows(node: Node) -> bool:
@@ -106,7 +97,6 @@ async def test_nodes_that_know_each_other_lead_one_after_the_other(
     database = f"d_{secrets.token_hex(4)}"
     spare.create_database(database)
     here = await asyncio.to_thread(lambda: Nodes(tmp_path, prepared, spare, database=database))
-    know_each_other(here)
     try:
         here.start()
         async with here.client() as bot:
