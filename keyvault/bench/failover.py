@@ -133,7 +133,7 @@ async def _failover(plan: Plan, nodes: Nodes, postgres: Hosts, scratch: Path) ->
     world, faults = _World(nodes=nodes, postgres=postgres, load=Load()), _faults(plan)
     nodes.start()
     await nodes.until_leading()
-    await until(lambda: all(node.said("serving") for node in nodes.nodes))
+    await nodes.until_all_can_lead()
     for number in range(plan.rounds):
         for place, fault in enumerate(faults):
             await _round(world, fault, f"bench-{number}-{place}")
@@ -159,6 +159,7 @@ async def _round(world: _World, fault: _Fault, name: str) -> None:
         fault.gaps_s.append(world.load.longest_gap_s(broke_at, time.monotonic()))
     fault.failed_calls += len(world.load.errors) - failed
     await fault.mends(world, leader)
+    await world.nodes.until_all_can_lead()
 
 
 async def _answered_after(load: Load, moment: float) -> None:

@@ -215,7 +215,7 @@ async def told(folder: Path, record: Record, *, without_patroni: str) -> None:
 
 
 async def _all_there(nodes: Nodes) -> Node:
-    await until(lambda: all(node.said("serving") for node in nodes.nodes))
+    await nodes.until_all_can_lead()
     return await nodes.until_leading()
 
 

@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from keyvault.cli.pki import issue
-from keyvault.client import AsyncClient, Credentials
+from keyvault.client import AsyncClient, Credentials, KeyvaultRpcError
 from keyvault.core.errors import KeyvaultError
 from keyvault.core.events import Event
 from keyvault.core.ids import EnclaveName
@@ -230,6 +230,20 @@ class Nodes:
                 if leader is not None and among(leader):
                     return leader
                 await asyncio.sleep(_POLL_S)
+
+    async def until_all_can_lead(self) -> None:
+        """Return when every node leads, or could: whoever breaks something before that measures their start."""
+        async with asyncio.timeout(WAIT_S):
+            for node in self.nodes:
+                while not await self._can_lead(node):  # noqa: ASYNC110  what is waited for is in other processes
+                    await asyncio.sleep(_POLL_S)
+
+    async def _can_lead(self, node: Node) -> bool:
+        try:
+            async with self.client("admin-alice", node, deadline_s=2) as admin:
+                return not (await admin.get_node()).obstacle
+        except KeyvaultRpcError:
+            return False
 
     def client(self, identity: str = "bot-demo", *only: Node, deadline_s: float = 60) -> AsyncClient:
         """Return the SDK with the addresses of all nodes, or of those that are named."""

@@ -36,6 +36,8 @@ class Follower:
         self.quarantine = ""
         """What the store lacks that this node saw acknowledged, in words; then nothing more is taken."""
         self.is_busy = False
+        self.doubts_server = False
+        """Whether the newest look found a server whose commits would not be synchronous: it may have been replaced."""
         self._replica = replica
         self._node = node
         self._cosigning = cosigning
@@ -61,10 +63,14 @@ class Follower:
         """Take what is settled; return what this node lacks to lead, in words. Raises RolledBack, Corrupt."""
         if self.quarantine:
             return self.quarantine
-        self.is_busy = True
+        self.is_busy, self.doubts_server = True, False
         try:
-            await self.take(seat, lambda: self.settled)
+            lacking = await self._taken(seat)
+            self.doubts_server = True
             await seat.read(seat.store.check_synchronous)
+            self.doubts_server = False
+            if lacking is not None:
+                raise lacking
             return await self._missing(token) or await self._cosign(token)
         except (RolledBack, Corrupt):
             raise
@@ -72,6 +78,17 @@ class Follower:
             return str(error)
         finally:
             self.is_busy = False
+
+    async def _taken(self, seat: Seat) -> RolledBack | None:
+        """Take what is settled; return what speaks for a loss, if it is the server that is meant to have it all.
+
+        One whose standbys follow another lacks what came after it was replaced, and nothing is lost.
+        """
+        try:
+            await self.take(seat, lambda: self.settled)
+        except RolledBack as error:
+            return error
+        return None
 
     async def _cosign(self, token: Token) -> str:
         """Cosign the newest checkpoint that was compared. A token that fails for now is no obstacle: return none."""

@@ -91,6 +91,7 @@ class Terms:
         self._ending: asyncio.Task[None] | None = None
         self._ends = self._drained = False
         self._obstacle = "it has not looked at the ledger yet"
+        self._leaves_at = 0.0
         self._cosigning = node.cosigning = Cosigning(token, clock, address, reporter.cosigns)
         self._follower = Follower(replica, node, self._cosigning, peers)
 
@@ -209,10 +210,17 @@ class Terms:
             return
         try:
             self._tell_eligible(await self._follower.follow(seat, self._token))
+            self._leave_replaced(seat)
         except RolledBack as error:
             self._quarantined(error)
         except Corrupt as error:
             self._stop(error)
+
+    def _leave_replaced(self, seat: Seat) -> None:
+        """Look for another server if this one could keep nothing: its standbys may follow one that replaced it."""
+        if self._follower.doubts_server and self._enclave is None and since_boot() >= self._leaves_at:
+            self._leaves_at = since_boot() + limits.LEASE_SILENCE_MS / 1000
+            self._seats.drop(seat)
 
     def _quarantined(self, error: RolledBack) -> None:
         self._follower.quarantine = str(error)

@@ -41,7 +41,8 @@ async def test_the_primary_hangs_and_comes_back(shared: Shared) -> None:
 async def test_the_primary_hangs_and_wakes_beside_another(shared: Shared) -> None:
     """SIGSTOP of the primary while a standby is promoted, then SIGCONT: two servers think that they are the primary.
 
-    Signing goes on with the new one. The old one, to which nodes can connect again, takes no term and no entry more.
+    Signing goes on with the new one, also when its leader dies. The old one, to which nodes can connect again, takes no
+    term and no entry more.
     """
     async with shared.trial() as trial:
         old = trial.postgres.primary
@@ -59,6 +60,10 @@ async def test_the_primary_hangs_and_wakes_beside_another(shared: Shared) -> Non
         assert int(str(left["epoch"])) < int(str(promoted["epoch"]))
         assert int(str(left["size"])) < int(str(promoted["size"]))
         assert trial.postgres.primary is new
+        leader = await trial.here.until_leading()
+        await asyncio.to_thread(leader.kill)
+        await trial.signed_more()
+        leader.start()
         await asyncio.to_thread(trial.postgres.rejoin, old)
         await trial.signed_more()
 
