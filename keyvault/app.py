@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -14,6 +15,7 @@ import uvloop
 from keyvault import __version__
 from keyvault.config import Config, ConfigError, PairConfig, PostgresConfig
 from keyvault.core import limits
+from keyvault.core.errors import Malformed
 from keyvault.core.ids import Principal, role_of
 from keyvault.core.keys import KeyTransport
 from keyvault.core.state import State
@@ -23,7 +25,8 @@ from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.installer import Installer
 from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer
-from keyvault.engine.pair import PairTerms, Part
+from keyvault.engine.pair import PairTerms
+from keyvault.engine.part import Part
 from keyvault.engine.replica import Replica
 from keyvault.engine.served import Served
 from keyvault.engine.spreading import Spreading
@@ -31,6 +34,7 @@ from keyvault.engine.terms import Terms
 from keyvault.hsm.config import TokenConfig, find_module
 from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
+from keyvault.ledger.note import Verifier, parse_vkey
 from keyvault.notify import Hook, Notifier
 from keyvault.rpc.pair import PairLink
 from keyvault.rpc.peers import AskPeers
@@ -39,6 +43,7 @@ from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Membership, Server
 from keyvault.secretfile import read_secret_file
 from keyvault.store.anchor import Anchor
+from keyvault.store.flag import Flag
 from keyvault.store.postgres.board import open_board
 from keyvault.store.postgres.store import open_store as open_postgres
 from keyvault.store.sqlite import SqliteStore, open_store
@@ -83,8 +88,7 @@ async def serve(
 
 def _open_ledger(config: Config) -> SqliteStore:
     """Open the ledger; a node's copy of a shared one is made when it is not there yet."""
-    database = config.enclave.database
-    is_node = config.postgres is not None or config.pair is not None
+    database, is_node = config.enclave.database, config.postgres is not None or config.pair is not None
     return open_store(database, create=is_node and not database.exists())
 
 
@@ -155,7 +159,7 @@ class _Process:
             await enclave.close()
 
     async def _as_node(self, postgres: PostgresConfig) -> int:
-        replica = Replica(self._store, self._identity.holder)
+        replica = Replica(self._store, self._identity.holder, is_whole=False)
         node = Node(replica)
         anchor = Anchor(self._config.enclave.database)
         terms = Terms(
@@ -219,7 +223,8 @@ class _Process:
         identity = _identity(self._config)
         own = own_principal(identity.certificate_chain)
         _check_node(own)
-        replica = Replica(self._store, self._identity.holder)
+        copying = Flag(self._config.enclave.database, "copying")
+        replica = Replica(self._store, self._identity.holder, is_whole=not copying.reason())
         node = Node(replica)
         terms = PairTerms(
             links=[
@@ -231,7 +236,9 @@ class _Process:
             token=self._token,
             clock=self._clock,
             identity=replace(self._identity, node=own),
-            enclave=self._config.enclave.name,
+            pinned=_pinned(pair.log_vkey),
+            copying=copying,
+            forked=Flag(self._config.enclave.database, "forked"),
             address=pair.address,
             observer=self._observer,
             reporter=LogReporter(),
@@ -318,6 +325,15 @@ def _check_transport(config: Config, state: State) -> None:
             f"[token] key_transport is {config.token.key_transport.value!r}, but by its genesis the keys of enclave"
             f" {state.enclave} {'move: it must be kwp' if moves else 'do not move: it cannot be kwp'}"
         )
+
+
+def _pinned(file: Path) -> Verifier:
+    """Return the log key that the file has. Raises ConfigError."""
+    try:
+        with file.open("rb") as opened:
+            return parse_vkey(opened.read(limits.NOTE_BYTES_MAX).decode("ascii", "replace").strip())
+    except (OSError, Malformed) as error:
+        raise ConfigError(f"{file}: is no log.vkey ({error}); copy it from the first machine's folder") from error
 
 
 def _check_node(own: Principal) -> None:

@@ -110,9 +110,13 @@ class PeerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairConfig:
-    """A node of a pair. ``address`` is where clients and its peers call it. Who leads stands in the ledger."""
+    """A node of a pair. ``address`` is where clients and its peers call it. Who leads stands in the ledger.
+
+    ``log_vkey`` is the file of the ledger's log key: a machine without a ledger takes this one, and no other.
+    """
 
     address: str
+    log_vkey: Path
     peers: tuple[PeerConfig, ...]
 
 
@@ -233,7 +237,9 @@ def _pair(reader: "Reader") -> PairConfig | None:
         if peers:
             raise ConfigError(f"{reader.path}: [[peer]] belongs to a [pair], which is missing")
         return None
-    pair = PairConfig(address=section.checked("address", None, _check_address), peers=peers)
+    pair = PairConfig(
+        address=section.checked("address", None, _check_address), log_vkey=section.path("log_vkey"), peers=peers
+    )
     section.end()
     return pair
 

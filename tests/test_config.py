@@ -172,6 +172,7 @@ def test_peers_that_nobody_could_ask_stop_the_start(tmp_path: Path, peers: str, 
 PAIR = """
 [pair]
 address = "kv-1.example:7443"
+log_vkey = "log.vkey"
 [[peer]]
 node = "spiffe://firm.example/node/kv-2"
 address = "kv-2.example:7443"
@@ -183,6 +184,7 @@ def test_a_pair_names_its_machines(tmp_path: Path) -> None:
     found = load(deployment_in(tmp_path, f"{render_default(DEPLOYMENT)}{PAIR}")).pair
     assert found == PairConfig(
         address="kv-1.example:7443",
+        log_vkey=tmp_path / "log.vkey",
         peers=(PeerConfig(node=Principal("spiffe://firm.example/node/kv-2"), address="kv-2.example:7443"),),
     )
 
@@ -193,7 +195,10 @@ def test_a_pair_names_its_machines(tmp_path: Path) -> None:
         (PAIR.replace("node/kv-2", "bot/kv-2"), r"peer\.node must be spiffe://<trust-domain>/node/<name>"),
         (PAIR.replace('address = "kv-2.example:7443"', ""), r"peer\.address is missing"),
         (PAIR.replace("kv-1.example:7443", "kv-1.example"), r"pair\.address must be the host:port"),
-        (PAIR.replace('[pair]\naddress = "kv-1.example:7443"', ""), r"\[\[peer\]\] belongs to a \[pair\]"),
+        (
+            PAIR.replace('[pair]\naddress = "kv-1.example:7443"\nlog_vkey = "log.vkey"', ""),
+            r"\[\[peer\]\] belongs to a \[pair\]",
+        ),
         (PAIR + PAIR.partition("[[peer]]")[2].join(["[[peer]]"] * 3), r"2 is the most"),
         (f"{PAIR}{POSTGRES}", r"\[postgres\] and \[pair\] exclude each other"),
     ],

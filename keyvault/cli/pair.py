@@ -116,4 +116,5 @@ def _told(found: EnclaveInfo) -> tuple[tuple[str, str], ...]:
 
 
 def _peer(position: int | None, obstacle: str) -> str:
-    return f"has {position} entries" if position is not None else obstacle or "was not asked yet"
+    entries = "" if position is None else f"has {position} entries"
+    return "; ".join(filter(None, (entries, obstacle))) or "was not asked yet"

@@ -230,7 +230,7 @@ def _carry(state: State, index: int, event: Change, proposal: Proposal) -> None:
         case IncarnationStarted():
             _apply_incarnation(state, index, event, proposal)
         case PairSet():
-            apply_pair(state, event)
+            apply_pair(state, index, event)
         case _:
             apply_token(state, event)
 

@@ -347,6 +347,10 @@ POSITION_WAIT_MS = 1_500
 """A node that follows waits so long for entries that a caller has seen elsewhere: three beats of an idle leader."""
 NODES_MAX = 16
 """Nodes of one enclave that know of each other: three places and room for moves."""
+EPOCH_MAX = 10**15
+"""The last epoch. Statements can name it, and a term can follow every one below."""
+EPOCH_LEAP_MAX = 10**9
+"""From one term's epoch to the next: a lease may be taken in vain for years, and no leader can use all epochs up."""
 PAIR_FOLLOWERS_MAX = 2
 """Followers of a pair: every one of them must have an entry before it counts, so each more makes it stop more often."""
 PAIR_ACK_MS = 2_000

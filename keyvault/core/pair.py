@@ -23,6 +23,10 @@ class Pair:
 
     leader: Principal
     followers: tuple[Principal, ...]
+    index: int = 0
+    """Which entry says so."""
+    before: tuple[Principal, ...] = ()
+    """Who had to have that entry, as followers of the pair before; nobody where the leader stood."""
 
     @property
     def nodes(self) -> tuple[Principal, ...]:

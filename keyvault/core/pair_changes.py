@@ -1,5 +1,6 @@
 """Who may lead a pair, and what proposals about it come to: the laws of ``pair`` (I4). Pure."""
 
+from keyvault.core import limits
 from keyvault.core.errors import Reason, Refused
 from keyvault.core.events import BallotCast, ChangeRefused, Event, PairSet, ProposalMade, TermStarted
 from keyvault.core.ids import Principal, UnixMillis
@@ -15,6 +16,8 @@ _WHILE_IT_STANDS = ProposalMade | BallotCast | ChangeRefused | PairSet
 def check_term(state: State, event: TermStarted) -> None:
     """Raise Refused unless a term may begin on this node (2)."""
     pair = state.pair
+    if event.epoch - state.epoch > limits.EPOCH_LEAP_MAX or event.epoch > limits.EPOCH_MAX:
+        raise _mismatch(f"epoch {event.epoch} is too far from epoch {state.epoch}: nobody could follow it")
     if state.stands and not (event.stands and event.node == state.term_node):
         raise _mismatch(f"{state.term_node} stands here: members must name it before anybody leads")
     if event.stands and (pair is None or event.node not in pair.nodes):
@@ -60,7 +63,8 @@ def pair_set(state: State, proposal: Proposal, at: UnixMillis) -> PairSet:
     may_lead = {state.term_node} if state.stands or state.pair is None else set(state.pair.nodes)
     if leader not in may_lead:
         raise _mismatch(f"{leader} cannot lead now: only {' or '.join(sorted(filter(None, may_lead))) or 'a node'} can")
-    if not state.stands and state.pair == Pair(leader=leader, followers=followers):
+    present = None if state.pair is None else (state.pair.leader, state.pair.followers)
+    if not state.stands and present == (leader, followers):
         raise _mismatch("it is so already")
     return PairSet(
         at=at,
@@ -72,9 +76,11 @@ def pair_set(state: State, proposal: Proposal, at: UnixMillis) -> PairSet:
     )
 
 
-def apply_pair(state: State, event: PairSet) -> None:
+def apply_pair(state: State, index: int, event: PairSet) -> None:
     """Let these nodes be the pair."""
-    state.pair, state.stands = Pair(leader=event.leader, followers=event.followers), False
+    before = () if state.pair is None or state.stands else state.pair.nodes
+    state.pair = Pair(leader=event.leader, followers=event.followers, index=index, before=before)
+    state.stands = False
 
 
 def _check_place(state: State, proposal: Proposal) -> None:

@@ -32,7 +32,7 @@ from keyvault.engine.appender import Appender, draft
 from keyvault.engine.checkpoints import Checkpointer
 from keyvault.engine.clock import Clock
 from keyvault.engine.copies import Proof
-from keyvault.engine.governor import CheckFollowers, Governor
+from keyvault.engine.governor import CheckNodes, Governor
 from keyvault.engine.observer import NoObserver, Observer
 from keyvault.engine.recovery import Recovered, recover
 from keyvault.engine.refusals import quarantined
@@ -67,7 +67,7 @@ class Enclave:
         clock: Clock,
         recovered: Recovered,
         observer: Observer,
-        check_followers: CheckFollowers,
+        check_nodes: CheckNodes,
     ) -> None:
         self._origin = recovered.origin
         self._quarantine = recovered.quarantine
@@ -99,7 +99,7 @@ class Enclave:
             clock=clock,
             quarantine=recovered.quarantine,
             left=self._leave_quarantine,
-            check_followers=check_followers,
+            check_nodes=check_nodes,
         )
         self._governing = asyncio.create_task(self._govern_forever())
         if self._vouches:
@@ -148,7 +148,7 @@ class Enclave:
         writer: ThreadPoolExecutor | None = None,
         on_written: Callable[[float], None] | None = None,
         stands: bool = False,
-        check_followers: CheckFollowers = lambda _followers: None,
+        check_nodes: CheckNodes = lambda _followers: None,
     ) -> "Enclave":
         """Return the serving enclave in a term that was acquired already, on top of all that stands in the store.
 
@@ -179,7 +179,7 @@ class Enclave:
             clock=clock,
             recovered=recovered,
             observer=observer or NoObserver(),
-            check_followers=check_followers,
+            check_nodes=check_nodes,
         )
         if enclave._vouches:
             await enclave._vouch_first(is_new=store.checkpoint() is None)

@@ -15,21 +15,24 @@ from keyvault.store.base import Entry, Head, Store
 class Batch:
     """Entries for a peer that has exactly ``expected``; none is a sign of life.
 
-    ``settled``: so many entries every follower has. ``signed``: the newest checkpoint.
+    ``settled``: so many entries every follower has. ``signed``: the newest checkpoint. ``whole``: how many entries
+    whoever sends it has.
     """
 
     expected: Head
     entries: Sequence[Entry]
     settled: int
     signed: tuple[int, bytes] | None = None
+    whole: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What a peer has, and the newest checkpoint that it compared with it."""
+    """What a peer has, the newest checkpoint that it compared with it, and what it lacks to lead, in words."""
 
     head: Head
-    signed: tuple[int, bytes] | None
+    signed: tuple[int, bytes] | None = None
+    obstacle: str = ""
 
 
 class Link(Protocol):
@@ -41,7 +44,7 @@ class Link(Protocol):
     async def look(self) -> Look:
         """Return what the peer has. Raises Unavailable."""
 
-    async def push(self, batch: Batch) -> Head:
+    async def push(self, batch: Batch) -> Look:
         """Return what the peer has when the entries are durable there. Raises Fenced if it refuses, Unavailable."""
 
     async def close(self) -> None:
@@ -67,6 +70,8 @@ class Feed:
         """What the peer has; None if that must be asked."""
         self.signed: tuple[int, bytes] | None = None
         """The newest checkpoint that it had when it was last asked."""
+        self.lacks = ""
+        """What it said that it lacks to lead."""
         self.obstacle = ""
         """Why it has not got everything, in words, if that is known."""
         self._link = link
@@ -133,7 +138,7 @@ class Feed:
     async def _asked(self) -> Head:
         self._told = 0
         found = await self._link.look()
-        self.signed = found.signed
+        self.signed, self.lacks = found.signed, found.obstacle
         return found.head
 
     async def _push(self, start: Head, entries: Sequence[Entry], settled: int) -> Head:
@@ -141,7 +146,10 @@ class Feed:
         for part in _parts(entries):
             signed = self._source.copy.checkpoint()
             news = signed if signed is not None and signed[0] > self._told else None
-            start = await self._link.push(Batch(expected=start, entries=part, settled=settled, signed=news))
+            whole = self._source.copy.head().size
+            batch = Batch(expected=start, entries=part, settled=settled, signed=news, whole=whole)
+            found = await self._link.push(batch)
+            start, self.lacks = found.head, found.obstacle
             if news is not None and news[0] <= start.size:
                 self._told = news[0]
         return start

@@ -7,11 +7,13 @@ from contextlib import suppress
 
 from keyvault.core import limits
 from keyvault.core.errors import Fenced, Reason, Refused, RolledBack, Unavailable
+from keyvault.core.events import PairSet
 from keyvault.core.ids import Principal
 from keyvault.core.marks import Mark
 from keyvault.engine.feed import Feed, Link
 from keyvault.engine.replica import Replica
 from keyvault.engine.standing import PeerStanding
+from keyvault.ledger import codec
 from keyvault.store.base import Entry, Head
 
 ACK_S = limits.PAIR_ACK_MS / 1000
@@ -34,7 +36,7 @@ class Feeds:
         self._followers = followers
         self._by_node = {link.node: Feed(link, replica) for link in links}
         self._loop = asyncio.get_running_loop()
-        self._looked = False
+        self._looked: set[Principal] = set()
 
     @property
     def all(self) -> tuple[Feed, ...]:
@@ -51,12 +53,12 @@ class Feeds:
             raise Unavailable(f"the configuration names no peer {node}, which the ledger names")
         return self._by_node[node]
 
-    def check(self, followers: Sequence[Principal]) -> None:
-        """Raise Refused unless each other node can be a follower: it is configured, and up to date.
+    def check(self, nodes: Sequence[Principal]) -> None:
+        """Raise Refused unless each other node can lead or follow: configured, up to date, the keys in its token.
 
         Whether a node that stands has any that is, nobody knows before it is named.
         """
-        for node in followers:
+        for node in nodes:
             feed = self._by_node.get(node)
             if node == self._own:
                 continue
@@ -65,21 +67,30 @@ class Feeds:
             if feed.head is None and not self._replica.state.stands:
                 why = feed.obstacle or "it was not asked yet"
                 raise Refused(Reason.STATE_MISMATCH, f"{node} is not up to date: {why}. Nothing could be given out")
+            if feed.lacks:
+                raise Refused(Reason.STATE_MISMATCH, f"{node} could never lead: {feed.lacks}")
 
     async def seen(self) -> list[tuple[str, Mark]]:
-        """Return what the checkpoints of the peers that answer say of the ledger; they are asked once."""
-        if not self._looked:
-            for feed in self.all:
+        """Return what the checkpoints of the peers say of the ledger; each is asked until it has answered once."""
+        for feed in self.all:
+            if feed.node not in self._looked:
                 with suppress(Unavailable, Fenced, TimeoutError):
                     async with asyncio.timeout(ACK_S):
                         await feed.ask()
-            self._looked = True
+                    self._looked.add(feed.node)
         found = [(feed.node, self._replica.mark_of(feed.signed[1])) for feed in self.all if feed.signed is not None]
         return [(node, mark) for node, mark in found if mark is not None]
 
     async def level(self, settled: int) -> None:
-        """Return when every follower has exactly what this node has. Raises Unavailable, Fenced."""
-        for follower in self._followers():
+        """Return when every follower has exactly what this node has. Raises Unavailable, Fenced.
+
+        Also those who had to have the entry that named the present ones, if nobody knows that they have it.
+        """
+        pair = self._replica.state.pair
+        unconfirmed = pair.before if pair is not None and pair.index >= settled else ()
+        for follower in dict.fromkeys((*self._followers(), *unconfirmed)):
+            if follower == self._own:
+                continue
             try:
                 async with asyncio.timeout(CATCH_UP_S):
                     await self.of(follower).bring(settled)
@@ -96,7 +107,8 @@ class Feeds:
             raise Unavailable("no answer in time") from error
 
     async def _confirmed(self, expected: Head, entries: Sequence[Entry], new: Head) -> None:
-        sending = [self.of(follower).send(expected, entries, new) for follower in self._followers()]
+        followers = dict.fromkeys((*self._followers(), *_named_in(entries)))
+        sending = [self.of(each).send(expected, entries, new) for each in followers if each != self._own]
         async with asyncio.timeout(ACK_S):
             await asyncio.gather(*sending)
 
@@ -107,7 +119,7 @@ class Feeds:
                 node=feed.node,
                 address=feed.address,
                 position=None if feed.head is None else feed.head.size,
-                obstacle=feed.obstacle,
+                obstacle=feed.obstacle or feed.lacks,
             )
             for feed in self.all
         )
@@ -116,3 +128,12 @@ class Feeds:
         """Let all of them go."""
         for link in self._links:
             await link.close()
+
+
+def _named_in(entries: Sequence[Entry]) -> tuple[Principal, ...]:
+    """Return whom these entries name as a pair, who must have them, too: or nobody could go on from there.
+
+    What members named stands in an append of its own.
+    """
+    event = codec.decode(entries[0].body) if len(entries) == 1 else None
+    return (event.leader, *event.followers) if isinstance(event, PairSet) else ()

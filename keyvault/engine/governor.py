@@ -45,8 +45,8 @@ from keyvault.hsm.base import Token
 from keyvault.ledger import codec
 from keyvault.store.base import Store
 
-CheckFollowers = Callable[[Sequence[Principal]], None]
-"""Raise Refused unless this node could wait for these; it could not take back that it must."""
+CheckNodes = Callable[[Sequence[Principal]], None]
+"""Raise Refused unless this node could wait for these, and they could lead; it could not take back that it must."""
 
 
 class Governor:
@@ -62,12 +62,12 @@ class Governor:
         clock: Clock,
         quarantine: Quarantine | None = None,
         left: Callable[[], Awaitable[None]],
-        check_followers: CheckFollowers,
+        check_nodes: CheckNodes,
     ) -> None:
         """``left`` is called when members have left the ``quarantine``, or named the node, which stood."""
         self._quarantine = quarantine
         self._left = left
-        self._check_followers = check_followers
+        self._check_nodes = check_nodes
         self._store = store
         self._token = token
         self._copies = Copies(token, lambda: self._state)
@@ -164,7 +164,7 @@ class Governor:
         self._check_term()
         check_asked(self._state, statement.action)
         if statement.action is Action.PAIR_SET:
-            self._check_followers(followers_of(statement["followers"]))
+            self._check_nodes((Principal(statement["leader"]), *followers_of(statement["followers"])))
         if self._state.stands:  # in quarantine, too, members name the node first
             return
         leaving = statement.action is Action.LEAVE_QUARANTINE

@@ -2,12 +2,14 @@
 
 Laws:
 
-1. Only a configured peer is listened to, and of those the leader that this node's own ledger names. While the ledger
-   names nobody, or not this node, any peer is: its entries are verified all the same, and nobody waits for this node.
+1. Only a configured peer is listened to, and of those the leader that this node's own ledger names. While it names
+   nobody any peer is: its entries are verified all the same, and nobody waits for this node.
 2. Another peer must bring the entries by which members named it. They are folded aside first: nothing that does not end
    with its being the leader touches the copy.
 3. Entries go exactly behind what is here, or nowhere.
 4. A node that stands, or leads, takes nothing.
+5. A ledger that began empty here begins with the very entry that the operator pinned, and is not whole until it came up
+   to a leader elsewhere once. Until then the node neither leads nor stands: what names it may not be the last word.
 """
 
 import asyncio
@@ -16,14 +18,18 @@ from collections.abc import Awaitable, Callable, Collection
 from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Fenced
 from keyvault.core.events import Genesis
-from keyvault.core.ids import NOBODY, EnclaveName, Principal
+from keyvault.core.ids import NOBODY, Principal
 from keyvault.core.state import State
 from keyvault.engine.clock import since_boot
 from keyvault.engine.feed import Batch
 from keyvault.engine.node import Node
 from keyvault.engine.replica import Fetched, Replica
 from keyvault.ledger import codec
+from keyvault.ledger.checkpoint import is_same_log
+from keyvault.ledger.log_key import log_key_of
+from keyvault.ledger.note import Verifier
 from keyvault.store.base import Entry, Head
+from keyvault.store.flag import Flag
 
 _FORESIGHT_S = 1.0
 """Seconds between two looks ahead for peers that the ledger does not name: each copies all proposals."""
@@ -40,13 +46,14 @@ class Intake:
         *,
         own: Principal,
         peers: Collection[Principal],
-        enclave: EnclaveName,
+        pinned: Verifier,
+        copying: Flag,
         stands: Callable[[], bool],
         yields: Callable[[Principal], Awaitable[None]],
     ) -> None:
-        """``enclave``: whose ledger this node keeps. ``stands``: whether it does; ``yields`` ends a term of its own.
+        """``pinned``: the ledger's log key, with its name. ``copying``: up while the ledger is not whole.
 
-        The latter, since members named another node.
+        ``stands``: whether this node does; ``yields`` ends a term of its own, since members named another.
         """
         self.folding = asyncio.Lock()
         """Held by whoever changes the replica."""
@@ -57,7 +64,12 @@ class Intake:
         self._node = node
         self._own = own
         self._peers = frozenset(peers)
-        self._enclave = enclave
+        self._pinned = pinned
+        self._copying = copying
+        if not replica.head.size:
+            copying.raise_("this ledger began empty, and has not been whole since")
+        self.is_copying = bool(copying.reason())
+        """Whether the ledger is the beginning of one, perhaps (5)."""
         self._stands = stands
         self._yields = yields
         self._heard_at = -_SILENCE_S
@@ -94,9 +106,16 @@ class Intake:
             head = self._replica.head
             self.settled = max(self.settled, min(batch.settled, head.size))
             self._heard_at = since_boot()
+            self._look_whether_whole(batch.whole)
             if batch.entries:
                 self._node.changed()
             return head
+
+    def _look_whether_whole(self, whole: int) -> None:
+        """Let the ledger be whole if it came up to what the sender has, and another node leads there (5)."""
+        if self.is_copying and self._replica.head.size >= whole and self.leader not in (NOBODY, self._own):
+            self._copying.lower()
+            self.is_copying = False
 
     def check_peer(self, sender: Principal) -> None:
         """Raise Fenced unless the configuration names this node."""
@@ -117,17 +136,15 @@ class Intake:
             raise Fenced(f"{self._own} has {head.size} entries, not {batch.expected.size} with the root expected")
 
     def _check_first(self, entry: Entry) -> None:
-        """Raise Fenced unless entry 0 begins the ledger of this node's enclave."""
+        """Raise Fenced unless entry 0 begins the ledger that was pinned (5)."""
         first = codec.decode(entry.body)
-        if not isinstance(first, Genesis) or first.enclave != self._enclave:
-            raise Fenced(f"{self._own} keeps the ledger of enclave {self._enclave}, and this is another's")
+        if not isinstance(first, Genesis) or not is_same_log(self._pinned, log_key_of(entry.body, first)):
+            raise Fenced(f"{self._own} keeps the ledger {self._pinned.name}, and this is another")
 
     def _listens_to(self, sender: Principal, state: State) -> bool:
         if self._node.leads:
             return False
-        if state.pair is None:
-            return state.term_node in (NOBODY, sender) or state.term_node != self._own
-        return sender == state.pair.leader or self._own not in state.pair.nodes
+        return sender == state.pair.leader if state.pair is not None else state.term_node != self._own
 
     def _check_named(self, sender: Principal, batch: Batch) -> None:
         """Raise Fenced unless these entries say that members named the sender (2)."""
@@ -139,4 +156,7 @@ class Intake:
         except Corrupt as error:
             raise Fenced(f"the entries of {sender} do not follow: {error}") from error
         if not named:
-            raise Fenced(f"{self._own} follows {self.leader or 'nobody'}: members did not name {sender}")
+            raise Fenced(
+                f"{self._own} follows {self.leader or 'nobody'}: members did not name {sender} in the next entries."
+                f" If it leads, start {self._own} without a ledger"
+            )

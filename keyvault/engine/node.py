@@ -59,6 +59,11 @@ class Node:
     def quarantine(self, found: Quarantine) -> None:
         self._quarantine = found
 
+    @property
+    def is_out(self) -> bool:
+        """Whether this node never leads, whatever else."""
+        return self._quarantine is not None
+
     def changed(self) -> None:
         """Wake those who wait for the next change."""
         self._changed.set()

@@ -23,13 +23,12 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from enum import Enum, auto
 from functools import partial
 from typing import Any
 
 from keyvault.core import limits
 from keyvault.core.errors import Broken, Corrupt, KeyvaultError, Reason, Refused, RolledBack, Unavailable
-from keyvault.core.ids import NOBODY, EnclaveName, Epoch, Principal
+from keyvault.core.ids import Epoch, Principal
 from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.pair_changes import is_over
 from keyvault.engine.challenge import Challenges
@@ -42,21 +41,15 @@ from keyvault.engine.fold import Kept
 from keyvault.engine.intake import Intake
 from keyvault.engine.node import Node
 from keyvault.engine.observer import Observer
+from keyvault.engine.part import Part, may_stand, part_of
 from keyvault.engine.replica import Replica
 from keyvault.engine.standing import Reporter, Standing
 from keyvault.hsm.base import Token
-from keyvault.store.base import Head
+from keyvault.ledger.note import Verifier
+from keyvault.store.flag import Flag
 from keyvault.store.paired import PairedStore
 
 _BEAT_S = limits.PAIR_BEAT_MS / 1000
-
-
-class Part(Enum):
-    """What a node does."""
-
-    FOLLOWS = auto()
-    LEADS = auto()
-    STANDS = auto()
 
 
 class PairTerms:
@@ -71,13 +64,18 @@ class PairTerms:
         token: Token,
         clock: Clock,
         identity: Identity,
-        enclave: EnclaveName,
+        pinned: Verifier,
+        copying: Flag,
+        forked: Flag,
         address: str,
         observer: Observer,
         reporter: Reporter,
         stands_after: int = 0,
     ) -> None:
-        """``stands_after``: stand, if this is the epoch that the node's ledger is in; 0: never."""
+        """``pinned``: the ledger's log key, with its name. ``copying``, ``forked``: what outlives the process.
+
+        ``stands_after``: stand, if this is the epoch that the node's ledger is in now; 0: never.
+        """
         self._feeds = Feeds(identity.node, links, replica, self._followers)
         self._replica = replica
         self._node = node
@@ -87,11 +85,10 @@ class PairTerms:
         self._address = address
         self._observer = observer
         self._reporter = reporter
-        self._stands_after = stands_after
         self._challenges = Challenges()
         self._enclave: Enclave | None = None
         self._store: PairedStore | None = None
-        self._forked = False
+        self._forked = forked
         self._obstacle = "it has not looked at its peers yet"
         self._ends = asyncio.Event()
         self._cosigning = node.cosigning = Cosigning(token, clock, address, reporter.cosigns)
@@ -100,25 +97,23 @@ class PairTerms:
             node,
             own=identity.node,
             peers=[link.node for link in links],
-            enclave=enclave,
+            pinned=pinned,
+            copying=copying,
             stands=lambda: self.part is Part.STANDS,
             yields=self._yield_to,
         )
         node.readable = lambda: self.intake.settled
+        # Once and for all: an epoch comes by itself that somebody wrote into a unit file.
+        self._will_stand = may_stand(replica.state, identity.node, stands_after)
+        if forked.reason():
+            node.quarantine = replica.quarantined(forked.reason())
 
     @property
     def part(self) -> Part:
         """What this node does, by its own copy of the ledger (2, 3)."""
-        state, own = self._replica.state, self._identity.node
-        if not state.size or self._forked:
+        if self._node.is_out or self.intake.is_copying:
             return Part.FOLLOWS
-        if state.stands:
-            return Part.STANDS if state.term_node == own else Part.FOLLOWS
-        if state.pair is None:
-            return Part.LEADS if state.term_node in (NOBODY, own) else Part.FOLLOWS
-        if state.epoch == self._stands_after and own in state.pair.nodes:
-            return Part.STANDS
-        return Part.LEADS if state.pair.leader == own else Part.FOLLOWS
+        return part_of(self._replica.state, self._identity.node, will_stand=self._will_stand)
 
     async def run(self) -> None:
         """Follow and lead until ``drain``, or until something ends the node, which resolves ``node.stopped``."""
@@ -166,18 +161,25 @@ class PairTerms:
     def look(self, sender: Principal) -> Look:
         """Return what this node has. Raises Fenced unless a peer asks."""
         self.intake.check_peer(sender)
-        return Look(head=self._replica.head, signed=self._replica.copy.checkpoint())
+        return self._seen_by_others()
 
-    async def take(self, sender: Principal, batch: Batch) -> Head:
+    def _seen_by_others(self) -> Look:
+        if self._node.stopped.done():
+            raise Unavailable("this node is ending")
+        copy = self._replica.copy
+        return Look(head=copy.head(), signed=copy.checkpoint(), obstacle="" if self._node.leads else self._obstacle)
+
+    async def take(self, sender: Principal, batch: Batch) -> Look:
         """Take what a peer sends; return what this node has then. Raises Fenced, Unavailable, Broken."""
         return await asyncio.shield(asyncio.ensure_future(self._take(sender, batch)))  # a caller that left ends nothing
 
-    async def _take(self, sender: Principal, batch: Batch) -> Head:
+    async def _take(self, sender: Principal, batch: Batch) -> Look:
+        found = self._seen_by_others()
         try:
-            return await self.intake.take(sender, batch)
+            return replace(found, head=await self.intake.take(sender, batch))
         except RolledBack as error:  # its leader, or its log key, signs for another history than this node has
-            self._forked = True
             self._node.quarantine = self._replica.quarantined(str(error))
+            self._forked.raise_(str(error))
             self._reporter.quarantined(str(error))
             raise
         except Broken as error:
@@ -209,6 +211,8 @@ class PairTerms:
             self._obstacle = "its token has no worker"
         else:
             self._obstacle = await self._challenges.missing(lane, self._replica.state)
+        if self.intake.is_copying and self._replica.head.size:
+            self._obstacle = "its ledger is not whole yet"
 
     async def _cosign(self) -> None:
         lane = next((lane for lane in self._token.lanes if lane.is_up), None)
@@ -264,6 +268,7 @@ class PairTerms:
             )
             self._replica.copy_epoch = epoch
             self._enclave = enclave = await self._enclave_in(Epoch(epoch), quarantine, stands=part is Part.STANDS)
+            self._will_stand = False
         if quarantine is not None:
             self._reporter.quarantined(str(quarantine))
         self._node.lead(enclave, self._address)
@@ -271,7 +276,7 @@ class PairTerms:
         return True
 
     async def _enclave_in(self, epoch: Epoch, quarantine: Quarantine | None, *, stands: bool) -> Enclave:
-        self._store = PairedStore(self._replica.copy, self._feeds.confirm)
+        self._store = PairedStore(self._replica.copy, self._feeds.confirm, self._readable_now)
         writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
         try:
             return await Enclave.lead(
@@ -284,7 +289,7 @@ class PairTerms:
                 observer=self._observer,
                 writer=writer,
                 stands=stands,
-                check_followers=self._feeds.check,
+                check_nodes=self._feeds.check,
             )
         except BaseException:
             writer.shutdown(wait=False)
@@ -346,7 +351,11 @@ class PairTerms:
     def _followers(self) -> tuple[Principal, ...]:
         """Return who must have an entry before it counts, by the state that it is appended to."""
         state = self._replica.state
-        return () if state.pair is None or self.part is Part.STANDS else state.pair.followers
+        return () if state.pair is None or state.stands or self._will_stand else state.pair.followers
+
+    def _readable_now(self) -> int | None:
+        """Return how many entries may be given out while the node stands; None: all that were confirmed."""
+        return self.intake.settled if self._replica.state.stands else None
 
     # Giving up ------------------------------------------------------------------------------------------------------
 

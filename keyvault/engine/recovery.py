@@ -60,8 +60,8 @@ def recovered(fold: Fold, signed: tuple[int, bytes] | None, quarantine: Quaranti
     )
 
 
-def folded(store: Store, anchor: Mark | None = None) -> tuple[Fold, Quarantine | None]:
-    """Fold the whole ledger; see ``recover``."""
+def folded(store: Store, anchor: Mark | None = None, *, is_whole: bool = True) -> tuple[Fold, Quarantine | None]:
+    """Fold the whole ledger; see ``recover``. A copy that is not whole yet need not have a checkpoint."""
     head, signed, note = store.head(), store.checkpoint(), store.anchor()
     kept = None if note is None else Kept.of(note)
     seen = [] if kept is None else [("the checkpoint in the file beside it", kept.mark)]
@@ -75,7 +75,7 @@ def folded(store: Store, anchor: Mark | None = None) -> tuple[Fold, Quarantine |
         raise Corrupt("the ledger is empty: run keyvault init")
     if signed is not None:
         fold.check_signed(*signed)
-    elif fold.answered:
+    elif fold.answered and is_whole:
         raise Corrupt(
             "the ledger has no checkpoint, but a server signs one before its first answer: checkpoints were deleted. "
             "Hold it against one kept elsewhere: keyvault audit verify --checkpoint FILE; serve a copy that agrees"

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed, RolledBack
+from keyvault.core.events import SignatureIssued, SignatureRefused
 from keyvault.core.ids import Principal
 from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.pair_changes import is_about_the_lead
@@ -49,11 +50,14 @@ class Fetched:
 class Replica:
     """One node's view of a ledger, from its own copy."""
 
-    def __init__(self, copy: Store, holder: str) -> None:
-        """Fold the copy, which may be empty. Raises Corrupt if it is not what was written."""
+    def __init__(self, copy: Store, holder: str, *, is_whole: bool = True) -> None:
+        """Fold the copy, which may be empty. Raises Corrupt if it is not what was written.
+
+        ``is_whole``: it came up to the ledger once, so it has a checkpoint.
+        """
         self.copy = copy
         self.copy_epoch = copy.acquire_term(holder)
-        self._fold, self.quarantine = folded(copy) if copy.head().size else (Fold(), None)
+        self._fold, self.quarantine = folded(copy, is_whole=is_whole) if copy.head().size else (Fold(), None)
         """``quarantine``: the copy itself was put back, so this node must not lead; it may be made anew."""
         self._checked = deepcopy(self._fold.tree)
         self._unkept = self.head
@@ -126,14 +130,17 @@ class Replica:
     def names_leader(self, entries: Sequence[Entry], node: Principal) -> bool:
         """Return whether the next entries are members' word that this node leads a pair; changes nothing.
 
-        Only what is about the lead is looked at, up to where it is named. Raises Corrupt if that does not follow.
+        Only what is about the lead is looked at, up to where it is named; answers that stand before it, which the
+        leader of before gave to nobody, change nothing about that. Raises Corrupt if it does not follow.
         """
         state = self._fold.state.aside()
-        for entry in entries:
+        for index, entry in enumerate(entries, self._fold.tree.size):
             event = codec.decode(entry.body)
+            if isinstance(event, SignatureIssued | SignatureRefused) and not state.stands:
+                continue
             if not is_about_the_lead(event):
                 return False
-            apply(state, state.size, event)
+            apply(state, index, event)
             if state.pair is not None and state.pair.leader == node and not state.stands:
                 return True
         return False

@@ -8,7 +8,10 @@ from keyvault.core.ids import Epoch, Principal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerStanding:
-    """Another node of a pair, as this one knows it. ``position`` is None if it is not known."""
+    """Another node of a pair, as this one knows it. ``position`` is None if it is not known.
+
+    ``obstacle``: why it has not got everything, or could not lead, in words.
+    """
 
     node: Principal
     address: str

@@ -23,7 +23,7 @@ class LogKey:
         ``first`` is the first checkpoint. It is held against entry 0 at once: later entries fail, too, when that was
         changed.
         """
-        own = verifier(checkpoint.origin(event.enclave, leaf_hash(body)), event.log_public_key)
+        own = log_key_of(body, event)
         self.key = self._expected or own
         if self._expected and not checkpoint.is_same_log(self._expected, own):
             return f"entry 0 gives the log key {own.vkey}, but {self._expected.vkey} is expected"
@@ -48,3 +48,8 @@ class LogKey:
         ledger, _ = checkpoint.split_origin(self.key.name)
         name = checkpoint.incarnated(ledger, incarnation_at(incarnations, size))
         return verifier(name, self.key.public_key)
+
+
+def log_key_of(body: bytes, event: Genesis) -> Verifier:
+    """Return the log key that entry 0 gives, under the name that its bytes give to the ledger."""
+    return verifier(checkpoint.origin(event.enclave, leaf_hash(body)), event.log_public_key)

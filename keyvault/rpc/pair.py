@@ -37,7 +37,9 @@ class PairService(pair_pb2_grpc.PairServiceServicer):
         async def work() -> pair_pb2.LookResponse:
             self._check_enclave(request.parent)
             found = self._terms.look(sender)
-            return pair_pb2.LookResponse(head=_head_to_proto(found.head), signed=_signed_to_proto(found.signed))
+            return pair_pb2.LookResponse(
+                head=_head_to_proto(found.head), signed=_signed_to_proto(found.signed), obstacle=found.obstacle
+            )
 
         return await guarded(context, work)
 
@@ -48,10 +50,10 @@ class PairService(pair_pb2_grpc.PairServiceServicer):
         async def work() -> pair_pb2.PushResponse:
             self._check_enclave(request.parent)
             try:
-                head = await self._terms.take(sender, _batch(request))
+                found = await self._terms.take(sender, _batch(request))
             except (Conflict, Broken) as error:
                 return pair_pb2.PushResponse(refusal=str(error)[: limits.EXPLANATION_CHARS_MAX])
-            return pair_pb2.PushResponse(head=_head_to_proto(head))
+            return pair_pb2.PushResponse(head=_head_to_proto(found.head), obstacle=found.obstacle)
 
         return await guarded(context, work)
 
@@ -78,9 +80,13 @@ class PairLink:
             found = await self._stub.Look(pair_pb2.LookRequest(parent=self._parent), timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise self._away(error) from error
-        return Look(head=_head(found.head), signed=_signed(found.signed) if found.HasField("signed") else None)
+        return Look(
+            head=_head(found.head),
+            signed=_signed(found.signed) if found.HasField("signed") else None,
+            obstacle=found.obstacle[: limits.EXPLANATION_CHARS_MAX],
+        )
 
-    async def push(self, batch: Batch) -> Head:
+    async def push(self, batch: Batch) -> Look:
         """See Link."""
         request = pair_pb2.PushRequest(
             parent=self._parent,
@@ -90,6 +96,7 @@ class PairLink:
             ],
             settled=batch.settled,
             signed=_signed_to_proto(batch.signed),
+            whole=batch.whole,
         )
         try:
             answer = await self._stub.Push(request, timeout=_TIMEOUT_S)
@@ -97,7 +104,7 @@ class PairLink:
             raise self._away(error) from error
         if not answer.HasField("head"):
             raise Fenced(answer.refusal[: limits.EXPLANATION_CHARS_MAX])
-        return _head(answer.head)
+        return Look(head=_head(answer.head), obstacle=answer.obstacle[: limits.EXPLANATION_CHARS_MAX])
 
     async def close(self) -> None:
         """See Link."""
@@ -115,13 +122,14 @@ def _batch(request: pair_pb2.PushRequest) -> Batch:
     wire.refuse_unknown_fields(request)
     if len(request.entries) > limits.PAIR_BATCH_ENTRIES_MAX:
         raise Malformed("entries", f"at most {limits.PAIR_BATCH_ENTRIES_MAX} at once")
-    if request.settled < 0:
-        raise Malformed("settled", "is negative")
+    if request.settled < 0 or request.whole < 0:
+        raise Malformed("settled", "and whole are not negative")
     return Batch(
         expected=_head(request.expected),
         entries=_entries(request.entries),
         settled=request.settled,
         signed=_signed(request.signed) if request.HasField("signed") else None,
+        whole=request.whole,
     )
 
 

@@ -4,7 +4,8 @@ Laws:
 
 1. First here, then there: no follower is ever ahead of the leader's own disk.
 2. What was not confirmed is not there for whoever reads: neither its bytes nor that its request id is taken (I1).
-3. An append that is durable here and was not confirmed has an unknown outcome: it may be on any of the followers.
+3. While its node stands nothing is confirmed, and no more is read than was before.
+4. An append that is durable here and was not confirmed has an unknown outcome: it may be on any of the followers.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +20,13 @@ Confirm = Callable[[Head, Sequence[Entry], Head], None]
 class PairedStore:
     """A ``Store`` for one term. ``own`` has nothing that is not confirmed when the term begins."""
 
-    def __init__(self, own: Store, confirm: Confirm) -> None:
+    def __init__(self, own: Store, confirm: Confirm, readable: Callable[[], int | None] = lambda: None) -> None:
+        """``readable``: how many entries may be read, if that is fewer than were confirmed; None: those."""
         self.is_broken = False
         """Whether it is this machine's own disk that is in doubt."""
         self._own = own
         self._confirm = confirm
+        self._readable = readable
         self._head = own.head()
 
     def head(self) -> Head:
@@ -49,11 +52,11 @@ class PairedStore:
 
     def read(self, start: int, count: int) -> list[bytes]:
         """See ``Store``."""
-        return self._own.read(start, max(0, min(count, self._head.size - start)))
+        return self._own.read(start, self._permitted(start, count))
 
     def read_entries(self, start: int, count: int) -> list[Entry]:
         """See ``Store``."""
-        return self._own.read_entries(start, max(0, min(count, self._head.size - start)))
+        return self._own.read_entries(start, self._permitted(start, count))
 
     def find(self, request_key: bytes) -> tuple[int, bytes] | None:
         """See ``Store``."""
@@ -79,6 +82,10 @@ class PairedStore:
     def anchor(self) -> bytes | None:
         """See ``Store``."""
         return self._own.anchor()
+
+    def _permitted(self, start: int, count: int) -> int:
+        readable = self._readable()
+        return max(0, min(count, (self._head.size if readable is None else readable) - start))
 
     def close(self) -> None:
         """Do nothing: the file outlives the term."""

@@ -251,7 +251,7 @@ class Peer(_message.Message):
     position: _builtins.int
     """Entries that it has confirmed; not there if that is not known now."""
     obstacle: _builtins.str
-    """Why it has not got everything, in words."""
+    """Why it has not got everything, or could not lead, in words."""
     def __init__(
         self,
         *,

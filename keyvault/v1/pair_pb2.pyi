@@ -44,6 +44,9 @@ class LookResponse(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     SIGNED_FIELD_NUMBER: _builtins.int
+    OBSTACLE_FIELD_NUMBER: _builtins.int
+    obstacle: _builtins.str
+    """What this node lacks to lead, in words; empty if nothing."""
     @_builtins.property
     def head(self) -> Global___LedgerHead: ...
     @_builtins.property
@@ -55,10 +58,11 @@ class LookResponse(_message.Message):
         *,
         head: Global___LedgerHead | None = ...,
         signed: Global___SignedHead | None = ...,
+        obstacle: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "obstacle", b"obstacle", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -121,10 +125,13 @@ class PushRequest(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     SETTLED_FIELD_NUMBER: _builtins.int
     SIGNED_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """"enclaves/{enclave}"."""
     settled: _builtins.int
     """So many entries every follower has."""
+    whole: _builtins.int
+    """How many entries the sender has."""
     @_builtins.property
     def expected(self) -> Global___LedgerHead:
         """What the other node must have for this to follow."""
@@ -143,10 +150,11 @@ class PushRequest(_message.Message):
         entries: _abc.Iterable[Global___LedgerEntry] | None = ...,
         settled: _builtins.int = ...,
         signed: Global___SignedHead | None = ...,
+        whole: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "expected", b"expected", "parent", b"parent", "settled", b"settled", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "expected", b"expected", "parent", b"parent", "settled", b"settled", "signed", b"signed", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,8 +190,11 @@ class PushResponse(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    OBSTACLE_FIELD_NUMBER: _builtins.int
     refusal: _builtins.str
     """Why it took nothing, in words."""
+    obstacle: _builtins.str
+    """What this node lacks to lead, in words; empty if nothing."""
     @_builtins.property
     def head(self) -> Global___LedgerHead:
         """What this node has now; not there if it took nothing."""
@@ -193,10 +204,11 @@ class PushResponse(_message.Message):
         *,
         head: Global___LedgerHead | None = ...,
         refusal: _builtins.str = ...,
+        obstacle: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "refusal", b"refusal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "obstacle", b"obstacle", "refusal", b"refusal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

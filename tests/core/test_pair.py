@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from keyvault.core import limits
 from keyvault.core.approvals import Voice
 from keyvault.core.charter import Duty
 from keyvault.core.decide import refused_change
@@ -57,6 +58,12 @@ def named(here: Governed, leader: Principal, *followers: Principal) -> PairSet:
     return fact
 
 
+def pair_of(here: Governed) -> tuple[Principal, tuple[Principal, ...]] | None:
+    """Return who leads and who follows."""
+    pair = here.state.pair
+    return None if pair is None else (pair.leader, pair.followers)
+
+
 def alone() -> Governed:
     """Return an enclave with a key on node A, whose members named nobody."""
     persons = people("alice", "bob", "carol", "dave")
@@ -96,7 +103,7 @@ def test_members_name_the_pair_by_a_quorum() -> None:
     assert here.cast(proposal, "bob").outcome is Outcome.OPEN
     assert here.replayed().pair is None
     assert here.cast(proposal, "carol").outcome is Outcome.EXECUTED
-    assert here.state.pair == Pair(leader=A, followers=(B,))
+    assert here.state.pair == Pair(leader=A, followers=(B,), index=len(here.events) - 1)
     assert here.replayed() == here.state
     assert isinstance(here.sign("signs-on"), SignatureIssued)
 
@@ -173,6 +180,24 @@ def test_only_the_named_leader_begins_a_term(node: Principal) -> None:
     assert isinstance(here.sign("third"), SignatureIssued)
 
 
+def test_who_had_to_have_the_word_is_remembered() -> None:
+    """The nodes of the pair before, for a leader that does not know whether they have it; none where a node stood."""
+    here = paired()
+    named(here, A, B)
+    assert here.state.pair == Pair(leader=A, followers=(B,), index=len(here.events) - 1, before=(A, B, C))
+    begun(here, B, stands=True)
+    named(here, B, A)
+    assert here.state.pair == Pair(leader=B, followers=(A,), index=len(here.events) - 1)
+
+
+@pytest.mark.parametrize("leap", [limits.EPOCH_LEAP_MAX + 1, 10**15, 2**63 - 4])
+def test_no_leader_uses_the_epochs_up(leap: int) -> None:
+    """A term far ahead would leave nobody an epoch that a statement can name, or none at all."""
+    here = paired()
+    ahead = replace(term(here, A), epoch=Epoch(here.state.epoch + leap))
+    assert "too far" in here.refuses(ahead, Reason.STATE_MISMATCH)
+
+
 def test_after_another_was_named_the_term_is_over() -> None:
     """What the old leader still says is not believed; the new one's term is."""
     here = paired()
@@ -208,7 +233,7 @@ def test_a_node_that_stands_decides_nothing() -> None:
     for other in (term(here, A), term(here, B), term(here, C, stands=True)):
         assert "stands here" in here.refuses(other, Reason.STATE_MISMATCH)
     named(here, B)
-    assert (here.state.pair, here.state.stands) == (Pair(leader=B, followers=()), False)
+    assert (pair_of(here), here.state.stands) == ((B, ()), False)
     assert isinstance(here.sign("now"), SignatureIssued)
     assert here.replayed() == here.state
 
@@ -233,7 +258,7 @@ def test_a_node_stands_again_after_a_crash() -> None:
     here.cast(earlier, "carol")
     assert earlier.outcome is Outcome.OPEN
     named(here, B)
-    assert here.state.pair == Pair(leader=B, followers=())
+    assert pair_of(here) == (B, ())
 
 
 @pytest.mark.parametrize(

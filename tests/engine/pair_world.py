@@ -9,12 +9,12 @@ from pathlib import Path
 
 from keyvault.core.errors import Broken, KeyvaultError, Unavailable
 from keyvault.core.events import Event, PairSet, SignatureIssued
-from keyvault.core.ids import EnclaveName, Principal
+from keyvault.core.ids import Principal
 from keyvault.core.keys import Signature
 from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.state import State
 from keyvault.core.statements import Action
-from keyvault.engine.enclave import Identity
+from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.feed import Batch, Look
 from keyvault.engine.genesis import write_genesis
 from keyvault.engine.node import Node
@@ -22,7 +22,9 @@ from keyvault.engine.observer import NoObserver
 from keyvault.engine.pair import PairTerms
 from keyvault.engine.replica import Replica
 from keyvault.ledger import codec
-from keyvault.store.base import Head
+from keyvault.ledger.log_key import log_key_of
+from keyvault.ledger.note import Verifier
+from keyvault.store.flag import Flag
 from keyvault.store.sqlite import SqliteStore, open_store
 from tests.engine.world import SOON, FixedClock
 from tests.software_token import SoftwareToken
@@ -91,16 +93,17 @@ class Wire:
     async def look(self) -> Look:
         """See Link."""
         other = self._other()
-        return Look(head=other.replica.head, signed=other.replica.copy.checkpoint())
+        return other.terms.look(self.sender)
 
-    async def push(self, batch: Batch) -> Head:
+    async def push(self, batch: Batch) -> Look:
         """See Link."""
-        if self.world.loses is not None and any(self.world.loses(codec.decode(each.body)) for each in batch.entries):
+        loses = None if self.node in self.world.spares else self.world.loses
+        if loses is not None and any(loses(codec.decode(each.body)) for each in batch.entries):
             raise Unavailable("the message is lost")
-        head = await self._other().terms.take(self.sender, batch)
+        found = await self._other().terms.take(self.sender, batch)
         if (self.sender, self.node) in self.world.lose_answers:
             raise Unavailable("the answer is lost")
-        return head
+        return found
 
     async def close(self) -> None:
         """See Link."""
@@ -121,14 +124,16 @@ class Machine:
         self.node_name = node_name(name)
         self.file = folder / f"{name}.db"
         self.token = token
-        self.enclave = "hot"
+        self.pinned: Verifier | None = None
+        """What it is configured for, if not the world's ledger."""
         self.up = False
         self.told = Quiet()
 
     def start(self, *, stands_after: int = 0) -> None:
         """Run the node."""
         self.store: SqliteStore = open_store(self.file, create=not self.file.exists())
-        self.replica = Replica(self.store, secrets.token_hex(8))
+        copying = Flag(self.file, "copying")
+        self.replica = Replica(self.store, secrets.token_hex(8), is_whole=not copying.reason())
         self.node = Node(self.replica)
         self.wires = [
             Wire(self.world, self.node_name, other.node_name, f"{other.name}.test:7443")
@@ -142,7 +147,9 @@ class Machine:
             token=self.token,
             clock=self.world.clock,
             identity=Identity(holder="h", software="test", node=self.node_name),
-            enclave=EnclaveName(self.enclave),
+            pinned=self.world.pinned if self.pinned is None else self.pinned,
+            copying=copying,
+            forked=Flag(self.file, "forked"),
             address=f"{self.name}.test:7443",
             observer=NoObserver(),
             reporter=self.told,
@@ -200,12 +207,14 @@ class PairWorld:
     """Machines a, b and c, of which the first begins with a ledger that names nobody."""
 
     def __init__(self, folder: Path, names: str) -> None:
+        """``names``: one letter for each machine."""
         self.folder = folder
         self.clock = FixedClock()
         self.alice, self.bob = Person("alice"), Person("bob")
         self.cut: set[Principal] = set()
         self.loses: Callable[[Event], bool] | None = None
-        """Which facts never arrive."""
+        """Which facts never arrive, but at those that are spared."""
+        self.spares: set[Principal] = set()
         self.lose_answers: set[tuple[Principal, Principal]] = set()
         """What these send to those arrives, and the sender does not learn of it."""
         token = SoftwareToken()
@@ -216,6 +225,22 @@ class PairWorld:
         first = genesis(self.alice, self.bob, rules=rules, log_public_key=token.log_public_key)
         store = open_store(folder / "a.db", create=True)
         write_genesis(store, first)
+        self.pinned = log_key_of(store.read(0, 1)[0], first)
+        store.close()
+
+    async def led_before_there_were_pairs(self) -> None:
+        """Let machine a's ledger be one that a server without [pair] led, and signed in."""
+        store = open_store(self["a"].file, create=False)
+        identity = Identity(holder="h", software="test")
+        enclave = await Enclave.open(store=store, token=self["a"].token, clock=self.clock, identity=identity)
+        said = statement(
+            enclave.state, Action.KEY_CREATE, key_parameters(), nonce="aa", expires_at=self.clock.at + 3_600_000
+        )
+        await enclave.propose(propose(said, self.alice))
+        await enclave.cast(ballot(said, self.bob))
+        for number in range(3):
+            await enclave.request(digest_request(f"old-{number}"), SOON)
+        await enclave.close()
         store.close()
 
     def __getitem__(self, name: str) -> Machine:
@@ -248,7 +273,8 @@ class PairWorld:
         """Let members name who leads, on this machine, once those who are to follow are up to date."""
         wanted = {node_name(name) for name in followers}
         if not self[at].state.stands:
-            await until(lambda: all(feed.head for feed in self[at].terms._feeds.all if feed.node in wanted))
+            feeds = [feed for feed in self[at].terms._feeds.all if feed.node in wanted]
+            await until(lambda: all(feed.head and not feed.lacks for feed in feeds))
         nonce = f"{self[at].state.size:08x}"
         proposal = await self.govern(at, Action.PAIR_SET, self.pair_parameters(at, leader, followers), nonce)
         assert proposal.outcome is Outcome.EXECUTED

@@ -1,6 +1,7 @@
 """Pairs: what is confirmed before it is given out, who takes what from whom, and how a dead machine is replaced."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from keyvault.core.errors import KeyvaultError, NotLeader, Refused, Unavailable
 from keyvault.core.events import Event, PairSet, SignatureIssued, TermStarted
 from keyvault.core.statements import Action
 from keyvault.engine.feed import Batch
+from keyvault.ledger.note import verifier
 from tests.engine.pair_world import PairWorld, lone, node_name, paired, until
 from tests.worlds import key_parameters
 
@@ -127,6 +129,11 @@ async def test_a_node_that_stands_stops_the_leader(tmp_path: Path) -> None:
     async with paired(tmp_path) as world:
         await world["b"].stop()
         await world.stand("b")
+        head = world["b"].replica.head
+        with pytest.raises(KeyvaultError, match="stands: it takes nothing"):
+            await world["b"].terms.take(node_name("a"), Batch(expected=head, entries=(), settled=0))
+        with pytest.raises(KeyvaultError, match="does not answer|is no peer"):
+            world["b"].terms.look(node_name("x"))
         with pytest.raises(Unavailable):
             await world.sign("a", "r1")
         await until(lambda: not world["a"].node.leads)
@@ -232,7 +239,8 @@ async def test_a_peer_that_members_did_not_name_is_not_believed(tmp_path: Path) 
             await world["c"].terms.take(node_name("x"), pushed)
         assert world["c"].replica.head == before
         assert not world["c"].node.stopped.done()
-        await world.name("b", "b", "c")
+        with suppress(KeyvaultError):  # c looks at what it is shown once a second
+            await world.govern("b", Action.PAIR_SET, world.pair_parameters("b", "b", "c"), "0b")
         await until(lambda: world["b"].leads and world["c"].state.pair == world["b"].state.pair)
         await world.sign("b", "r2")
         assert world.signatures("c") == world.signatures("b")
@@ -251,14 +259,14 @@ async def test_a_follower_that_nobody_could_wait_for_is_not_named(tmp_path: Path
         await world.sign("a", "r1")
 
 
-async def test_another_enclaves_ledger_is_not_taken(tmp_path: Path) -> None:
-    """A machine without a ledger takes the one that it is configured for."""
+async def test_another_ledger_is_not_taken(tmp_path: Path) -> None:
+    """A machine without a ledger takes the one that its operator pinned, by the hash of entry 0 and the log key."""
     async with lone(tmp_path) as world:
         await world["b"].stop()
         world["b"].throw_away()
-        world["b"].enclave = "cold"
+        world["b"].pinned = verifier("keyvault/cold/0123456789abcdef", world.pinned.public_key)
         world["b"].start()
-        await until(lambda: "another's" in world["a"].terms.standing().peers[0].obstacle)
+        await until(lambda: "this is another" in world["a"].terms.standing().peers[0].obstacle)
         assert world["b"].replica.head.size == 0
 
 

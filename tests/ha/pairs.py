@@ -52,7 +52,7 @@ class Servers:
         for node, peer in (nodes, reversed(nodes)):
             text = node.config.read_text().replace("127.0.0.1:0", node.address)
             text = text.replace("certs/server-hot.", f"certs/node-{node.name}.")
-            pair = f'[pair]\naddress = "{node.address}"\n'
+            pair = f'[pair]\naddress = "{node.address}"\nlog_vkey = "log.vkey"\n'
             pair += f'[[peer]]\nnode = "{peer.principal}"\naddress = "{peer.address}"\n'
             node.config.write_text(f"{text}\n{pair}")
         self.second.throw_away()
@@ -94,7 +94,7 @@ class Servers:
     async def _is_level(admin: AsyncClient, followers: tuple[PairNode, ...]) -> bool:
         """Whether the node that is asked knows that all of these, itself aside, have what it has; or it stands."""
         enclave, node = await admin.get_enclave(), await admin.get_node()
-        known = {peer.node: peer.position for peer in node.peers}
+        known = {peer.node: None if peer.obstacle else peer.position for peer in node.peers}
         stands = enclave.pair is not None and enclave.pair.stands
         return stands or all(known.get(each.principal, 0) is not None for each in followers)
 
