@@ -132,7 +132,7 @@ async def test_a_node_that_stands_stops_the_leader(tmp_path: Path) -> None:
         head = world["b"].replica.head
         with pytest.raises(KeyvaultError, match="stands: it takes nothing"):
             await world["b"].terms.take(node_name("a"), Batch(expected=head, entries=(), settled=0))
-        with pytest.raises(KeyvaultError, match="does not answer|is no peer"):
+        with pytest.raises(KeyvaultError, match="is no peer"):
             world["b"].terms.look(node_name("x"))
         with pytest.raises(Unavailable):
             await world.sign("a", "r1")
