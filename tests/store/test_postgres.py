@@ -3,6 +3,7 @@
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -14,9 +15,10 @@ from keyvault.demo.postgres import AUDITOR_ROLE, DATABASE, SERVER_ROLE, Cluster,
 from keyvault.demo.postgres_programs import memory
 from keyvault.store.anchor import Anchor
 from keyvault.store.base import Head
-from keyvault.store.postgres.connection import check_conninfo
+from keyvault.store.postgres.connection import check_conninfo, connect
 from keyvault.store.postgres.migrate import migrate, migrations, newest
 from keyvault.store.postgres.store import NotSynchronous, PostgresStore, create_ledger, open_store
+from tests.ha.proxy import Proxy
 from tests.store.worlds import append, cancelled_wait
 
 
@@ -41,6 +43,21 @@ def _new(servers: Cluster, folder: Path, *, synchronous: bool = True) -> Postgre
     enclave = EnclaveName(f"l-{secrets.token_hex(8)}")
     create_ledger(servers.admin_conninfo(), enclave)
     return open_store(servers.conninfo(), enclave, Anchor(folder / "ledger"), synchronous=synchronous)
+
+
+def test_what_is_read_is_of_the_server_that_is_written(pair: Cluster) -> None:
+    """Of two that take writes one may have been replaced: a lease that was seen there is no lease here."""
+    ways = Proxy([pair.primary.port] * 2)
+    try:
+        text = pair.conninfo(ports=ways.ports)
+        seen = set()
+        for _ in range(12):
+            with closing(connect(text)) as one, closing(connect(text, beside=one)) as other:
+                assert other.info.port == one.info.port
+                seen.add(one.info.port)
+        assert seen == set(ways.ports)
+    finally:
+        ways.close()
 
 
 # Durability ----------------------------------------------------------------------------------------------------------

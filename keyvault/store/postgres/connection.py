@@ -56,8 +56,13 @@ def check_conninfo(text: str) -> None:
         raise Malformed("conninfo", "must say sslmode=verify-full, and name sslrootcert: there is no plaintext mode")
 
 
-def connect(text: str) -> psycopg.Connection[tuple[Any, ...]]:
+def connect(
+    text: str, *, beside: psycopg.Connection[tuple[Any, ...]] | None = None
+) -> psycopg.Connection[tuple[Any, ...]]:
     """Return an open connection in autocommit, to the one of the hosts that takes writes.
+
+    ``beside``: to the server of this connection, and no other. Two may take writes, one of which was replaced; what is
+    read on one says nothing about what can be written on the other.
 
     Raises Malformed for a connection string that breaks the rules, Unavailable if there is no such server.
     """
@@ -68,6 +73,9 @@ def connect(text: str) -> psycopg.Connection[tuple[Any, ...]]:
     values["target_session_attrs"] = "read-write"
     # Not always the first: a server that was replaced and never told takes writes, and waits for its standbys for ever.
     values["load_balance_hosts"] = "random"
+    if beside is not None:
+        values |= {"host": beside.info.host, "port": str(beside.info.port)}
+        values |= {"hostaddr": beside.info.hostaddr} if "hostaddr" in values else {}
     try:
         return psycopg.connect(conninfo.make_conninfo("", **values, options=options), autocommit=True)
     except psycopg.Error as error:

@@ -91,7 +91,7 @@ def open_store(conninfo: str, enclave: EnclaveName, anchor: Anchor, *, synchrono
     """
     with contextlib.ExitStack() as opened:
         writer = opened.enter_context(contextlib.closing(connect(conninfo)))
-        reader = opened.enter_context(contextlib.closing(connect(conninfo)))
+        reader = opened.enter_context(contextlib.closing(connect(conninfo, beside=writer)))
         try:
             _check_schema(reader)
             reader.execute(f"SET statement_timeout = {READ_MS}")
