@@ -61,6 +61,8 @@ def pair_set(state: State, proposal: Proposal, at: UnixMillis) -> PairSet:
     if state.stands:
         _check_place(state, proposal)
     may_lead = {state.term_node} if state.stands or state.pair is None else set(state.pair.nodes)
+    if not state.stands and state.term_node not in (leader, *followers):
+        raise _mismatch(f"{state.term_node} must stay until another leads: it may be the only one that has this word")
     if leader not in may_lead:
         raise _mismatch(f"{leader} cannot lead now: only {' or '.join(sorted(filter(None, may_lead))) or 'a node'} can")
     present = None if state.pair is None else (state.pair.leader, state.pair.followers)

@@ -125,13 +125,13 @@ class Feed:
         self._check(start, to)
         while start.size < to.size:
             entries = self._source.copy.read_entries(start.size, min(to.size - start.size, _MOST))
-            start = await self._push(start, entries, settled)
-        start = await self._push(start, (), settled)
+            start = await self._push(start, entries, settled, to.size)
+        start = await self._push(start, (), settled, to.size)
         self._check(start, to)
         return start
 
     async def _send(self, expected: Head, entries: Sequence[Entry], new: Head) -> Head:
-        found = await self._push(expected, entries, expected.size)
+        found = await self._push(expected, entries, expected.size, new.size)
         self._check(found, new)
         return found
 
@@ -141,12 +141,11 @@ class Feed:
         self.signed, self.lacks = found.signed, found.obstacle
         return found.head
 
-    async def _push(self, start: Head, entries: Sequence[Entry], settled: int) -> Head:
+    async def _push(self, start: Head, entries: Sequence[Entry], settled: int, whole: int) -> Head:
         """Push in as many messages as it takes; return what the peer has then."""
         for part in _parts(entries):
             signed = self._source.copy.checkpoint()
             news = signed if signed is not None and signed[0] > self._told else None
-            whole = self._source.copy.head().size
             batch = Batch(expected=start, entries=part, settled=settled, signed=news, whole=whole)
             found = await self._link.push(batch)
             start, self.lacks = found.head, found.obstacle

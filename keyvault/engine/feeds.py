@@ -84,6 +84,7 @@ class Feeds:
     async def level(self, settled: int) -> None:
         """Return when every follower has exactly what this node has. Raises Unavailable, Fenced.
 
+        One that has less than it once confirmed lost it, and may have been named elsewhere meanwhile: it is refused.
         Also those who had to have the entry that named the present ones, if nobody knows that they have it.
         """
         pair = self._replica.state.pair
@@ -91,9 +92,13 @@ class Feeds:
         for follower in dict.fromkeys((*self._followers(), *unconfirmed)):
             if follower == self._own:
                 continue
+            feed = self.of(follower)
             try:
                 async with asyncio.timeout(CATCH_UP_S):
-                    await self.of(follower).bring(settled)
+                    await feed.ask()
+                    if feed.head is not None and feed.head.size < settled:
+                        raise Unavailable(f"{follower} lost what it had confirmed: let members name somebody anew")
+                    await feed.bring(settled)
             except RolledBack as error:
                 raise Unavailable(f"{error}. If members gave that up, start {follower} without a ledger") from error
 

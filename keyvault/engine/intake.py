@@ -19,6 +19,7 @@ from keyvault.core import limits
 from keyvault.core.errors import Corrupt, Fenced
 from keyvault.core.events import Genesis
 from keyvault.core.ids import NOBODY, Principal
+from keyvault.core.marks import Mark
 from keyvault.core.state import State
 from keyvault.engine.clock import since_boot
 from keyvault.engine.feed import Batch
@@ -73,6 +74,8 @@ class Intake:
         self._stands = stands
         self._yields = yields
         self._heard_at = -_SILENCE_S
+        self.seen: list[tuple[str, Mark]] = []
+        """What the token remembers, until the ledger has it: before that nothing is confirmed."""
         self._foreseen_at = -_FORESIGHT_S
 
     @property
@@ -106,10 +109,18 @@ class Intake:
             head = self._replica.head
             self.settled = max(self.settled, min(batch.settled, head.size))
             self._heard_at = since_boot()
+            self._look_whether_it_has_all(sender, batch.whole)
             self._look_whether_whole(batch.whole)
             if batch.entries:
                 self._node.changed()
             return head
+
+    def _look_whether_it_has_all(self, sender: Principal, whole: int) -> None:
+        """Raise Fenced if the sender has no more, and this node's token has seen what is not in it: an older ledger."""
+        if self.seen and self._replica.lacking(self.seen) is None:
+            self.seen = []
+        if self.seen and self._replica.head.size >= whole:
+            raise Fenced(f"{sender} has an older ledger than the token of {self._own} has seen: {self.seen[0][1]}")
 
     def _look_whether_whole(self, whole: int) -> None:
         """Let the ledger be whole if it came up to what the sender has, and another node leads there (5)."""
@@ -127,7 +138,7 @@ class Intake:
         self.check_peer(sender)
         if self._stands() or self._replica.state.stands:
             raise Fenced(f"{self._own} stands: it takes nothing any more")
-        if self._node.quarantine is not None:
+        if self._node.quarantine is not None or self._replica.quarantine is not None:
             raise Fenced(f"{self._own} is in quarantine")
         head = self._replica.head
         if not head.size and batch.entries:
@@ -137,7 +148,10 @@ class Intake:
 
     def _check_first(self, entry: Entry) -> None:
         """Raise Fenced unless entry 0 begins the ledger that was pinned (5)."""
-        first = codec.decode(entry.body)
+        try:
+            first = codec.decode(entry.body)
+        except Corrupt as error:
+            raise Fenced(f"entry 0 is none: {error}") from error
         if not isinstance(first, Genesis) or not is_same_log(self._pinned, log_key_of(entry.body, first)):
             raise Fenced(f"{self._own} keeps the ledger {self._pinned.name}, and this is another")
 

@@ -89,7 +89,7 @@ class PairTerms:
         self._enclave: Enclave | None = None
         self._store: PairedStore | None = None
         self._forked = forked
-        self._obstacle = "it has not looked at its peers yet"
+        self._obstacle = self._lacks = "it has not looked at its token yet"
         self._ends = asyncio.Event()
         self._cosigning = node.cosigning = Cosigning(token, clock, address, reporter.cosigns)
         self.intake = Intake(
@@ -104,7 +104,8 @@ class PairTerms:
         )
         node.readable = lambda: self.intake.settled
         # Once and for all: an epoch comes by itself that somebody wrote into a unit file.
-        self._will_stand = may_stand(replica.state, identity.node, stands_after)
+        may = may_stand(replica.state, identity.node, stands_after)
+        self._will_stand = may and not self.intake.is_copying and not forked.reason()
         if forked.reason():
             node.quarantine = replica.quarantined(forked.reason())
 
@@ -118,6 +119,8 @@ class PairTerms:
     async def run(self) -> None:
         """Follow and lead until ``drain``, or until something ends the node, which resolves ``node.stopped``."""
         try:
+            anchor = await self._token.read_anchor()
+            self.intake.seen = [] if anchor is None else [("the token", anchor)]
             while not self._ends.is_set() and not self._node.stopped.done():
                 await (self._follow() if self.part is Part.FOLLOWS else self._lead())
         except Broken as error:
@@ -167,7 +170,7 @@ class PairTerms:
         if self._node.stopped.done():
             raise Unavailable("this node is ending")
         copy = self._replica.copy
-        return Look(head=copy.head(), signed=copy.checkpoint(), obstacle="" if self._node.leads else self._obstacle)
+        return Look(head=copy.head(), signed=copy.checkpoint(), obstacle="" if self._node.leads else self._lacks)
 
     async def take(self, sender: Principal, batch: Batch) -> Look:
         """Take what a peer sends; return what this node has then. Raises Fenced, Unavailable, Broken."""
@@ -213,6 +216,7 @@ class PairTerms:
             self._obstacle = await self._challenges.missing(lane, self._replica.state)
         if self.intake.is_copying and self._replica.head.size:
             self._obstacle = "its ledger is not whole yet"
+        self._lacks = self._obstacle
 
     async def _cosign(self) -> None:
         lane = next((lane for lane in self._token.lanes if lane.is_up), None)
@@ -234,9 +238,10 @@ class PairTerms:
         try:
             await self._look_at_token()
             seen = await self._seen()
-            if not self._obstacle and part is Part.LEADS:
+            if part is Part.LEADS:
                 await self._feeds.level(self.intake.settled)
-            began = not self._obstacle and await self._begin(part, seen)
+            # What a token lacks keeps a node from being named, not from leading: who else could disable the key?
+            began = any(lane.is_up for lane in self._token.lanes) and await self._begin(part, seen)
         except (KeyvaultError, TimeoutError) as error:
             if isinstance(error, Corrupt) or (self._store is not None and self._store.is_broken):
                 raise
@@ -314,6 +319,9 @@ class PairTerms:
         while True:
             await asyncio.sleep(_BEAT_S)
             if enclave.state.stands or self._store is None:
+                with suppress(KeyvaultError, TimeoutError):
+                    async with asyncio.timeout(ACK_S):
+                        await feed.ask()
                 continue
             self.intake.settled = self._store.head().size
             is_follower = feed.node in self._followers()

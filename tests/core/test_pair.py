@@ -141,6 +141,8 @@ def test_only_nodes_that_have_everything_can_be_named() -> None:
         asked(here, leader="spiffe://test.local/node/kv-d", followers=A)
     with pytest.raises(Refused, match="it is so already"):
         asked(here, leader=A, followers=f"{B} {C}")
+    with pytest.raises(Refused, match="must stay until another leads"):
+        asked(here, leader=B, followers=C)
     assert named(here, A).followers == ()
     with pytest.raises(Refused, match=f"{B} cannot lead now"):
         asked(here, leader=B, followers=A)

@@ -9,6 +9,8 @@ from keyvault.core.errors import KeyvaultError, NotLeader, Refused, Unavailable
 from keyvault.core.events import Event, PairSet, SignatureIssued, TermStarted
 from keyvault.core.ids import Epoch
 from keyvault.core.keys import KeyAlgorithm, Signature
+from keyvault.core.marks import Mark
+from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action
 from keyvault.engine.appender import draft
 from keyvault.engine.feed import Batch
@@ -17,6 +19,7 @@ from keyvault.hsm.base import LOG_KEY_OBJECT_ID, SignItem
 from keyvault.ledger import checkpoint
 from keyvault.ledger.note import verifier
 from keyvault.store.base import EMPTY_HEAD
+from keyvault.store.flag import Flag
 from keyvault.store.sqlite import open_store
 from tests.engine.pair_world import PairWorld, lone, node_name, paired, until
 from tests.software_token import SoftwareToken
@@ -199,3 +202,58 @@ async def test_a_fork_that_was_shown_is_remembered(tmp_path: Path) -> None:
             b.start(stands_after=epoch)
         await until(lambda: b.terms.standing().quarantined)
         assert not b.node.leads
+
+
+async def test_a_follower_that_lost_its_ledger_confirms_nothing_to_an_old_leader(tmp_path: Path) -> None:
+    """It was named elsewhere meanwhile, and its disk died: the old leader would be confirmed by one that forgot."""
+    async with paired(tmp_path) as world:
+        await world.sign("a", "r1")
+        await world["a"].node.checkpoint()
+        await world["a"].stop()
+        await world["b"].stop()
+        world["b"].throw_away()
+        world["b"].start()
+        world["a"].start()
+        await until(lambda: "lost what it had confirmed" in world["a"].terms.standing().obstacle)
+        assert not world["a"].node.leads
+        assert world["b"].replica.head.size == 0
+
+
+async def test_a_token_that_has_seen_more_confirms_no_older_ledger(tmp_path: Path) -> None:
+    """Whoever sends it everything that it has, has not what this machine once vouched for."""
+    async with lone(tmp_path) as world:
+        await world["b"].stop()
+        world["b"].throw_away()
+        head = world["a"].replica.head
+        world["b"].token.anchor = Mark(incarnation=1, epoch=Epoch(9), size=head.size + 50, root=bytes(32))
+        world["b"].start()
+        await until(lambda: "older ledger" in world["a"].terms.standing().peers[0].obstacle)
+        assert world["b"].terms.intake.is_copying
+        with pytest.raises(Refused, match="is not up to date"):
+            await world.govern("a", Action.PAIR_SET, world.pair_parameters("a", "a", "b"))
+
+
+async def test_a_survivor_whose_token_lacks_a_key_can_be_named(tmp_path: Path) -> None:
+    """Everything else is there, and only whoever leads can have the key disabled."""
+    async with paired(tmp_path) as world:
+        await world.sign("a", "r1")
+        await world["a"].crash()
+        await world["b"].stop()
+        world["b"].token._keys = {}
+        await world.stand("b")
+        await world.name("b", "b")
+        disabled = await world.govern("b", Action.KEY_DISABLE, {"key": "signer", "version": "1"}, "0d")
+        assert disabled.outcome is Outcome.EXECUTED
+
+
+async def test_a_copy_that_is_not_whole_does_not_stand_later(tmp_path: Path) -> None:
+    """The flag was for an epoch that only the beginning of the ledger was in."""
+    async with paired(tmp_path) as world:
+        epoch = world["b"].state.epoch
+        await world["b"].stop()
+        Flag(world["b"].file, "copying").raise_("a test")
+        world["b"].start(stands_after=epoch)
+        await until(lambda: not world["b"].terms.intake.is_copying)
+        await until(lambda: world["a"].leads)
+        assert not world["b"].state.stands
+        await world.sign("a", "r1")
