@@ -334,8 +334,8 @@ class ScriptedServer(signing_pb2_grpc.SigningServiceServicer):
         self,
         *,
         time: Time | None = None,
-        deadline_s: float = 10.0,
-        attempt_deadline_s: float = 3.0,
+        deadline_s: float = 40.0,
+        attempt_deadline_s: float = 20.0,
         expected_keys: dict[str, bytes] | None = None,
         expected_enclave_id: bytes | None = None,
     ) -> AsyncClient:

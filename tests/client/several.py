@@ -29,8 +29,8 @@ def client(
     server: ScriptedServer,
     *addresses: str,
     time: Time | None = None,
-    deadline_s: float = 10.0,
-    attempt_deadline_s: float = 3.0,
+    deadline_s: float = 40.0,
+    attempt_deadline_s: float = 20.0,
 ) -> AsyncClient:
     """Return a client with the credentials of ``server`` and these addresses."""
     return AsyncClient(
@@ -43,7 +43,7 @@ def client(
     )
 
 
-def client_of(*servers: ScriptedServer, time: Time | None = None, deadline_s: float = 10.0) -> AsyncClient:
+def client_of(*servers: ScriptedServer, time: Time | None = None, deadline_s: float = 40.0) -> AsyncClient:
     """Return a client of all of them, in this order."""
     return client(servers[0], *(server.address for server in servers), time=time, deadline_s=deadline_s)
 

@@ -113,10 +113,10 @@ async def test_lost_reply(servers: Servers, time: Time) -> None:
     """A server that hangs with the request is left after the attempt's deadline; the next gets the same bytes."""
     first, second, _ = servers
     first.script.append(Hang())
-    async with client(first, first.address, second.address, time=time, attempt_deadline_s=0.5) as bot:
+    async with client(first, first.address, second.address, time=time, attempt_deadline_s=2) as bot:
         await bot.sign_digest("eth", DIGEST)
     assert (first.requests, time.slept) == (second.requests, [])
-    assert max(first.times_left + second.times_left) <= 0.5
+    assert max(first.times_left + second.times_left) <= 2
 
 
 async def test_attempts_are_short(servers: Servers) -> None:
@@ -140,7 +140,7 @@ async def test_black_holes(servers: Servers, time: Time) -> None:
     """A host that takes the connection and is mute, and one that does not even take it, cost one attempt each, once."""
     async with mute() as silent:
         with deaf() as closed:
-            async with client(servers[0], silent, closed, servers[1].address, time=time, attempt_deadline_s=0.5) as bot:
+            async with client(servers[0], silent, closed, servers[1].address, time=time, attempt_deadline_s=2) as bot:
                 begun = asyncio.get_running_loop().time()
                 await bot.sign_digest("eth", DIGEST)
                 first = asyncio.get_running_loop().time() - begun
@@ -223,7 +223,7 @@ async def test_watch_goes_on_elsewhere(servers: Servers, time: Time) -> None:
     third.governance.script.extend((lambda _: None, leads(second)))
     async with mute() as silent:
         addresses = (first.address, silent, second.address, third.address)
-        async with client(first, *addresses, time=time, attempt_deadline_s=0.5) as member:
+        async with client(first, *addresses, time=time, attempt_deadline_s=2) as member:
             await member.get_proposal(name)
             seen = [each.outcome async for each in member.watch_proposal(name)]
     assert seen == [Outcome.OPEN, Outcome.EXPIRED]

@@ -76,7 +76,7 @@ async def test_mute_server(servers: Servers, time: Time) -> None:
     first, second, _ = servers
     first.script.append(Hang())
     async with (
-        client(first, first.address, second.address, time=time, attempt_deadline_s=0.5) as bot,
+        client(first, first.address, second.address, time=time, attempt_deadline_s=2) as bot,
         bot.stream() as stream,
     ):
         await stream.sign("eth", payloads.raw_digest(DIGESTS[0]), request_id="order-1")
@@ -89,7 +89,7 @@ async def test_black_holes(servers: Servers, time: Time) -> None:
         with deaf() as closed:
             addresses = (refusing(), silent, closed, servers[1].address)
             async with (
-                client(servers[0], *addresses, time=time, attempt_deadline_s=0.5) as bot,
+                client(servers[0], *addresses, time=time, attempt_deadline_s=2) as bot,
                 bot.stream() as stream,
             ):
                 await asyncio.gather(*await submit_all(stream))
