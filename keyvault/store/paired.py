@@ -61,7 +61,7 @@ class PairedStore:
     def find(self, request_key: bytes) -> tuple[int, bytes] | None:
         """See ``Store``."""
         found = self._own.find(request_key)
-        return None if found is None or found[0] >= self._head.size else found
+        return None if found is None or not self._permitted(found[0], 1) else found
 
     def put_checkpoint(self, *, epoch: int, size: int, note: bytes) -> None:
         """See ``Store``. Followers get it with what comes next; it speaks of nothing that they do not have."""

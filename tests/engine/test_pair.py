@@ -9,6 +9,7 @@ import pytest
 from keyvault.core.errors import KeyvaultError, NotLeader, Refused, Unavailable
 from keyvault.core.events import Event, PairSet, SignatureIssued, TermStarted
 from keyvault.core.statements import Action
+from keyvault.engine.clock import since_boot
 from keyvault.engine.feed import Batch
 from keyvault.ledger.note import verifier
 from tests.engine.pair_world import PairWorld, lone, node_name, paired, until
@@ -170,7 +171,7 @@ async def test_an_old_leader_with_something_else_is_told_so(tmp_path: Path) -> N
         await world.name("b", "b")
         await world.sign("b", "r1")
         world["a"].start()
-        await until(lambda: any("entries" in feed.obstacle for feed in world["b"].terms.standing().peers))
+        await until(lambda: any("other entries" in feed.obstacle for feed in world["b"].terms.standing().peers))
         assert not world["a"].node.leads
         await world["a"].stop()
         world["a"].throw_away()
@@ -235,6 +236,10 @@ async def test_a_peer_that_members_did_not_name_is_not_believed(tmp_path: Path) 
             await world["c"].terms.take(node_name("b"), pushed)
         with pytest.raises(KeyvaultError, match="follows"):
             await world["c"].terms.take(node_name("b"), Batch(expected=before, entries=(), settled=10**6))
+        world["c"].terms.intake._foreseen_at = since_boot() + 60  # it was shown something just now
+        with pytest.raises(KeyvaultError, match="follows .*, not spiffe"):
+            await world["c"].terms.take(node_name("b"), pushed)
+        world["c"].terms.intake._foreseen_at = 0
         with pytest.raises(KeyvaultError, match="is no peer"):
             await world["c"].terms.take(node_name("x"), pushed)
         assert world["c"].replica.head == before
@@ -289,6 +294,38 @@ async def test_a_ledger_that_was_put_back_is_quarantined_by_what_its_peer_has_se
         with pytest.raises(Refused, match="quarantine"):
             await world.sign("a", "r4")
         assert not [event for event in world["a"].events()[-1:] if not isinstance(event, TermStarted)]
+
+
+async def test_a_ledger_that_was_put_back_is_quarantined_by_what_its_token_has_seen(tmp_path: Path) -> None:
+    """No peer answers: the anchor in the leader's token tells."""
+    async with lone(tmp_path) as world:
+        a = world["a"]
+        await a.stop()
+        earlier = a.file.read_bytes()
+        a.start()
+        await until(lambda: a.leads)
+        await world.sign("a", "r1")
+        await world["b"].stop()
+        await a.stop()
+        anchor = a.token.anchor
+        a.put_back(earlier)
+        a.token.anchor = anchor
+        a.start()
+        await until(lambda: a.told.quarantines)
+        assert "the token" in a.told.quarantines[0]
+        with pytest.raises(Refused, match="quarantine"):
+            await world.sign("a", "r2")
+
+
+async def test_a_leader_whose_follower_is_away_says_so_before_it_is_asked(tmp_path: Path) -> None:
+    """It leads no more at the next sign of life, though nobody asked for a signature, and again when it is back."""
+    async with paired(tmp_path) as world:
+        world.cut.add(node_name("b"))
+        await until(lambda: not world["a"].node.leads)
+        assert "does not answer" in world["a"].terms.standing().obstacle
+        world.cut.clear()
+        await until(lambda: world["a"].leads)
+        await world.sign("a", "r1")
 
 
 async def test_a_pair_whose_leader_was_put_back_does_not_sign(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ async def test_a_node_that_stands_shows_nothing_that_was_not_confirmed(tmp_path:
         await world.stand("a")
         assert list(world.signatures("a")) == ["r1"]
         assert b"r1" not in b"".join(world["a"].node.entries(0, 10_000))
+        size, _ = await world["a"].node.checkpoint()
+        assert size <= world["b"].replica.head.size
         await world.name("a", "a")
         assert b"r1" in b"".join(world["a"].node.entries(0, 10_000))
 
