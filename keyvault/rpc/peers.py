@@ -18,11 +18,7 @@ class AskPeers:
     def __init__(self, addresses: Sequence[str], identity: Identity, enclave: EnclaveName) -> None:
         self._addresses = addresses
         self._parent = f"enclaves/{enclave}"
-        self._credentials: Callable[[], grpc.ChannelCredentials] = lambda: grpc.ssl_channel_credentials(
-            root_certificates=identity.client_ca,
-            private_key=identity.private_key,
-            certificate_chain=identity.certificate_chain,
-        )
+        self._credentials: Callable[[], grpc.ChannelCredentials] = identity.for_channels
 
     async def __call__(self) -> list[tuple[str, bytes]]:
         """See Peers."""
