@@ -10,6 +10,7 @@ from keyvault.core import limits
 from keyvault.core.errors import RolledBack, Unavailable
 from keyvault.core.marks import Mark
 from keyvault.engine.appender import Appender
+from keyvault.engine.clock import since_boot
 from keyvault.hsm.base import ANCHOR_BEHIND, Token, TokenFault
 
 
@@ -45,3 +46,43 @@ class Anchorer:
             self.faults += 1
         else:
             self._written = mark
+
+
+class Memory:
+    """What the token of a node that follows remembers: of a ledger that is put back everywhere no other token may know.
+
+    It is told of the checkpoints that the node compared with its copy, never of a smaller one.
+    """
+
+    def __init__(self, token: Token) -> None:
+        self.seen: Mark | None = None
+        """What it remembered when it was last asked, or told."""
+        self.is_known = False
+        """Whether it was asked; before that nobody knows what it has seen."""
+        self._token = token
+        self._told_at = -limits.ANCHOR_INTERVAL_MS / 1000
+
+    async def ask(self) -> None:
+        """Find out what the token remembers. Raises Unavailable, TokenFault."""
+        async with asyncio.timeout(limits.ANCHOR_WAIT_MS / 1000):
+            self.seen = await self._token.read_anchor()
+        self.is_known = True
+
+    def forget(self) -> None:
+        """Ask anew before it counts: the token may be another one, or a term of this node's own has told it more."""
+        self.is_known = False
+
+    async def tell(self, mark: Mark | None) -> None:
+        """Let the token remember this, once an interval; one that cannot now is told of a later one."""
+        if not self.is_known or mark is None or since_boot() - self._told_at < limits.ANCHOR_INTERVAL_MS / 1000:
+            return
+        if self.seen is not None and not self.seen.grows_to(mark):
+            return  # whether the ledger lacks what it has seen is asked elsewhere
+        self._told_at = since_boot()
+        try:
+            async with asyncio.timeout(limits.ANCHOR_WAIT_MS / 1000):
+                await self._token.write_anchor(mark)
+        except (TokenFault, Unavailable, TimeoutError):
+            self.forget()
+        else:
+            self.seen = mark

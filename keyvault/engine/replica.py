@@ -17,12 +17,12 @@ It decides nothing, and reads the shared store with one caller at a time.
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed, RolledBack
 from keyvault.core.events import SignatureIssued, SignatureRefused
-from keyvault.core.ids import Principal
+from keyvault.core.ids import Epoch, Principal
 from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.pair_changes import is_about_the_lead
 from keyvault.core.state import State
@@ -174,6 +174,11 @@ class Replica:
             if mark.size <= self._fold.tree.size:
                 self._fold.know_root(mark.size, proofs.root_at(self.tree, read or self.copy.read, mark.size))
         return quarantine_of(self._fold, seen)
+
+    def compared(self) -> Mark | None:
+        """Return what the newest checkpoint in the copy has seen, and the epoch that the ledger is in by now."""
+        newest = self.copy.checkpoint()
+        return None if newest is None else replace(Kept.of(newest[1]).mark, epoch=Epoch(self.state.epoch))
 
     def mark_of(self, note: bytes) -> Mark | None:
         """Return what a checkpoint has seen; None unless this ledger's log key signed it."""
