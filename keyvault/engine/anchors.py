@@ -64,8 +64,11 @@ class Memory:
 
     async def ask(self) -> None:
         """Find out what the token remembers. Raises Unavailable, TokenFault."""
-        async with asyncio.timeout(limits.ANCHOR_WAIT_MS / 1000):
-            self.seen = await self._token.read_anchor()
+        try:
+            async with asyncio.timeout(limits.ANCHOR_WAIT_MS / 1000):
+                self.seen = await self._token.read_anchor()
+        except TimeoutError as error:
+            raise Unavailable("the token does not say what it has seen of the ledger") from error
         self.is_known = True
 
     def forget(self) -> None:

@@ -11,6 +11,8 @@ from functools import partial
 
 from keyvault.core import limits
 from keyvault.core.errors import Broken, Corrupt, Fenced, KeyvaultError, RolledBack, Unavailable
+from keyvault.core.marks import Mark
+from keyvault.engine.anchors import Memory
 from keyvault.engine.challenge import Challenges
 from keyvault.engine.clock import since_boot
 from keyvault.engine.cosigning import Cosigning
@@ -28,7 +30,7 @@ _SILENT_S = 3 * limits.LEASE_BEAT_MS / 1000
 class Follower:
     """Follows with one replica, through whatever seat there is."""
 
-    def __init__(self, replica: Replica, node: Node, cosigning: Cosigning, peers: Peers) -> None:
+    def __init__(self, replica: Replica, node: Node, token: Token, cosigning: Cosigning, peers: Peers) -> None:
         self.folding = asyncio.Lock()
         """Held by whoever changes the replica."""
         self.settled = 0
@@ -40,6 +42,9 @@ class Follower:
         """Whether the newest look found a server whose commits would not be synchronous: it may have been replaced."""
         self._replica = replica
         self._node = node
+        self._token = token
+        self._memory = Memory(token)
+        self._fits: Mark | None = None
         self._cosigning = cosigning
         self._peers = peers
         self._mark: tuple[int, int, str] | None = None
@@ -59,7 +64,7 @@ class Follower:
         silent = since_boot() - self._marked_at > _SILENT_S
         return "" if silent or lease.session_gone else lease.address
 
-    async def follow(self, seat: Seat, token: Token) -> str:
+    async def follow(self, seat: Seat) -> str:
         """Take what is settled; return what this node lacks to lead, in words. Raises RolledBack, Corrupt."""
         if self.quarantine:
             return self.quarantine
@@ -71,7 +76,7 @@ class Follower:
             self.doubts_server = False
             if lacking is not None:
                 raise lacking
-            return await self._missing(token) or await self._cosign(token)
+            return await self._missing(seat) or await self._vouch()
         except (RolledBack, Corrupt):
             raise
         except (KeyvaultError, RuntimeError) as error:  # cannot be reached, or a commit would not be synchronous
@@ -90,12 +95,13 @@ class Follower:
             return error
         return None
 
-    async def _cosign(self, token: Token) -> str:
-        """Cosign the newest checkpoint that was compared. A token that fails for now is no obstacle: return none."""
-        lane = next((lane for lane in token.lanes if lane.is_up), None)
+    async def _vouch(self) -> str:
+        """Cosign and remember the newest checkpoint that was compared. A token that cannot now is no obstacle: ''."""
+        lane = next((lane for lane in self._token.lanes if lane.is_up), None)
         if lane is not None:
             with suppress(Unavailable):
                 await self._cosigning.cosign(lane, self._replica.origin, self._replica.copy.checkpoint())
+            await self._memory.tell(self._replica.compared())
         return ""
 
     async def take(self, seat: Seat, until: Callable[[], int]) -> None:
@@ -110,7 +116,7 @@ class Follower:
                     self._node.changed()
                 more = self._replica.head.size < until()
 
-    async def take_over(self, seat: Seat, epoch: int, token: Token) -> None:
+    async def take_over(self, seat: Seat, epoch: int) -> None:
         """Take everything that stands at the beginning of this term; hold it against what was seen of the ledger.
 
         Raises RolledBack if this node's copy or token, or another node, has seen what is not there (engine.peers);
@@ -120,7 +126,9 @@ class Follower:
         head = await seat.read(lambda: head_of_term(seat.store, epoch))
         await self.take(seat, lambda: head.size)
         self._replica.check_is(head)
-        self._replica.check_has(await token.read_anchor())
+        await self._memory.ask()
+        self._replica.check_has(self._memory.seen)
+        self._memory.forget()  # the term tells the token more than this node's copy will know at once
         lacking = self._replica.lacks(await asking, self._replica.copy.read)
         if lacking is not None:
             await seat.write(lambda: seat.store.beat(epoch, head.size))  # or it may be a successor's checkpoint
@@ -137,17 +145,36 @@ class Follower:
             if lacking is not None:
                 enclave.end_term(Broken(lacking.found))
 
-    async def _missing(self, token: Token) -> str:
+    async def _missing(self, seat: Seat) -> str:
         if not self._replica.head.size:
             return "the ledger is empty"
-        lane = next((lane for lane in token.lanes if lane.is_up), None)
+        lane = next((lane for lane in self._token.lanes if lane.is_up), None)
         if lane is None:
             self._challenges.forget()
+            self._memory.forget()
             return "its token has no worker"
         if since_boot() - self._challenged_at > limits.CHALLENGE_INTERVAL_MS / 1000:
             self._challenges.forget()
             self._challenged_at = since_boot()
-        return await self._challenges.missing(lane, self._replica.state)
+        return await self._challenges.missing(lane, self._replica.state) or await self._forgotten(seat)
+
+    async def _forgotten(self, seat: Seat) -> str:
+        """Return what the token has seen of the ledger that is not there, in words: it would lead in vain.
+
+        What is stored and not settled yet cannot be compared; whoever takes over takes it, and compares.
+        """
+        if not self._memory.is_known:
+            await self._memory.ask()
+        mark, size = self._memory.seen, self._replica.head.size
+        if mark is None or mark == self._fits:
+            return ""
+        lacking = self._replica.lacking([("the token of this node", mark)])
+        if lacking is None:
+            self._fits = mark
+            return ""
+        if size < mark.size <= (await seat.read(seat.store.head)).size:
+            return ""
+        return lacking.found
 
 
 def head_of_term(store: SharedStore, epoch: int) -> Head:

@@ -93,7 +93,7 @@ class Terms:
         self._obstacle = "it has not looked at the ledger yet"
         self._leaves_at = 0.0
         self._cosigning = node.cosigning = Cosigning(token, clock, address, reporter.cosigns)
-        self._follower = Follower(replica, node, self._cosigning, peers)
+        self._follower = Follower(replica, node, token, self._cosigning, peers)
 
     async def run(self) -> None:
         """Follow and lead until ``drain``, or until something ends the node, which resolves ``node.stopped``."""
@@ -209,7 +209,7 @@ class Terms:
         if self._follower.is_busy or self._enclave is not None:
             return
         try:
-            self._tell_eligible(await self._follower.follow(seat, self._token))
+            self._tell_eligible(await self._follower.follow(seat))
             self._leave_replaced(seat)
         except RolledBack as error:
             self._quarantined(error)
@@ -257,7 +257,7 @@ class Terms:
             self._say(WriteFailed(epoch=epoch, unknown=True, now=since_boot()))
             return
         try:
-            await self._follower.take_over(seat, epoch, self._token)
+            await self._follower.take_over(seat, epoch)
             mirror = self._mirror = Mirror(
                 shared=seat.store,
                 copy=self._replica.copy,

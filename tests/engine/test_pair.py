@@ -237,7 +237,7 @@ async def test_a_peer_that_members_did_not_name_is_not_believed(tmp_path: Path) 
         with pytest.raises(KeyvaultError, match="follows"):
             await world["c"].terms.take(node_name("b"), Batch(expected=before, entries=(), settled=10**6))
         world["c"].terms.intake._foreseen_at = since_boot() + 60  # it was shown something just now
-        with pytest.raises(KeyvaultError, match="follows .*, not spiffe"):
+        with pytest.raises(KeyvaultError, match=r"follows .*, not spiffe"):
             await world["c"].terms.take(node_name("b"), pushed)
         world["c"].terms.intake._foreseen_at = 0
         with pytest.raises(KeyvaultError, match="is no peer"):
