@@ -21,8 +21,9 @@ from keyvault.store.backup import restore
 def command(folder: Path, database: Path, vkey_file: Path | None) -> None:
     """Make a ledger's database file from a backup, after an audit of everything in it.
 
-    A checkpoint file beside it stays: what it remembers and the backup has not got is lost, and the server will say so.
-    It serves such a ledger in quarantine, where members decide (`keyvault quarantine`).
+    Nobody knows what was signed after the backup, so the server serves this ledger in quarantine, where members decide
+    (`keyvault quarantine`). A checkpoint file beside it stays: it is the last that the lost ledger signed. To move a
+    server that is stopped, nothing is restored: move its ledger.db and ledger.db.checkpoint.
 
     \b
     Example:
@@ -33,6 +34,7 @@ def command(folder: Path, database: Path, vkey_file: Path | None) -> None:
         {"database": str(database), "entries": found.entries, "covered": found.covered, "origin": found.origin},
         lambda: (
             f"Restored {found.entries} entries of {found.origin} to {database}; the newest checkpoint covers"
-            f" {found.covered}. Audited: nothing was wrong."
+            f" {found.covered}. Audited: nothing was wrong. The server starts in quarantine: what was signed after the"
+            " backup is not here."
         ),
     )

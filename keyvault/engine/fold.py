@@ -42,11 +42,13 @@ class Kept:
 class Fold:
     """The fold under way, and the roots that it had at the sizes that were signed."""
 
-    def __init__(self) -> None:
+    def __init__(self, restored: Mark | None = None) -> None:
+        """``restored``: what a backup had that the whole ledger was made from."""
         self.state = State.empty()
         self.tree = Tree()
         self.index = RequestIndex()
         self.answered = False
+        self._restored = restored
         self._genesis_hash = b""
         self._roots: dict[int, bytes] = {}
 
@@ -110,13 +112,26 @@ class Fold:
         end = self.tree.size if left is None else left.position
         if mark.size <= end and mark.root == self._roots[mark.size]:
             return ""
-        if left is not None and mark.size <= left.lost.size and mark.epoch <= left.lost.epoch:
+        if left is not None and _is_part(mark, left.lost):
             return ""
         if left is not None:
             return f"members gave up {left.lost} only"
         if mark.size <= self.tree.size:
             return f"it has other entries up to {mark.size}: it was rewritten, or an older copy of it went on"
         return f"it has {self.tree.size} entries: an older copy was put back, or its end was cut"
+
+    def not_gone_on(self) -> Mark | None:
+        """Return what the backup had, if members did not say since how the ledger goes on."""
+        mark = self._restored
+        if mark is None or any(each.index >= mark.size for each in self.state.incarnations):
+            return None
+        return mark
+
+
+def _is_part(mark: Mark, lost: Mark) -> bool:
+    """Return whether what was seen is part of what members gave up; a checkpoint does not tell its epoch."""
+    same = (mark.size, mark.root) == (lost.size, lost.root)
+    return same or (mark.size <= lost.size and mark.epoch <= lost.epoch)
 
 
 def _not_signed(name: str, error: Exception) -> Corrupt:

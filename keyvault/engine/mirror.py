@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keyvault.core.errors import KeyvaultError, OutcomeUnknown
+from keyvault.core.marks import Mark
 from keyvault.store.base import Entry, Head, SharedStore, Store
 
 
@@ -115,6 +116,10 @@ class Mirror:
     def anchor(self) -> bytes | None:
         """See ``Store``."""
         return self._copy.anchor()
+
+    def restored(self) -> Mark | None:
+        """See ``Store``."""
+        return self._copy.restored()
 
     def flush(self) -> None:
         """Return when the copy has everything. Raises OutcomeUnknown if it cannot be written."""

@@ -66,7 +66,7 @@ def folded(store: Store, anchor: Mark | None = None, *, is_whole: bool = True) -
     kept = None if note is None else Kept.of(note)
     seen = [] if kept is None else [("the checkpoint in the file beside it", kept.mark)]
     seen += [] if anchor is None else [("the token", anchor)]
-    fold = Fold()
+    fold = Fold(store.restored())
     fold.compare_at([mark.size for _, mark in seen] + ([] if signed is None else [signed[0]]))
     _fold_all(fold, store, head.size)
     if fold.tree.size != head.size or fold.tree.root() != head.root:
@@ -97,8 +97,13 @@ def _fold_all(fold: Fold, store: Store, size: int) -> None:
 def quarantine_of(fold: Fold, seen: list[tuple[str, Mark]]) -> Quarantine | None:
     """Return why nothing may be signed on top of what was folded, if it lacks what others have seen, each by name."""
     lacking = [(who, mark, what) for who, mark in seen if (what := fold.lacks(mark))]
-    if not lacking:
+    marks = [mark for _, mark, _ in lacking]
+    words = [f"{who} has seen {mark} of the ledger, and {what}" for who, mark, what in lacking]
+    restored = fold.not_gone_on()
+    if restored is not None:
+        marks.append(restored)
+        words.append(f"it was restored from a backup of {restored.size} entries: what was signed later is not here")
+    if not marks:
         return None
-    found = "; ".join(f"{who} has seen {mark} of the ledger, and {what}" for who, mark, what in lacking)
-    lost = newest_of(*(mark for _, mark, _ in lacking))
+    found, lost = "; ".join(words), newest_of(*marks)
     return Quarantine(position=fold.state.decided, lost=lost, found=found)

@@ -10,8 +10,8 @@ Laws:
    that a restored ledger does not replace what it lacks.
 4. Nothing is believed because the manifest says so: whoever reads a backup audits it, as any ledger.
 
-Private keys are never here. ``key_blobs`` is the place for keys that are wrapped under a token's own key; there are
-none in this version: the token is backed up by its own means (helm/README.md).
+Private keys are never here in the clear. Keys that were wrapped for other tokens (``kwp``) stand in the entries, so
+``key_blobs`` is empty; a token whose keys do not move is backed up by its own means (helm/README.md).
 """
 
 import hashlib
@@ -25,6 +25,9 @@ from pathlib import Path
 
 from keyvault.core import limits
 from keyvault.core.errors import Conflict, Corrupt, Malformed
+from keyvault.core.events import IncarnationStarted, TermStarted
+from keyvault.core.ids import Epoch
+from keyvault.core.marks import Mark
 from keyvault.ledger.archive import Archive, DatabaseArchive, audit_opened
 from keyvault.ledger.codec import decode, key_of
 from keyvault.ledger.errors import Unreadable
@@ -35,6 +38,8 @@ from keyvault.ledger.tiles import LENGTH_BYTES, decode_bundle, encode_bundle
 from keyvault.ledger.verify import Row
 from keyvault.store.anchor import SUFFIX, sync_directory
 from keyvault.store.base import Entry, Head, Store
+from keyvault.store.restored import SUFFIX as RESTORED
+from keyvault.store.restored import write_restored
 from keyvault.store.sqlite import open_store
 
 TYPE = "keyvault/backup/v1"
@@ -280,7 +285,8 @@ def audit_backup(archive: BackupArchive, *, log_vkey: str | None = None, read: R
 def restore(folder: Path, database: Path, *, log_vkey: str | None = None, read: Reader | None = None) -> Report:
     """Make a ledger's database file from a backup, after an audit that found nothing wrong; return the audit.
 
-    A checkpoint file beside it stays as it is: it may remember more than the backup has, and then the server says so.
+    A checkpoint file beside it stays as it is: it may remember more than the backup has. In any case the server starts
+    in quarantine (``store.restored``): nobody knows what was signed after the backup.
     Raises Conflict if the database exists, Corrupt, Unreadable, Malformed.
     """
     if database.exists():
@@ -293,17 +299,23 @@ def restore(folder: Path, database: Path, *, log_vkey: str | None = None, read: 
         try:
             _remove(draft)
             with closing(open_store(draft, create=True)) as store:
-                _fill(store, archive)
+                write_restored(draft, _fill(store, archive))
             _take_name(draft, database)
         except OSError as error:
             raise Unreadable(f"{error.filename or database} cannot be written: {error.strerror}") from error
     return report
 
 
-def _fill(store: Store, archive: BackupArchive) -> None:
+def _fill(store: Store, archive: BackupArchive) -> Mark:
+    """Append everything, and the newest checkpoint; return what the ledger has then."""
     epoch, head, tree, rows = store.acquire_term("restore"), store.head(), Tree(), archive.rows()
+    incarnation, reached = 1, Epoch(0)
     while batch := list(islice(rows, _APPEND_ENTRIES)):
-        entries = [Entry(body=row.body, request_key=key_of(decode(row.body))) for row in batch]
+        events = [decode(row.body) for row in batch]
+        entries = [Entry(body=row.body, request_key=key_of(event)) for row, event in zip(batch, events, strict=True)]
+        reached = max([reached, *(event.epoch for event in events if isinstance(event, TermStarted))])
+        begun = (event.incarnation for event in events if isinstance(event, IncarnationStarted))
+        incarnation = max([incarnation, *begun])
         tree.extend([leaf_hash(row.body) for row in batch])
         new = Head(size=tree.size, root=tree.root())
         store.append(epoch=epoch, expected=head, entries=entries, new=new)
@@ -312,12 +324,14 @@ def _fill(store: Store, archive: BackupArchive) -> None:
         raise Corrupt("what was read differs from what was audited: the backup was changed meanwhile")
     size, note = archive.checkpoints[0]
     store.put_checkpoint(epoch=epoch, size=size, note=note)
+    return Mark(incarnation=incarnation, epoch=reached, size=head.size, root=head.root)
 
 
 def _take_name(draft: Path, database: Path) -> None:
     kept, own = database.with_name(database.name + SUFFIX), draft.with_name(draft.name + SUFFIX)
     if not kept.exists():
         own.rename(kept)
+    draft.with_name(draft.name + RESTORED).rename(database.with_name(database.name + RESTORED))
     draft.rename(database)
     _remove(draft)
     sync_directory(database.parent)
@@ -325,7 +339,7 @@ def _take_name(draft: Path, database: Path) -> None:
 
 def _remove(draft: Path) -> None:
     """Remove what there is of a draft: it is ours, and was never a ledger that anybody served."""
-    for suffix in ("", "-wal", "-shm", ".lock", SUFFIX, SUFFIX + ".new"):
+    for suffix in ("", "-wal", "-shm", ".lock", SUFFIX, SUFFIX + ".new", RESTORED):
         draft.with_name(draft.name + suffix).unlink(missing_ok=True)
 
 

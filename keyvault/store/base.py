@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from keyvault.core.marks import Mark
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
@@ -119,6 +121,9 @@ class Store(Protocol):
 
         Never newer than ``checkpoint()`` unless the ledger was put back or changed. Raises Corrupt if unreadable.
         """
+
+    def restored(self) -> Mark | None:
+        """Return what a backup had that this was made from; None if it was made from none. Raises Corrupt."""
 
     def close(self) -> None:
         """Release everything. A second call does nothing."""

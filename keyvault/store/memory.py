@@ -6,6 +6,7 @@ from enum import Enum
 
 from keyvault.core import limits
 from keyvault.core.errors import DuplicateRequest, Fenced, OutcomeUnknown, Unavailable
+from keyvault.core.marks import Mark
 from keyvault.store.base import EMPTY_HEAD, Entry, Head, Lease, Presence
 
 
@@ -31,6 +32,7 @@ class MemoryMedium:
     leading: "MemoryStore | None" = None
     checkpoints: list[tuple[int, bytes]] = field(default_factory=list)
     anchor: bytes | None = None
+    restored: Mark | None = None
     fault: Fault | None = None
 
 
@@ -152,6 +154,10 @@ class MemoryStore:
     def anchor(self) -> bytes | None:
         """See ``Store``."""
         return self._medium.anchor
+
+    def restored(self) -> Mark | None:
+        """See ``Store``."""
+        return self._medium.restored
 
     def close(self) -> None:
         """See ``Store``."""

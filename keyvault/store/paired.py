@@ -11,6 +11,7 @@ Laws:
 from collections.abc import Callable, Sequence
 
 from keyvault.core.errors import KeyvaultError, OutcomeUnknown
+from keyvault.core.marks import Mark
 from keyvault.store.base import Entry, Head, Store
 
 Confirm = Callable[[Head, Sequence[Entry], Head], None]
@@ -82,6 +83,10 @@ class PairedStore:
     def anchor(self) -> bytes | None:
         """See ``Store``."""
         return self._own.anchor()
+
+    def restored(self) -> Mark | None:
+        """See ``Store``."""
+        return self._own.restored()
 
     def _permitted(self, start: int, count: int) -> int:
         readable = self._readable()

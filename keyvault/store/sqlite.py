@@ -29,8 +29,10 @@ from typing import Any
 import apsw
 
 from keyvault.core.errors import Conflict, Corrupt, DuplicateRequest, Fenced, NotFound, OutcomeUnknown, Unavailable
+from keyvault.core.marks import Mark
 from keyvault.store.anchor import Anchor, sync_directory
 from keyvault.store.base import EMPTY_HEAD, Entry, Head
+from keyvault.store.restored import SUFFIX, read_restored
 
 SQLITE_VERSION_MIN = (3, 51, 3)
 APPLICATION_ID = 0x6B76_6C31
@@ -91,7 +93,7 @@ def open_store(path: Path, *, create: bool) -> "SqliteStore":
 
 def _open(path: Path, *, create: bool) -> "SqliteStore":
     anchor = Anchor(path)
-    for each in (path, anchor.path):
+    for each in (path, anchor.path, path.with_name(path.name + SUFFIX)):
         if create and each.exists():
             raise Conflict(f"{each} exists; nothing was changed")
     if not create and not path.is_file():
@@ -104,7 +106,10 @@ def _open(path: Path, *, create: bool) -> "SqliteStore":
         writer = opened.enter_context(contextlib.closing(_connect(path, apsw.SQLITE_OPEN_READWRITE)))
         _check_identity(writer, path)
         reader = opened.enter_context(contextlib.closing(_connect(path, apsw.SQLITE_OPEN_READONLY)))
-        return SqliteStore(writer=writer, reader=reader, anchor=anchor, release=opened.pop_all().close)
+        restored = read_restored(path)
+        return SqliteStore(
+            writer=writer, reader=reader, anchor=anchor, restored=restored, release=opened.pop_all().close
+        )
 
 
 def _check_sqlite() -> None:
@@ -188,12 +193,19 @@ class SqliteStore:
     """A ledger in a file. Appends and checkpoints from one thread; reads from any."""
 
     def __init__(
-        self, *, writer: apsw.Connection, reader: apsw.Connection, anchor: Anchor, release: Callable[[], None]
+        self,
+        *,
+        writer: apsw.Connection,
+        reader: apsw.Connection,
+        anchor: Anchor,
+        restored: Mark | None,
+        release: Callable[[], None],
     ) -> None:
         self._writer = writer
         self._reader = reader
         self._reading = threading.Lock()  # apsw refuses two threads in one connection at once
         self._anchor = anchor
+        self._restored = restored
         self._release = release
         self._in_doubt = False
 
@@ -285,6 +297,10 @@ class SqliteStore:
     def anchor(self) -> bytes | None:
         """See ``Store``."""
         return self._anchor.read()
+
+    def restored(self) -> Mark | None:
+        """See ``Store``."""
+        return self._restored
 
     def close(self) -> None:
         """See ``Store``."""

@@ -203,12 +203,24 @@ async def test_a_backup_while_it_signs(own: Deployment, tmp_path: Path) -> None:
     refused = run_keyvault("restore", "--from", str(folder), "--database", str(own.ledger))
     assert (refused.returncode, "exists; nothing was changed" in refused.stderr) == (1, True)
     own.ledger.unlink()
+    both(own)  # what a machine is like whose token never led
     restored = run_keyvault("restore", "--from", str(folder), "--database", str(own.ledger))
     assert restored.returncode == 0, restored.stderr
+    assert "in quarantine" in restored.stdout
+    refused = run_keyvault("database", "load", "--conninfo", "host=nowhere", "--config", str(_as_a_node(own)))
+    assert (refused.returncode, "it was restored from a backup" in refused.stderr) == (70, True), refused.stderr
     with served(own):
         async with desk.bot(own) as bot:
-            with pytest.raises(PreconditionFailed, match="an older copy was put back"):
+            with pytest.raises(PreconditionFailed, match=f"restored from a backup of {sizes[-1]} entries"):
                 await sign(bot, "new")
+
+
+def _as_a_node(own: Deployment) -> Path:
+    """Return the configuration of a node of this enclave, of a database that is nowhere."""
+    config = own.dir / "node.toml"
+    more = '[postgres]\nconninfo = "host=nowhere dbname=keyvault sslmode=verify-full"\naddress = "localhost:1"\n'
+    config.write_text(own.config.read_text() + more)
+    return config
 
 
 def test_a_damaged_backup_fails_its_drill(own: Deployment, tmp_path: Path) -> None:

@@ -84,6 +84,10 @@ def file_only(world: World, lost: MemoryMedium) -> None:
     assert world.medium.anchor == lost.anchor
 
 
+def everything(world: World, _lost: MemoryMedium) -> None:
+    world.token.anchor = world.medium.anchor = None
+
+
 @asynccontextmanager
 async def restored(
     limits_: tuple[Limit, ...] = (), forget: Callable[[World, MemoryMedium], None] = nothing_else

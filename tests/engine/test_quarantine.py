@@ -15,7 +15,7 @@ from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action
 from keyvault.ledger.verify import verify
 from keyvault.store.memory import MemoryMedium
-from tests.engine.restoring import HOUR_MS, copy_of, file_only, nothing_else, restored, token_only
+from tests.engine.restoring import HOUR_MS, copy_of, everything, file_only, nothing_else, restored, token_only
 from tests.engine.world import World, folded, open_enclave, opened_world, restart
 from tests.worlds import digest_request
 
@@ -205,6 +205,42 @@ async def test_what_the_token_saw_beyond_it_is_another_quarantine() -> None:
         world.enclave = await open_enclave(world.medium, world.token, world.clock, world.plug)
         assert "members gave up" in here.quarantine.found
         assert here.quarantine.lost == seen
+
+
+async def test_tokens_that_have_seen_the_same_know_the_same() -> None:
+    """A checkpoint does not tell its epoch: another token's anchor of those very entries was given up with it."""
+    async with restored(forget=file_only) as here:
+        world = here.world
+        await here.leave()
+        given_up = world.enclave.state.incarnations[-1].lost
+        await world.enclave.close()
+        world.token.anchor = replace(given_up, epoch=Epoch(given_up.epoch + 3))
+        world.enclave = await open_enclave(world.medium, world.token, world.clock, world.plug)
+        assert world.enclave.quarantine is None
+
+
+async def test_a_ledger_from_a_backup_asks_members_whoever_has_seen_it() -> None:
+    """No token and no file remembers more: it does not sign all the same, until members said how it goes on."""
+    async with restored(forget=everything) as here:
+        world = here.world
+        assert world.enclave.quarantine is None
+        await world.enclave.close()
+        head, epoch = world.medium.head, world.enclave.state.epoch
+        world.token.anchor = None
+        world.medium.restored = Mark(incarnation=1, epoch=epoch, size=head.size, root=head.root)
+        for _ in range(2):
+            world.enclave = await open_enclave(world.medium, world.token, world.clock, world.plug)
+            assert "it was restored from a backup" in here.quarantine.found
+            assert here.quarantine.lost == world.medium.restored
+            with pytest.raises(Refused, match="quarantine"):
+                await world.sign("new")
+            await world.enclave.close()
+        world.enclave = await open_enclave(world.medium, world.token, world.clock, world.plug)
+        await here.leave()
+        await world.sign("new")
+        await world.enclave.close()
+        world.enclave = await open_enclave(world.medium, world.token, world.clock, world.plug)
+        assert world.enclave.quarantine is None
 
 
 async def test_an_older_incarnation_is_quarantined() -> None:

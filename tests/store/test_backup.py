@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from keyvault.core.errors import Conflict, Corrupt, Malformed
+from keyvault.core.marks import Mark
 from keyvault.engine.recovery import recover
 from keyvault.ledger.archive import audit
 from keyvault.ledger.codec import key_of
@@ -52,18 +53,28 @@ def _grow(database: Path, ledger: Ledger) -> None:
 
 
 def test_what_is_restored_is_what_was_backed_up(database: Path, tmp_path: Path) -> None:
-    """Entries verbatim, request keys, head, newest checkpoint and the file beside it; the ledger leads again."""
+    """Entries verbatim, request keys, head, newest checkpoint and the file beside it; in quarantine."""
     done = write_backup(database, tmp_path / "backup", log_vkey=GOOD.key.vkey)
     assert (done.report.entries, done.report.problems) == (len(GOOD.entries), ())
     report = restore(tmp_path / "backup", tmp_path / "restored.db", log_vkey=GOOD.key.vkey)
     assert report == done.report
-    assert {each.name for each in tmp_path.glob("restored.db*")} == {"restored.db", "restored.db.checkpoint"}
+    assert {each.name for each in tmp_path.glob("restored.db*")} == {
+        "restored.db",
+        "restored.db.checkpoint",
+        "restored.db.restored",
+    }
     path = tmp_path / "restored.db"
     with closing(open_store(path, create=False)) as new, closing(open_store(database, create=False)) as old:
         assert new.head() == old.head()
         assert new.read_entries(0, 1_000) == old.read_entries(0, 1_000)
         assert (new.checkpoint(), new.anchor()) == (old.checkpoint(), old.anchor())
-        assert recover(new).quarantine is None
+        quarantine, state = recover(new).quarantine, recover(old).state
+        assert quarantine is not None
+        assert quarantine.lost == new.restored()
+        assert quarantine.lost == Mark(
+            incarnation=state.incarnation, epoch=state.epoch, size=old.head().size, root=old.head().root
+        )
+        assert (recover(old).quarantine, old.restored()) == (None, None)
     assert audit(path, log_vkey=GOOD.key.vkey).ok
 
 

@@ -39,6 +39,7 @@ from keyvault.core.errors import (
     Unavailable,
 )
 from keyvault.core.ids import EnclaveName
+from keyvault.core.marks import Mark
 from keyvault.store.anchor import Anchor
 from keyvault.store.base import Entry, Head, Lease
 from keyvault.store.postgres.connection import connect, cut, first_line
@@ -314,6 +315,10 @@ class PostgresStore:
     def anchor(self) -> bytes | None:
         """See ``Store``."""
         return self._anchor.read()
+
+    def restored(self) -> Mark | None:
+        """See ``Store``: a database that was put back is found by the nodes' own copies and tokens."""
+        return None
 
     def close(self) -> None:
         """See ``Store``. A write that is under way keeps its thread until the connection ends."""
