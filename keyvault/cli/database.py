@@ -90,6 +90,8 @@ def load(conninfo: str, config_file: Path) -> None:
 
 def _whole(file: Store) -> Recovered:
     found = recover(file)
+    if found.state.pair is not None:
+        raise Conflict("members named a pair in this ledger: it is served with [pair], and cannot move to a database")
     if found.quarantine is not None:
         raise RolledBack(f"this is not the newest ledger: {found.quarantine.found}")
     return found

@@ -34,7 +34,7 @@ from keyvault.engine.clock import Clock
 from keyvault.engine.copies import Proof
 from keyvault.engine.governor import CheckNodes, Governor
 from keyvault.engine.observer import NoObserver, Observer
-from keyvault.engine.recovery import Recovered, recover
+from keyvault.engine.recovery import Recovered, check_can_begin, recover
 from keyvault.engine.refusals import quarantined
 from keyvault.engine.sequencer import Sequencer, Waiter
 from keyvault.engine.signing import SigningStage
@@ -155,21 +155,13 @@ class Enclave:
         Its first append, TermStarted, is the barrier: nothing is decided before it is durable. ``writer`` and
         ``on_written``: see ``Appender``. Raises as ``open``.
         """
-        appender = Appender(
-            store=store,
-            state=recovered.state,
-            tree=recovered.tree,
-            epoch=epoch,
-            writer=writer,
-            on_written=on_written,
-        )
+        state, (holder, software) = recovered.state, (identity.holder, identity.software)
         started = TermStarted(
-            at=clock.now(),
-            epoch=epoch,
-            holder=identity.holder,
-            software=identity.software,
-            node=identity.node,
-            stands=stands,
+            at=clock.now(), epoch=epoch, holder=holder, software=software, node=identity.node, stands=stands
+        )
+        check_can_begin(state, started)
+        appender = Appender(
+            store=store, state=state, tree=recovered.tree, epoch=epoch, writer=writer, on_written=on_written
         )
         await appender.append([draft(started)])
         enclave = cls(

@@ -6,7 +6,9 @@ checkpoint in the file beside it) is opened in quarantine: it is read, and nothi
 
 from dataclasses import dataclass
 
-from keyvault.core.errors import Corrupt
+from keyvault.core.apply import apply
+from keyvault.core.errors import Conflict, Corrupt
+from keyvault.core.events import TermStarted
 from keyvault.core.marks import Mark, Quarantine, newest_of
 from keyvault.core.state import State
 from keyvault.engine.fold import Fold, Kept
@@ -58,6 +60,15 @@ def recovered(fold: Fold, signed: tuple[int, bytes] | None, quarantine: Quaranti
         uncovered=uncovered,
         quarantine=quarantine,
     )
+
+
+def check_can_begin(state: State, started: TermStarted) -> None:
+    """Raise Conflict unless this term follows: what does not would stand there for ever, and nobody could open it."""
+    try:
+        apply(state.aside(), state.size, started)
+    except Corrupt as error:
+        hint = "; a ledger whose members named a pair is served with [pair] (helm/README.md)" if state.pair else ""
+        raise Conflict(f"no term begins here: {error}{hint}") from error
 
 
 def folded(store: Store, anchor: Mark | None = None, *, is_whole: bool = True) -> tuple[Fold, Quarantine | None]:

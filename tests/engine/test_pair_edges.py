@@ -1,18 +1,20 @@
 """Pairs where somebody looks closely: what is not whole, not confirmed, not meant, or meant badly."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from keyvault.core.errors import KeyvaultError, NotLeader, Refused, Unavailable
+from keyvault.core.errors import Conflict, KeyvaultError, NotLeader, Refused, Unavailable
 from keyvault.core.events import Event, PairSet, SignatureIssued, TermStarted
-from keyvault.core.ids import Epoch
+from keyvault.core.ids import NOBODY, Epoch
 from keyvault.core.keys import KeyAlgorithm, Signature
 from keyvault.core.marks import Mark
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import Action
 from keyvault.engine.appender import draft
+from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.feed import Batch
 from keyvault.engine.replica import Replica
 from keyvault.hsm.base import LOG_KEY_OBJECT_ID, SignItem
@@ -258,4 +260,23 @@ async def test_a_copy_that_is_not_whole_does_not_stand_later(tmp_path: Path) -> 
         await until(lambda: not world["b"].terms.intake.is_copying)
         await until(lambda: world["a"].leads)
         assert not world["b"].state.stands
+        await world.sign("a", "r1")
+
+
+async def test_a_server_without_a_name_writes_nothing_into_a_pairs_ledger(tmp_path: Path) -> None:
+    """Somebody serves it without [pair], or for a database: it is refused before the term stands there for ever."""
+    async with paired(tmp_path) as world:
+        await world["a"].stop()
+        store = open_store(world["a"].file, create=False)
+        head = store.head()
+        identity = Identity(holder="h", software="test")
+        for node in (NOBODY, node_name("b")):
+            with pytest.raises(Conflict, match=r"members named .*kv-a; a ledger whose members named a pair"):
+                await Enclave.open(
+                    store=store, token=world["a"].token, clock=world.clock, identity=replace(identity, node=node)
+                )
+        assert store.head() == head
+        store.close()
+        world["a"].start()
+        await until(lambda: world["a"].leads)
         await world.sign("a", "r1")
