@@ -159,7 +159,7 @@ class _Process:
             await enclave.close()
 
     async def _as_node(self, postgres: PostgresConfig) -> int:
-        replica = Replica(self._store, self._identity.holder, is_whole=False)
+        replica = Replica(self._store, self._identity.holder, is_whole=False, passes_over=LogReporter().passes_over)
         node = Node(replica)
         anchor = Anchor(self._config.enclave.database)
         terms = Terms(

@@ -125,6 +125,10 @@ class LogReporter:
         """See Reporter. Who reads it here has it from the node's own machine."""
         log.info("cosigning", vkey=vkey)
 
+    def passes_over(self, size: int) -> None:
+        """Tell of a checkpoint in the shared store that is none."""
+        log.critical("a checkpoint in the database was not signed by the log key: passed over", size=size)
+
     def evens_out(self, place: str) -> None:
         """See Reporter."""
         log.info("handing over to even out", to=place)

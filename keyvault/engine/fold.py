@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from keyvault.core.apply import apply
 from keyvault.core.errors import Corrupt, Malformed
-from keyvault.core.events import Genesis, TermStarted
+from keyvault.core.events import Event, Genesis, TermStarted
 from keyvault.core.ids import Epoch
 from keyvault.core.marks import Mark, incarnation_at
 from keyvault.core.state import State
@@ -62,8 +62,8 @@ class Fold:
         """Compare at this size with this root, which the entries that were folded gave."""
         self._roots[size] = root
 
-    def take(self, entry: Entry) -> None:
-        """Apply the next entry. Raises Corrupt if it does not follow, or is filed under a key that is not its own."""
+    def take(self, entry: Entry) -> Event:
+        """Apply the next entry, and return it. Raises Corrupt if it does not follow, or has another's request key."""
         event, at = codec.decode(entry.body), self.tree.size
         apply(self.state, at, event)
         request_key = codec.key_of(event)
@@ -76,6 +76,7 @@ class Fold:
         self.tree.extend([leaf])
         if self.tree.size in self._roots:
             self._roots[self.tree.size] = self.tree.root()
+        return event
 
     def origin(self, size: int | None = None) -> str:
         """Return the ledger's name when it had ``size`` entries; now, without it."""

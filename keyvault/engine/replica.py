@@ -6,6 +6,7 @@ Laws:
 2. While another leads it is given only what is settled: an entry whose acknowledgement nobody had may vanish when its
    server is lost. After a take-over everything that the store shows is durable, and it takes all.
 3. Every checkpoint that comes is compared with the root over its own copy; only such ones are kept, and cosigned (I5).
+   What the log key did not sign is none, whoever put it there: it is passed over, and told.
 4. The copy never gets shorter. A store that has less than the copy, or other bytes, was rolled back: nothing may be
    signed on top of it. New entries are taken only behind the very entry that is the copy's last.
 5. What it lacks it cannot know from its copy. So a node that is to lead holds it against what others have seen
@@ -15,7 +16,7 @@ Laws:
 It decides nothing, and reads the shared store with one caller at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,7 @@ from keyvault.core.events import SignatureIssued, SignatureRefused
 from keyvault.core.ids import Epoch, Principal
 from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.pair_changes import is_about_the_lead
-from keyvault.core.state import State
+from keyvault.core.state import State, find_key, split_key_name
 from keyvault.engine import proofs
 from keyvault.engine.fold import Fold, Kept
 from keyvault.engine.recovery import Recovered, folded, quarantine_of, recovered
@@ -33,6 +34,7 @@ from keyvault.ledger import checkpoint, codec
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.ledger.note import verifier
+from keyvault.ledger.signatures import verify_signature
 from keyvault.store.base import Entry, Head, SharedStore, Store
 
 READ_ENTRIES = 100
@@ -50,11 +52,21 @@ class Fetched:
 class Replica:
     """One node's view of a ledger, from its own copy."""
 
-    def __init__(self, copy: Store, holder: str, *, is_whole: bool = True) -> None:
+    def __init__(
+        self,
+        copy: Store,
+        holder: str,
+        *,
+        is_whole: bool = True,
+        passes_over: Callable[[int], None] = lambda _size: None,
+    ) -> None:
         """Fold the copy, which may be empty. Raises Corrupt if it is not what was written.
 
-        ``is_whole``: it came up to the ledger once, so it has a checkpoint.
+        ``is_whole``: it came up to the ledger once, so it has a checkpoint. ``passes_over`` is told the size of what
+        stands in the shared store as a checkpoint and is none.
         """
+        self._passes_over = passes_over
+        self._passed_over: bytes | None = None
         self.copy = copy
         self.copy_epoch = copy.acquire_term(holder)
         self._fold, self.quarantine = folded(copy, is_whole=is_whole) if copy.head().size else (Fold(), None)
@@ -114,10 +126,32 @@ class Replica:
         return Fetched(entries=entries[known:], signed=signed)
 
     def take(self, fetched: "Fetched") -> None:
-        """Fold what was fetched. Raises Corrupt; then the replica is of no more use."""
+        """Fold what was fetched. Raises Corrupt; then the replica is of no more use.
+
+        Whoever can write into the store can write an answer that no token gave: each signature is verified, unless the
+        log key signed a checkpoint over it, which ``keep`` compares.
+        """
         self._unkept = self.head
-        for entry in fetched.entries:
-            self._fold.take(entry)
+        vouched_for = self._vouched_for(fetched)
+        for index, entry in enumerate(fetched.entries, self._fold.tree.size):
+            event = self._fold.take(entry)
+            if index >= vouched_for and isinstance(event, SignatureIssued):
+                self._check_signature(index, event)
+
+    def _vouched_for(self, fetched: "Fetched") -> int:
+        """Return how many entries of the ledger the log key signed a checkpoint over that came with these."""
+        if not fetched.entries or fetched.signed is None or not self._fold.tree.size:
+            return 0
+        mark = self.mark_of(fetched.signed[1])
+        return 0 if mark is None else mark.size
+
+    def _check_signature(self, index: int, event: SignatureIssued) -> None:
+        key = find_key(self.state, split_key_name(event.request.key)[0], event.key_version)
+        try:
+            verify_signature(key.algorithm, key.public_key, event.signing_input, event.signature)
+        except Unproven as error:
+            name = f"key {event.request.key}, version {event.key_version}"
+            raise Corrupt(f"entry {index} has a signature that is not by {name}: {error}", index=index) from error
 
     def keep(self, fetched: "Fetched") -> None:
         """Write what was taken to the copy, and compare the checkpoint. Raises RolledBack, Corrupt, OutcomeUnknown."""
@@ -212,16 +246,18 @@ class Replica:
         if not self._checked.size <= size <= self._fold.tree.size:
             return  # an older one is covered by one that was compared; a newer one waits until its entries are here
         newest = self.copy.checkpoint()
-        if newest is not None and newest[0] >= size:
-            if newest[0] == size and newest[1] != note:
-                raise Corrupt(f"there are two checkpoints of size {size}: the log key signs for somebody else, too")
+        if note == self._passed_over or (newest is not None and (newest[0] > size or newest == (size, note))):
             return
         _extend(self._checked, self.copy, size)
         try:
             key = verifier(self._fold.origin(size), self._fold.state.log_public_key)
             found = checkpoint.open_checkpoint(note, key)
-        except (Unproven, Malformed) as error:
-            raise Corrupt(f"the store's newest checkpoint was not signed by this ledger's log key: {error}") from error
+        except (Unproven, Malformed):
+            self._passed_over = note
+            self._passes_over(size)
+            return
+        if newest is not None and newest[0] == size:
+            raise Corrupt(f"there are two checkpoints of size {size}: the log key signs for somebody else, too")
         if found.size != size or found.root != self._checked.root():
             raise RolledBack(f"the checkpoint of size {size} was signed over other entries than this node has")
         self.copy.put_checkpoint(epoch=self.copy_epoch, size=size, note=note)
