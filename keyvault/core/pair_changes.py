@@ -2,8 +2,16 @@
 
 from keyvault.core import limits
 from keyvault.core.errors import Reason, Refused
-from keyvault.core.events import BallotCast, ChangeRefused, Event, PairSet, ProposalMade, TermStarted
-from keyvault.core.ids import Principal, UnixMillis
+from keyvault.core.events import (
+    BallotCast,
+    ChangeRefused,
+    Event,
+    IncarnationStarted,
+    PairSet,
+    ProposalMade,
+    TermStarted,
+)
+from keyvault.core.ids import NOBODY, Principal, UnixMillis
 from keyvault.core.pair import Pair
 from keyvault.core.pair_words import followers_of
 from keyvault.core.proposals import Proposal
@@ -20,18 +28,20 @@ def check_term(state: State, event: TermStarted) -> None:
         raise _mismatch(f"epoch {event.epoch} is too far from epoch {state.epoch}: nobody could follow it")
     if state.stands and not (event.stands and event.node == state.term_node):
         raise _mismatch(f"{state.term_node} stands here: members must name it before anybody leads")
-    if event.stands and (pair is None or event.node not in pair.nodes):
-        raise _mismatch("only a node of a pair can stand")
+    if event.stands and (pair is None or event.node == NOBODY):
+        raise _mismatch("a node can stand only where members named a pair, and under its own name")
     if pair is not None and not event.stands and event.node != pair.leader:
         raise _mismatch(f"{event.node or 'a server without a name'} does not lead: members named {pair.leader}")
 
 
 def check_permitted(state: State, event: Event) -> None:
-    """Raise Refused unless this may be said in the present term (2, 3); of what is asked ``check_asked`` says more."""
+    """Raise Refused unless this may be said in the present term (2, 3, 5); ``check_asked``: of what is asked."""
     if state.stands and not isinstance(event, _WHILE_IT_STANDS):
         raise _stands(state)
     if is_over(state):
         raise _mismatch("this term is over: members named another leader")
+    if is_unproven(state) and not isinstance(event, _WHILE_IT_STANDS | IncarnationStarted):
+        raise _mismatch(f"nobody waited for {state.term_node} before it was named: members must give up what it lacks")
 
 
 def check_asked(state: State, action: Action) -> None:
@@ -43,6 +53,16 @@ def check_asked(state: State, action: Action) -> None:
 def is_over(state: State) -> bool:
     """Return whether the term of the last TermStarted can go on: not when another node was named since (3)."""
     return state.pair is not None and not state.stands and state.term_node != state.pair.leader
+
+
+def is_unproven(state: State) -> bool:
+    """Return whether nobody knows what the leader's ledger lacks, and members did not give it up yet (5)."""
+    pair = state.pair
+    if pair is None:
+        return False
+    if state.stands:
+        return pair.unproven or state.term_node not in pair.nodes
+    return pair.unproven and not any(each.index > pair.index for each in state.incarnations)
 
 
 def is_about_the_lead(event: Event) -> bool:
@@ -81,7 +101,8 @@ def pair_set(state: State, proposal: Proposal, at: UnixMillis) -> PairSet:
 def apply_pair(state: State, index: int, event: PairSet) -> None:
     """Let these nodes be the pair."""
     before = () if state.pair is None or state.stands else state.pair.nodes
-    state.pair = Pair(leader=event.leader, followers=event.followers, index=index, before=before)
+    unproven = is_unproven(state)
+    state.pair = Pair(leader=event.leader, followers=event.followers, index=index, before=before, unproven=unproven)
     state.stands = False
 
 

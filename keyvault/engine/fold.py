@@ -12,6 +12,7 @@ from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Event, Genesis, TermStarted
 from keyvault.core.ids import Epoch
 from keyvault.core.marks import Mark, incarnation_at
+from keyvault.core.pair_changes import is_unproven
 from keyvault.core.state import State
 from keyvault.engine.request_index import RequestIndex
 from keyvault.ledger import checkpoint, codec
@@ -49,6 +50,7 @@ class Fold:
         self.index = RequestIndex()
         self.answered = False
         self._restored = restored
+        self._stood_on: Mark | None = None
         self._genesis_hash = b""
         self._roots: dict[int, bytes] = {}
 
@@ -65,6 +67,8 @@ class Fold:
     def take(self, entry: Entry) -> Event:
         """Apply the next entry, and return it. Raises Corrupt if it does not follow, or has another's request key."""
         event, at = codec.decode(entry.body), self.tree.size
+        if isinstance(event, TermStarted) and event.stands:
+            self._stood_on = self.here()
         apply(self.state, at, event)
         request_key = codec.key_of(event)
         if entry.request_key != request_key:  # or its request id would look new, and be signed once more
@@ -120,6 +124,15 @@ class Fold:
         if mark.size <= self.tree.size:
             return f"it has other entries up to {mark.size}: it was rewritten, or an older copy of it went on"
         return f"it has {self.tree.size} entries: an older copy was put back, or its end was cut"
+
+    def here(self) -> Mark:
+        """Return what was folded so far, as others would see it."""
+        state, tree = self.state, self.tree
+        return Mark(incarnation=state.incarnation, epoch=state.epoch, size=tree.size, root=tree.root())
+
+    def stood_on(self) -> Mark | None:
+        """Return what a node had that stood, and may lack what the pair gave out, before members gave that up."""
+        return self._stood_on if is_unproven(self.state) else None
 
     def not_gone_on(self) -> Mark | None:
         """Return what the backup had, if members did not say since how the ledger goes on."""

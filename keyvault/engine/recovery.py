@@ -17,6 +17,7 @@ from keyvault.ledger.merkle import Tree
 from keyvault.store.base import Store
 
 _READ_ENTRIES = 1_000
+OUTSIDE = "its node was none of the pair that led before: nobody waited for it, and what was signed may not be here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,9 @@ def quarantine_of(fold: Fold, seen: list[tuple[str, Mark]]) -> Quarantine | None
     if restored is not None:
         marks.append(restored)
         words.append(f"it was restored from a backup of {restored.size} entries: what was signed later is not here")
+    if (stood := fold.stood_on()) is not None:
+        marks.append(stood)
+        words.append(OUTSIDE)
     if not marks:
         return None
     found, lost = "; ".join(words), newest_of(*marks)

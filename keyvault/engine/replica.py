@@ -29,7 +29,7 @@ from keyvault.core.pair_changes import is_about_the_lead
 from keyvault.core.state import State, find_key, split_key_name
 from keyvault.engine import proofs
 from keyvault.engine.fold import Fold, Kept
-from keyvault.engine.recovery import Recovered, folded, quarantine_of, recovered
+from keyvault.engine.recovery import OUTSIDE, Recovered, folded, quarantine_of, recovered
 from keyvault.ledger import checkpoint, codec
 from keyvault.ledger.errors import Unproven
 from keyvault.ledger.merkle import Tree, leaf_hash
@@ -225,9 +225,11 @@ class Replica:
 
     def quarantined(self, why: str) -> Quarantine:
         """Return why this node never leads; what is lost, if anything is, its copy has and the store has not."""
-        state, head = self.state, self.head
-        mark = Mark(incarnation=state.incarnation, epoch=state.epoch, size=head.size, root=head.root)
-        return Quarantine(position=state.decided, lost=mark, found=why)
+        return Quarantine(position=self.state.decided, lost=self._fold.here(), found=why)
+
+    def outside(self) -> Quarantine:
+        """Return why a node signs nothing that stands, and is none of the pair: it may lack what the pair gave out."""
+        return Quarantine(position=self.state.decided, lost=self._fold.here(), found=OUTSIDE)
 
     def resume(self) -> None:
         """Take what a term that ended had acknowledged and copied, but not made part of the state any more.

@@ -12,6 +12,7 @@ from keyvault.core.errors import Corrupt, Malformed, NotFound, Reason, Refused
 from keyvault.core.events import Event, PairSet, SignatureIssued, TermStarted
 from keyvault.core.ids import NOBODY, Epoch, Principal
 from keyvault.core.pair import Pair
+from keyvault.core.pair_changes import is_unproven
 from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.statements import Action, check_parameters
 from keyvault.ledger.account import replay
@@ -20,7 +21,7 @@ from tests.core.governed import DAY_MS, HOUR_MS, Governed
 from tests.core.statement_parameters import PARAMETERS
 from tests.worlds import ADMIN, charter, key_parameters, people
 
-A, B, C = (Principal(f"spiffe://test.local/node/kv-{name}") for name in "abc")
+A, B, C, D = (Principal(f"spiffe://test.local/node/kv-{name}") for name in "abcd")
 
 
 def begun(here: Governed, node: Principal, *, stands: bool = False) -> Event:
@@ -216,13 +217,53 @@ def test_after_another_was_named_the_term_is_over() -> None:
 # Standing -------------------------------------------------------------------------------------------------------
 
 
-def test_whoever_is_not_of_the_pair_cannot_stand() -> None:
-    """No stranger, and nobody where there is no pair: a copy of the ledger is no place to go on from."""
+def test_nobody_stands_where_there_is_no_pair() -> None:
+    """A copy of the ledger is no place to go on from; nor is a server without a name."""
     here = alone()
     here.refuses(term(here, B, stands=True), Reason.STATE_MISMATCH)
     here.refuses(term(here, A, stands=True), Reason.STATE_MISMATCH)
     here = paired()
-    here.refuses(term(here, Principal("spiffe://test.local/node/kv-d"), stands=True), Reason.STATE_MISMATCH)
+    here.refuses(term(here, NOBODY, stands=True), Reason.STATE_MISMATCH)
+
+
+def test_whoever_nobody_waited_for_signs_nothing_before_members_gave_up_what_it_lacks() -> None:
+    """All machines of the pair burnt and another has a copy: it stands, is named, and begins a new incarnation."""
+    here = paired()
+    begun(here, D, stands=True)
+    assert is_unproven(here.state)
+    named(here, D)
+    waiting = here.decide("too-early")
+    assert isinstance(waiting, SignatureIssued)
+    assert "members must give up what it lacks" in here.refuses(waiting, Reason.STATE_MISMATCH)
+    begun(here, D)
+    named(here, D, B)
+    assert is_unproven(here.state)
+    here.refuses(replace(waiting, epoch=here.state.epoch), Reason.STATE_MISMATCH)
+    proposal = here.propose(
+        Action.LEAVE_QUARANTINE,
+        {
+            "incarnation": "2",
+            "position": str(here.state.decided),
+            "lost_incarnation": "1",
+            "lost_epoch": "2",
+            "lost_position": "12",
+            "lost_root": "0c" * 32,
+            "reason": "both machines burnt",
+        },
+    )
+    here.cast(proposal, "bob")
+    here.cast(proposal, "carol")
+    assert (proposal.outcome, is_unproven(here.state)) == (Outcome.EXECUTED, False)
+    assert isinstance(here.sign("now"), SignatureIssued)
+    assert here.replayed() == here.state
+
+
+def test_a_node_of_the_pair_gives_up_nothing() -> None:
+    """It has all that was given out: whoever stands and is named signs at once."""
+    here = standing()
+    assert not is_unproven(here.state)
+    named(here, B)
+    assert isinstance(here.sign("now"), SignatureIssued)
 
 
 def test_a_node_that_stands_decides_nothing() -> None:
