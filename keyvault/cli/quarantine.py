@@ -49,6 +49,7 @@ def show(target: Target) -> None:
                 "lost_position": quarantine.lost.size,
                 "lost_root": hexed(quarantine.lost.root),
                 "found": quarantine.found,
+                "of_node": quarantine.of_node,
             },
         },
         lambda: "Not in quarantine." if quarantine is None else _told(quarantine),
@@ -78,6 +79,8 @@ def leave(reason: str, target: Target, member: ChosenMember, approvers: tuple[Ch
         quarantine = (await client.get_enclave()).quarantine
         if quarantine is None:
             raise UsageProblem(f"enclave {target.enclave} is not in quarantine: there is nothing to give up")
+        if quarantine.of_node:
+            raise UsageProblem(f"members cannot give anything up here: {printable(str(quarantine))}")
         say(_told(quarantine))
         return await client.leave_quarantine(reason, signer=key, approvers=others)
 
@@ -85,6 +88,9 @@ def leave(reason: str, target: Target, member: ChosenMember, approvers: tuple[Ch
 
 
 def _told(quarantine: Quarantine) -> str:
+    if quarantine.of_node:
+        has = f"{quarantine.lost}, {quarantine.position} of them up to the last that decided anything"
+        return fields((("quarantine", printable(str(quarantine))), ("this node has", has)))
     return fields(
         (
             ("quarantine", printable(quarantine.found)),

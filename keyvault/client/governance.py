@@ -345,7 +345,7 @@ def _quarantine(message: keys_pb2.Quarantine) -> Quarantine:
         size=message.lost_position,
         root=message.lost_root,
     )
-    return Quarantine(position=message.position, lost=lost, found=message.found)
+    return Quarantine(position=message.position, lost=lost, found=message.found, of_node=message.of_node)
 
 
 def _to_proto(signature: EnvelopeSignature) -> types_pb2.MemberSignature:

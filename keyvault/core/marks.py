@@ -63,13 +63,20 @@ class Quarantine:
     """Why nothing is signed: ``lost`` was seen elsewhere, and the ledger has not got it. ``found``: that in words.
 
     ``position``: entries up to the last that decided anything; what came after, if anything did, is not here.
+    ``of_node``: it is this node alone that leads no more, and ``lost`` is what it has; members cannot give that up.
     """
 
     position: int
     lost: Mark
     found: str
+    of_node: bool = False
 
     def __str__(self) -> str:
+        if self.of_node:
+            return (
+                "this node is in quarantine and leads no more; no statement changes that: stop all nodes, and serve"
+                f" what has everything (helm/README.md, nodes in quarantine). {self.found}"
+            )
         return (
             "the enclave is in quarantine, nothing is signed: serve the newest ledger; if it is gone, members give up"
             f" what is lost (keyvault quarantine leave). {self.found}"

@@ -192,7 +192,7 @@ class Replica:
         """Raise RolledBack if the token of this node has seen what neither the store nor the copy has."""
         lacking = None if anchor is None else self.lacking([("the token", anchor)])
         if lacking is not None:
-            raise RolledBack(str(lacking))
+            raise RolledBack(lacking.found)
 
     def lacks(self, seen: Sequence[tuple[str, bytes]], read: proofs.Read) -> Quarantine | None:
         """Return why nothing may be signed on top of this, if others have checkpoints that it lacks, each by name.
@@ -225,7 +225,7 @@ class Replica:
 
     def quarantined(self, why: str) -> Quarantine:
         """Return why this node never leads; what is lost, if anything is, its copy has and the store has not."""
-        return Quarantine(position=self.state.decided, lost=self._fold.here(), found=why)
+        return Quarantine(position=self.state.decided, lost=self._fold.here(), found=why, of_node=True)
 
     def outside(self) -> Quarantine:
         """Return why a node signs nothing that stands, and is none of the pair: it may lack what the pair gave out."""

@@ -139,4 +139,5 @@ def _quarantine_to_proto(quarantine: Quarantine) -> keys_pb2.Quarantine:
         lost_position=lost.size,
         lost_root=lost.root,
         found=quarantine.found,
+        of_node=quarantine.of_node,
     )

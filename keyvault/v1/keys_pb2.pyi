@@ -232,6 +232,7 @@ class Quarantine(_message.Message):
     LOST_POSITION_FIELD_NUMBER: _builtins.int
     LOST_ROOT_FIELD_NUMBER: _builtins.int
     FOUND_FIELD_NUMBER: _builtins.int
+    OF_NODE_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Entries up to the last that decided anything."""
     lost_incarnation: _builtins.int
@@ -242,6 +243,10 @@ class Quarantine(_message.Message):
     lost_root: _builtins.bytes
     found: _builtins.str
     """Who has seen it, and what is missing; for people."""
+    of_node: _builtins.bool
+    """Whether it is this node alone that leads no more, because the shared ledger lacks what it has, or has something
+    else. Members cannot leave that by a statement.
+    """
     def __init__(
         self,
         *,
@@ -251,10 +256,11 @@ class Quarantine(_message.Message):
         lost_position: _builtins.int = ...,
         lost_root: _builtins.bytes = ...,
         found: _builtins.str = ...,
+        of_node: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "lost_epoch", b"lost_epoch", "lost_incarnation", b"lost_incarnation", "lost_position", b"lost_position", "lost_root", b"lost_root", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "lost_epoch", b"lost_epoch", "lost_incarnation", b"lost_incarnation", "lost_position", b"lost_position", "lost_root", b"lost_root", "of_node", b"of_node", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

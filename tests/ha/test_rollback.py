@@ -73,6 +73,7 @@ async def test_no_node_signs_on_a_database_that_was_put_back(prepared: Path, tmp
             with pytest.raises(PreconditionFailed, match="quarantine") as refused:
                 await sign(bot, "new")
             assert refused.value.reason == "QUARANTINED"
+        await asyncio.to_thread(_members_are_told_that_no_word_of_theirs_helps, here)
         await asyncio.to_thread(_stop, here)
         await asyncio.to_thread(_load_anew, here)
         await asyncio.to_thread(here.start)
@@ -81,6 +82,14 @@ async def test_no_node_signs_on_a_database_that_was_put_back(prepared: Path, tmp
         facts = await asyncio.to_thread(here.audited, tmp_path)
         signed = [each.request.request_id for each in facts if isinstance(each, SignatureIssued)]
         assert signed == [*(f"r-{number}" for number in range(SIGNED)), "new"]
+
+
+def _members_are_told_that_no_word_of_theirs_helps(here: Nodes) -> None:
+    at = ("--deployment", str(here.nodes[0].folder), "--target", here.nodes[0].address)
+    shown = run_keyvault("quarantine", "show", *at)
+    assert "this node has" in shown.stdout, shown.stderr
+    left = run_keyvault("quarantine", "leave", "--reason", "a test", "--member", "alice", *at)
+    assert (left.returncode, "members cannot give anything up here" in left.stderr) == (2, True), left.stderr
 
 
 def _stop(here: Nodes) -> None:
