@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from keyvault.core import limits
-from keyvault.core.errors import RolledBack
+from keyvault.core.errors import Fenced, NotLeader, RolledBack, Unavailable
 from keyvault.core.marks import Mark
 from keyvault.engine.follower import Follower
+from keyvault.engine.node import Node
 from keyvault.engine.replica import Replica
 from keyvault.engine.seat import Seat
+from keyvault.store.memory import MemoryStore
 from keyvault.store.sqlite import open_store
 from tests.engine.follower_world import Here, following
+from tests.engine.world import SOON
 from tests.software_token import SoftwareToken
+from tests.worlds import digest_request
 
 
 async def nobody() -> Sequence[tuple[str, bytes]]:
@@ -103,3 +107,67 @@ async def test_a_token_that_does_not_say_what_it_has_seen_keeps_its_node_from_le
     async with following(tmp_path) as here, seated(here) as seat:
         monkeypatch.setattr(SoftwareToken, "read_anchor", never)
         assert "does not say what it has seen" in await follow(here, here.world.token.copy(), seat)
+
+
+async def test_only_what_is_settled_is_taken_while_another_leads(tmp_path: Path) -> None:
+    """What nobody was told of yet may vanish with its server."""
+    async with following(tmp_path) as here, seated(here) as seat:
+        await here.world.sign("r-later")
+        before, head = here.size, here.world.medium.head.size
+        follower = here.follower(nobody)
+        follower.settled = before
+        assert (await follower.follow(seat), here.size) == ("", before)
+        follower.settled = head
+        assert (await follower.follow(seat), here.size) == ("", head)
+
+
+async def test_a_server_whose_commits_would_not_be_synchronous_keeps_a_node_from_leading(tmp_path: Path) -> None:
+    """It says so while it follows, and doubts that it looks at the right server."""
+
+    class Alone(MemoryStore):
+        def check_synchronous(self) -> None:
+            raise Unavailable("no standby is attached")
+
+    async with following(tmp_path) as here:
+        alone = replace(here, store=Alone(here.world.medium))
+        async with seated(alone) as seat:
+            follower = alone.follower(nobody)
+            assert await follower.follow(seat) == "no standby is attached"
+            assert follower.doubts_server
+
+
+async def test_whoever_was_overtaken_while_it_took_over_leads_nothing(tmp_path: Path) -> None:
+    """What it reads may be its successor's, and not there to stay."""
+    async with following(tmp_path) as here, seated(here) as seat:
+        epoch = here.store.take_over("follower", "kv-1:7443", here.store.lease())
+        here.store.take_over("other", "kv-2:7443", here.store.lease())
+        with pytest.raises(Fenced, match="another node took over"):
+            await here.follower(nobody).take_over(seat, epoch)
+
+
+async def test_a_leader_that_is_silent_is_asked_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address is passed on while it beats; not when it is silent for three beats, or its session is gone."""
+    now = 1_000.0
+    monkeypatch.setattr("keyvault.engine.follower.since_boot", lambda: now)
+    async with following(tmp_path) as here:
+        follower = here.follower(nobody)
+        lease = replace(here.store.lease(), address="kv-2:7443", session_gone=False)
+        assert follower.saw(lease) == "kv-2:7443"
+        assert follower.saw(replace(lease, session_gone=True)) == ""
+        now += 3 * limits.LEASE_BEAT_MS / 1000 + 0.001
+        assert follower.saw(lease) == ""
+        assert follower.saw(replace(lease, beat=lease.beat + 1)) == "kv-2:7443"
+
+
+async def test_a_node_whose_lease_may_be_over_decides_nothing(tmp_path: Path) -> None:
+    """The term ends by the clock before anybody tells it: nothing begins after that."""
+    async with following(tmp_path) as here:
+        node = Node(here.replica)
+        node.lead(here.world.enclave, "kv-1:7443")
+        assert node.leads
+        await node.opened()
+        node.may_lead = lambda: False
+        with pytest.raises(NotLeader):
+            await node.opened()
+        with pytest.raises(NotLeader):
+            node.request(digest_request("r-late"), SOON)

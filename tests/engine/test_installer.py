@@ -110,6 +110,18 @@ async def test_a_token_that_joined_gets_every_key_and_says_so() -> None:
         assert folded(world) == world.enclave.state
 
 
+async def test_a_token_with_another_wrapping_key_gets_nothing() -> None:
+    """It has one from another enclave, or from before a new one: nothing of this ledger is unwrapped under it."""
+    async with opened_world(moves=True) as world:
+        second = Second(world)
+        await second.token.create_wrapping_key()
+        await second.join()
+        await second.installer.look()
+        assert "another wrapping key" in second.installer.obstacle
+        assert not second.has(_key(world))
+        assert facts(world, KeyProved) == []
+
+
 async def test_a_rotated_key_follows() -> None:
     """The next version comes as the first did, and the one before stays."""
     async with opened_world(moves=True) as world:
