@@ -144,17 +144,17 @@ class Transport:
         self._addresses.last = self._addresses.all.index(address)
 
     def saw(self, position: int) -> None:
-        """Read nothing from now on from a server that has fewer entries of the ledger. Not with one address."""
-        if self.has_several:
-            self._position = max(self._position, position)
+        """Read nothing from now on from a server that has fewer entries of the ledger.
+
+        Also with one address: a node that passes calls on to the leader is itself behind for a moment.
+        """
+        self._position = max(self._position, position)
 
     def _seen(self) -> tuple[tuple[str, str], ...]:
         return ((MIN_POSITION_KEY, str(self._position)),) if self._position else ()
 
     async def _look_at(self, call: grpc.aio.UnaryUnaryCall[Q, R]) -> None:
         """Remember how far in the ledger the answer was made; what cannot be read says nothing."""
-        if not self.has_several:
-            return
         for key, value in await call.trailing_metadata() or ():
             if key == POSITION_KEY:
                 with suppress(Malformed):

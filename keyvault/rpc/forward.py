@@ -2,18 +2,20 @@
 
 A client that knows one address only is served by any node. The bytes go through unread. Who calls was authenticated
 here, and travels as metadata that a leader believes from the nodes that its configuration names, and from nobody else.
-A call is passed on once: a node that is called by a node answers itself.
+A call is passed on once: a node that is called by a node answers itself. The positions of an answer, and those that a
+call asks for (``rpc.positions``), are then the leader's: this node may be behind the very change that it passed on.
 
 Clients that know all nodes do better to ask the leader themselves; the answer NOT_LEADER tells them where it is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeAlias
 
 import grpc
 
 from keyvault.core import limits
+from keyvault.core.positions import MIN_POSITION_KEY, POSITION_KEY
 from keyvault.engine.node import Node
 from keyvault.rpc.auth import PRINCIPAL_KEY, Context, Door
 
@@ -97,13 +99,21 @@ def _unary(channel: grpc.aio.Channel, method: str, door: Door) -> Callable[[byte
     async def forwarded(request: bytes, context: Context) -> bytes:
         principal = await door.admit(context)
         passed_on: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        asked = _only(context.invocation_metadata(), MIN_POSITION_KEY)
+        call = passed_on(request, timeout=context.time_remaining(), metadata=((PRINCIPAL_KEY, principal), *asked))
         try:
-            return await passed_on(request, timeout=context.time_remaining(), metadata=((PRINCIPAL_KEY, principal),))
+            answer = await call
         except grpc.aio.AioRpcError as error:
             await _abort(context, error)
             raise
+        context.set_trailing_metadata(_only(await call.trailing_metadata(), POSITION_KEY))
+        return answer
 
     return forwarded
+
+
+def _only(metadata: Iterable[tuple[str, str | bytes]] | None, wanted: str) -> tuple[tuple[str, str | bytes], ...]:
+    return tuple((key, value) for key, value in metadata or () if key == wanted)
 
 
 def _stream(

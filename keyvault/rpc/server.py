@@ -123,7 +123,8 @@ class Server:
         self._server = grpc.aio.server(
             options=OPTIONS,
             maximum_concurrent_rpcs=limits.CALLS_MAX,
-            interceptors=() if membership is None else (Positions(enclave), *filter(None, (self._forwarder,))),
+            # What is passed on has the leader's position, so it comes past no look at our own.
+            interceptors=() if membership is None else (*filter(None, (self._forwarder,)), Positions(enclave)),
         )
         self._health = health.aio.HealthServicer()
         self._signing = SigningService(enclave, door, clock)

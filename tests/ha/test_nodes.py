@@ -12,7 +12,8 @@ import pytest
 
 from keyvault.client import AsyncClient, payloads
 from keyvault.core.intent import Payload
-from keyvault.core.positions import MIN_POSITION_KEY
+from keyvault.core.keys import KeyAlgorithm, KeyState
+from keyvault.core.positions import MIN_POSITION_KEY, POSITION_KEY
 from keyvault.demo.nodes import Node, Nodes
 from keyvault.demo.postgres import Cluster
 from keyvault.ledger.cosignature import cosigned_at, parse_cosigner
@@ -155,6 +156,48 @@ async def test_what_a_client_has_seen_is_there_to_read(here: Nodes) -> None:
             admin.transport.saw(signed.ledger_index + 1)
             admin.transport.ask_first(follower.address)
             assert (await admin.get_enclave()).ledger_size > signed.ledger_index
+
+
+async def test_a_change_through_a_follower_is_there_to_read_at_once(
+    prepared: Path, tmp_path: Path, spare: Cluster
+) -> None:
+    """Who creates or rotates a key through a follower, and knows no other address, reads it there the next moment.
+
+    The answer of a call that is passed on says how far the leader was, and the follower may be behind that: three keys,
+    because a follower that happens to be fast hides it. Nodes of their own: the keys are in the leader's token only.
+    """
+    spare.create_database("changes")
+    two = Nodes(tmp_path, prepared, spare, count=2, database="changes")
+    try:
+        two.start()
+        follower = await _follower(two)
+        both = desk.two(Deployment(dir=follower.folder))
+        async with two.client("admin-alice", follower) as admin:
+            for number in range(3):
+                key = f"through-{number}"
+                desk.assert_done(await admin.create_key(key, KeyAlgorithm.P256, **both))
+                assert (await admin.get_key(f"{key}/versions/1")).state is KeyState.ACTIVE
+                desk.assert_done(await admin.rotate_key(key, **both))
+                assert (await admin.get_key(f"{key}/versions/2")).state is KeyState.ACTIVE
+    finally:
+        two.close()
+
+
+async def test_positions_go_through_a_follower_both_ways(here: Nodes) -> None:
+    """An answer through a follower has one position, and a position that is asked for through it is not forgotten."""
+    leader, follower = await here.until_leading(), await _follower(here)
+    async with here.client("bot-demo", follower) as bot:
+        request = signing_pb2.GetQuotaRequest(key="enclaves/hot/keys/signer")
+        stub = bot.transport.endpoints[0].signing
+        call = stub.GetQuota(request, wait_for_ready=True, timeout=30)
+        await call
+        said = [value for key, value in await call.trailing_metadata() or () if key == POSITION_KEY]
+        with pytest.raises(grpc.aio.AioRpcError, match="999999999 are asked for") as refused:
+            await stub.GetQuota(request, metadata=((MIN_POSITION_KEY, "999999999"),), timeout=30)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    async with here.client("admin-alice", leader) as admin:
+        assert len(said) == 1
+        assert int(said[0]) <= (await admin.get_enclave()).ledger_size
 
 
 async def test_a_position_that_is_not_reached_is_unavailable(here: Nodes) -> None:
