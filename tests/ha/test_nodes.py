@@ -10,7 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from keyvault.client import AsyncClient, payloads
+from keyvault.cli.pki import issue
+from keyvault.client import AsyncClient, Credentials, payloads
 from keyvault.core.intent import Payload
 from keyvault.core.keys import KeyAlgorithm, KeyState
 from keyvault.core.positions import MIN_POSITION_KEY, POSITION_KEY
@@ -90,6 +91,37 @@ async def test_nobody_but_a_node_says_for_whom_it_calls(here: Nodes, name: str) 
                     timeout=30,
                 )
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_only_a_configured_node_says_for_whom_it_calls(here: Nodes, tmp_path: Path) -> None:
+    """Calls that nodes do pass on are turned away, too, by leader and follower, if no node of [postgres] brings them.
+
+    The role ``node`` is not enough: a certificate of that role that no configuration names is a stranger's.
+    """
+    authority = here.nodes[0].folder / "ca"
+    issue(authority, "node", "stranger", tmp_path)
+    certificate = tmp_path / "node-stranger.crt"
+    stranger = Credentials.from_files(authority / "ca.crt", certificate, certificate.with_suffix(".key"))
+    for credentials in (here.credentials("bot-demo"), here.credentials("admin-alice"), stranger):
+        for node in here.nodes:
+            async with grpc.aio.secure_channel(node.address, credentials.for_channel()) as channel:
+                for method in sorted(FORWARDED):
+                    code, words = await _as_somebody_else(channel, method)
+                    assert (method, code) == (method, grpc.StatusCode.UNAUTHENTICATED), words
+                    assert "is for calls that one of the enclave's nodes passes on" in words
+
+
+async def _as_somebody_else(channel: grpc.aio.Channel, method: str) -> tuple[grpc.StatusCode, str]:
+    """Return what becomes of a call for a bot."""
+    metadata = ((PRINCIPAL_KEY, "spiffe://keyvault.local/bot/demo"),)
+    made: grpc.aio.UnaryUnaryCall[bytes, bytes] | grpc.aio.StreamStreamCall[bytes, bytes]
+    if method.endswith("/SignStream"):
+        streamed: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
+        made = streamed(metadata=metadata, wait_for_ready=True, timeout=30)
+    else:
+        single: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        made = single(b"", metadata=metadata, wait_for_ready=True, timeout=30)  # it may have only just been started
+    return await made.code(), await made.details() or ""
 
 
 async def test_a_node_speaks_for_others_only_in_calls_that_are_passed_on(here: Nodes) -> None:
