@@ -16,7 +16,6 @@ from keyvault import __version__
 from keyvault.config import Config, ConfigError, PairConfig, PostgresConfig
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
-from keyvault.core.ids import Principal, role_of
 from keyvault.core.keys import KeyTransport
 from keyvault.core.state import State
 from keyvault.descriptors import raise_descriptor_limit
@@ -36,9 +35,10 @@ from keyvault.hsm.supervisor import TokenSupervisor, open_token
 from keyvault.hsm.watch import watch
 from keyvault.ledger.note import Verifier, parse_vkey
 from keyvault.notify import Hook, Notifier
+from keyvault.rpc.certificate import node_principal, own_principal
 from keyvault.rpc.pair import PairLink
 from keyvault.rpc.peers import AskPeers
-from keyvault.rpc.report import Reports, own_principal
+from keyvault.rpc.report import Reports
 from keyvault.rpc.server import Identity as ServerIdentity
 from keyvault.rpc.server import Membership, Server
 from keyvault.secretfile import read_secret_file
@@ -159,6 +159,8 @@ class _Process:
             await enclave.close()
 
     async def _as_node(self, postgres: PostgresConfig) -> int:
+        identity = _identity(self._config)
+        node_principal(identity.certificate_chain)
         replica = Replica(self._store, self._identity.holder, is_whole=False, passes_over=LogReporter().passes_over)
         node = Node(replica)
         anchor = Anchor(self._config.enclave.database)
@@ -174,7 +176,7 @@ class _Process:
             address=postgres.address,
             observer=self._observer,
             reporter=LogReporter(),
-            peers=AskPeers(postgres.peers, _identity(self._config), self._config.enclave.name),
+            peers=AskPeers(postgres.peers, identity, self._config.enclave.name),
         )
         running = asyncio.create_task(terms.run())
         installer = self._installer(node)
@@ -221,8 +223,7 @@ class _Process:
 
     async def _as_pair(self, pair: PairConfig) -> int:
         identity = _identity(self._config)
-        own = own_principal(identity.certificate_chain)
-        _check_node(own)
+        own = node_principal(identity.certificate_chain)
         copying = Flag(self._config.enclave.database, "copying")
         replica = Replica(self._store, self._identity.holder, is_whole=not copying.reason())
         node = Node(replica)
@@ -334,13 +335,6 @@ def _pinned(file: Path) -> Verifier:
             return parse_vkey(opened.read(limits.NOTE_BYTES_MAX).decode("ascii", "replace").strip())
     except (OSError, Malformed) as error:
         raise ConfigError(f"{file}: is no log.vkey ({error}); copy it from the first machine's folder") from error
-
-
-def _check_node(own: Principal) -> None:
-    if role_of(own) != "node":
-        raise ConfigError(
-            f"[server] certificate names {own}; a node of a pair needs one of role node: keyvault cert issue node NAME"
-        )
 
 
 def _tell_whether_it_stands(part: Part, stands_after: int, state: State) -> None:

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import grpc
-from cryptography import x509
 
 from keyvault.core import limits
-from keyvault.core.errors import Malformed, NotLeader, Unavailable
-from keyvault.core.ids import EnclaveName, Principal, parse_principal
+from keyvault.core.errors import NotLeader, Unavailable
+from keyvault.core.ids import EnclaveName, Principal
 from keyvault.core.keys import resource_name
 from keyvault.engine.copies import Proof
 from keyvault.engine.node import Node
@@ -50,16 +49,3 @@ class Reports:
                 await stub.ReportKeys(request, timeout=limits.REPORT_MS_MAX / 1000)
             except grpc.aio.AioRpcError as error:
                 raise Unavailable(f"{leader} did not take the report: {error.details()}") from error
-
-
-def own_principal(certificate_chain: bytes) -> Principal:
-    """Return whom a certificate (PEM, the leaf first) names. Raises Malformed unless that is exactly one."""
-    try:
-        leaf = x509.load_pem_x509_certificates(certificate_chain)[0]
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound) as error:
-        raise Malformed("certificate", f"names nobody: {error}") from error
-    found = [name for name in names.get_values_for_type(x509.UniformResourceIdentifier) if name.startswith("spiffe:")]
-    if len(found) != 1:
-        raise Malformed("certificate", f"must have exactly one spiffe:// URI, has {len(found)}")
-    return parse_principal(found[0])

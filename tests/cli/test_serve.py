@@ -20,6 +20,7 @@ from tests.deployment import (
     start_server,
     stop_server,
 )
+from tests.e2e.certificates import forge
 
 Run = Callable[..., Result]
 
@@ -111,6 +112,36 @@ def test_a_wrong_configuration_is_said_in_words(own: Deployment, old: str, new: 
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+_POSTGRES = '[postgres]\nconninfo = "host=127.0.0.1 port=9"\naddress = "127.0.0.1:7443"\n'
+_PAIR = """[pair]
+address = "127.0.0.1:7443"
+log_vkey = "log.vkey"
+[[peer]]
+node = "spiffe://keyvault.local/node/b"
+address = "127.0.0.1:7444"
+"""
+
+
+@pytest.mark.parametrize("section", [_POSTGRES, _PAIR])
+def test_a_node_needs_a_certificate_that_other_nodes_take(own: Deployment, section: str) -> None:
+    """With the certificate of `init`, or a node's that is not for calling, a node does not start, and says what to do.
+
+    It would serve otherwise, with guards that are dead: no peer answers it, and nothing that it passes on is taken.
+    """
+    leaf = forge(own.dir / "ca", "spiffe://keyvault.local/node/a", server=True)
+    (own.dir / "certs" / "node-a.crt").write_bytes(leaf.certificate)
+    (own.dir / "certs" / "node-a.key").write_bytes(leaf.private_key)
+    (own.dir / "certs" / "node-a.key").chmod(0o600)
+    text = own.config.read_text()
+    for name, says in (("server-hot", "is not of role node"), ("node-a", "is not for calling others")):
+        own.config.write_text(f"{text.replace('server-hot.', f'{name}.')}\n{section}")
+        done = run_keyvault("serve", "--config", str(own.config))
+        assert done.returncode == 2
+        assert says in done.stderr
+        assert "keyvault cert issue node/NAME --host HOST" in done.stderr
+        assert "following" not in done.stdout + done.stderr
 
 
 def test_a_secret_that_others_can_read_stops_the_start(own: Deployment) -> None:
