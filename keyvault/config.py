@@ -18,6 +18,7 @@ from keyvault.config_default import render_default as render_default
 from keyvault.config_reader import ConfigError as ConfigError
 from keyvault.config_reader import Reader, Section
 from keyvault.core import limits
+from keyvault.core.addresses import is_address
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import EnclaveName, Principal, parse_enclave_name, parse_principal, role_of
 from keyvault.core.keys import KeyTransport
@@ -310,8 +311,7 @@ def _check_listen(text: str) -> None:
 
 
 def _check_address(text: str) -> None:
-    match = _LISTEN.fullmatch(text)
-    if match is None or not 1 <= int(match["port"]) <= _PORT_MAX or match["host"] in {"0.0.0.0", "[::]"}:  # noqa: S104  refused
+    if not is_address(text) or text.rpartition(":")[0] in {"0.0.0.0", "[::]"}:  # noqa: S104  refused
         raise Malformed("address", "must be the host:port that clients of this node use, as in kv-1.example.com:7443")
 
 

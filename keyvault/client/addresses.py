@@ -1,13 +1,10 @@
 """Where the servers of one enclave are: one address, or several that stand for one another."""
 
-import re
 from collections.abc import Sequence
 
 from keyvault.core import limits
+from keyvault.core.addresses import is_address
 from keyvault.core.errors import Malformed
-
-_ADDRESS = re.compile(r"(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9][a-z0-9._-]{0,252}):([1-9][0-9]{0,4})", re.ASCII)
-_PORT_MAX = 65_535
 
 
 def parse_addresses(target: str | Sequence[str]) -> tuple[str, ...]:
@@ -48,7 +45,6 @@ class Addresses:
 
 
 def _address(text: str) -> str:
-    match = _ADDRESS.fullmatch(text.lower())
-    if match is None or int(match[1]) > _PORT_MAX:
+    if not is_address(text):
         raise Malformed("target", f"{text[:100]!r} is not host:port, nor [IPv6 address]:port")
     return text.lower()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+from keyvault.core.addresses import is_address
 from keyvault.core.commands import CastBallot, Propose, RequestSignature
 from keyvault.core.errors import Broken, NotFound, NotLeader
 from keyvault.core.ids import KeyId, LedgerIndex, Principal, UnixMillis
@@ -44,7 +45,12 @@ class Node:
         self.changed()
 
     def follow(self, leader: str) -> None:
-        """Answer from the copy, and send those who want a decision to ``leader``; empty: nobody knows where."""
+        """Answer from the copy, and send those who want a decision to ``leader``; empty: nobody knows where.
+
+        What is no address counts as that: it comes from a row that others can write, and whoever passes calls on dials
+        it, shows it, and tells it to callers.
+        """
+        leader = leader if is_address(leader) else ""
         changed = self._enclave is not None or self.leader != leader
         self._enclave, self.leader = None, leader
         if changed:

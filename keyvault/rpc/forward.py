@@ -44,6 +44,15 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
 )
 """Of channels from node to node."""
 
+
+def target_of(address: str) -> str:
+    """Return what gRPC is given for a ``host:port``: a name, or a number, to connect to, whatever the host is called.
+
+    ``unix:7443`` is a host of that name for us, and a socket in the file system for gRPC.
+    """
+    return address if address.startswith("[") else f"dns:///{address}"
+
+
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 _Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]]"
 
@@ -84,7 +93,7 @@ class Forwarder(grpc.aio.ServerInterceptor):
     async def _channel_to(self, leader: str) -> grpc.aio.Channel:
         if self._channel is None or leader != self._leader:
             old, self._leader = self._channel, leader
-            self._channel = grpc.aio.secure_channel(leader, self._credentials, options=OPTIONS)
+            self._channel = grpc.aio.secure_channel(target_of(leader), self._credentials, options=OPTIONS)
             if old is not None:
                 await old.close()
         return self._channel

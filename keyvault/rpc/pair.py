@@ -11,7 +11,7 @@ from keyvault.engine.feed import Batch, Look
 from keyvault.engine.pair import PairTerms
 from keyvault.ledger import wire
 from keyvault.rpc.auth import Context, Door
-from keyvault.rpc.forward import OPTIONS
+from keyvault.rpc.forward import OPTIONS, target_of
 from keyvault.rpc.keys import guarded
 from keyvault.rpc.names import parse_enclave
 from keyvault.store.base import Entry, Head
@@ -71,7 +71,7 @@ class PairLink:
         self.node = node
         self.address = address
         self._parent = f"enclaves/{enclave}"
-        self._channel = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+        self._channel = grpc.aio.secure_channel(target_of(address), credentials, options=OPTIONS)
         self._stub: pair_pb2_grpc.PairServiceAsyncStub = pair_pb2_grpc.PairServiceStub(self._channel)
 
     async def look(self) -> Look:

@@ -7,7 +7,7 @@ import grpc
 
 from keyvault.core import limits
 from keyvault.core.ids import EnclaveName
-from keyvault.rpc.forward import OPTIONS
+from keyvault.rpc.forward import OPTIONS, target_of
 from keyvault.rpc.server import Identity
 from keyvault.v1 import cluster_pb2, cluster_pb2_grpc
 
@@ -33,7 +33,7 @@ class AskPeers:
         return [(asking[each], each.result()) for each in answered if each.exception() is None and each.result()]
 
     async def _ask(self, address: str) -> bytes:
-        async with grpc.aio.secure_channel(address, self._credentials(), options=OPTIONS) as channel:
+        async with grpc.aio.secure_channel(target_of(address), self._credentials(), options=OPTIONS) as channel:
             stub: cluster_pb2_grpc.ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(channel)
             node = await stub.GetNode(cluster_pb2.GetNodeRequest(parent=self._parent))
             return node.checkpoint.encode()

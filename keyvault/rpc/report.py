@@ -11,7 +11,7 @@ from keyvault.core.keys import resource_name
 from keyvault.engine.copies import Proof
 from keyvault.engine.node import Node
 from keyvault.ledger import wire
-from keyvault.rpc.forward import OPTIONS
+from keyvault.rpc.forward import OPTIONS, target_of
 from keyvault.rpc.server import Identity
 from keyvault.v1 import cluster_pb2, cluster_pb2_grpc
 
@@ -43,7 +43,7 @@ class Reports:
                 for proof in proofs
             ],
         )
-        async with grpc.aio.secure_channel(leader, self._credentials(), options=OPTIONS) as channel:
+        async with grpc.aio.secure_channel(target_of(leader), self._credentials(), options=OPTIONS) as channel:
             stub: cluster_pb2_grpc.ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(channel)
             try:
                 await stub.ReportKeys(request, timeout=limits.REPORT_MS_MAX / 1000)

@@ -287,6 +287,27 @@ async def test_a_node_whose_own_copy_was_put_back_is_quarantined(tmp_path: Path)
         replica.copy.close()
 
 
+@pytest.mark.parametrize(
+    "address", ["unix:/srv/other.sock", "dns://10.0.0.9/kv-1:7443", "evil:1\nx-other: 1", "a" * 100_000]
+)
+async def test_a_lease_without_an_address_leads_nobody_anywhere(tmp_path: Path, address: str) -> None:
+    """What stands in the lease for an address and is none is dialled by nobody, and told to nobody."""
+    async with opened_world() as world:
+        _settle(world)
+        replica = _follow(world, tmp_path)
+        node = Node(replica)
+        node.follow("other:7443")
+        with pytest.raises(NotLeader, match=r"; ask other:7443$"):
+            node.request(digest_request("r1"), 0)
+        node.follow(address)
+        with pytest.raises(NotLeader) as refused:
+            node.request(digest_request("r1"), 0)
+        assert str(refused.value) == "this instance does not lead the enclave; nobody here knows which one does"
+        assert refused.value.retry_after_ms > 0
+        assert (node.leader, refused.value.leader) == ("", "")
+        replica.copy.close()
+
+
 async def test_checkpoints_of_several_incarnations_are_followed(tmp_path: Path) -> None:
     """A follower holds each checkpoint against the name that the ledger had at its size."""
     async with restored() as here:

@@ -1,12 +1,18 @@
 """The database is not what it was: an older copy that was promoted, and a row that somebody edited."""
 
 import asyncio
+import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import select
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from keyvault.client import AsyncClient
+import grpc
+import pytest
+
+from keyvault.client import AsyncClient, KeyvaultRpcError
 from keyvault.demo.bot import signed_more, signing, until
 from keyvault.demo.history import Load
 from keyvault.demo.nodes import Nodes
@@ -87,6 +93,53 @@ async def test_a_row_is_edited(prepared: Path, tmp_path: Path, spare: Cluster) -
         assert await is_refused(here)
         assert here.head()["size"] == size
         assert reads.leads_in() == 0  # the lease may have been had, but nothing was decided
+
+
+async def test_an_address_is_edited(prepared: Path, tmp_path: Path, spare: Cluster) -> None:
+    """What stands in the lease and is no address is no leader's: nobody dials it, and no answer repeats it.
+
+    ``unix:7443`` is one, of a host of that name: it is looked for there, and not in the file system.
+    """
+    async with _two_nodes(tmp_path, prepared, spare) as here:
+        follower = here.nodes[1]
+        for address in (f"unix:{tmp_path}/evil.sock", "dns://127.0.0.9/evil:7443", "evil:1\nx: 1", "evil" * 25_000):
+            await asyncio.to_thread(_edit_address, here, address)
+            async with here.client("admin-alice", follower) as admin:
+                await _until_no_leader(admin)
+            async with here.client("bot-demo", follower, deadline_s=2) as bot:
+                with pytest.raises(KeyvaultRpcError) as refused:
+                    await bot.sign_digest("signer", b"d" * 32)
+            assert refused.value.code is grpc.StatusCode.UNAVAILABLE
+            assert refused.value.can_retry
+            assert "nobody here knows which one does" in str(refused.value)
+            assert "evil" not in str(refused.value)
+        with _listening(follower.folder / "7443") as called:
+            await asyncio.to_thread(_edit_address, here, "unix:7443")
+            async with here.client("bot-demo", follower, deadline_s=3) as bot:
+                with pytest.raises(KeyvaultRpcError):
+                    await bot.sign_digest("signer", b"d" * 32)
+            assert not called()
+
+
+@contextmanager
+def _listening(path: Path) -> Iterator[Callable[[], bool]]:
+    """Give whether anybody connected to a socket there."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(path))  # its name has a bound, and our folders are deep
+        listening.listen()
+        yield lambda: bool(select.select([listening], [], [], 0)[0])
+
+
+async def _until_no_leader(admin: AsyncClient) -> None:
+    async with asyncio.timeout(30):
+        while (await admin.get_node()).leader:  # noqa: ASYNC110  it is another process that looks
+            await asyncio.sleep(0.02)
+
+
+def _edit_address(here: Nodes, address: str) -> None:
+    with here.postgres.primary.connect(here.database) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE keyvault.head SET address = %s", (address,))
 
 
 def _edit(here: Nodes, signature: bytes) -> None:
