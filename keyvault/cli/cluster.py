@@ -131,6 +131,7 @@ def _shown(answer: NodeStanding | KeyvaultRpcError) -> dict[str, JsonValue]:
 def _row(answer: NodeStanding | KeyvaultRpcError) -> tuple[str, ...]:
     if isinstance(answer, KeyvaultRpcError):
         return ("no answer", "", "", "", "", printable(str(answer)))
+    by = f"drained by {answer.drained_by}" if answer.drained_by else ""
     role = "quarantine" if answer.quarantined else "leads" if answer.leads else "follows"
     return (
         role,
@@ -138,5 +139,5 @@ def _row(answer: NodeStanding | KeyvaultRpcError) -> tuple[str, ...]:
         str(answer.epoch),
         str(answer.position),
         str(answer.checkpoint_size),
-        printable("; ".join(filter(None, (answer.obstacle, answer.installing)))),
+        printable("; ".join(filter(None, (answer.obstacle, by, answer.installing)))),
     )

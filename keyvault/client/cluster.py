@@ -41,6 +41,8 @@ class NodeStanding:
     places: tuple[PlaceStanding, ...] = ()
     """How the enclaves are spread, as far as it knows."""
     peers: "tuple[PeerStanding, ...]" = ()
+    drained_by: str = ""
+    """Who drained it; empty if nobody did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,7 @@ def _standing(message: cluster_pb2.Node) -> NodeStanding:
         checkpoint_size=message.checkpoint_size,
         obstacle=message.obstacle,
         drained=message.drained,
+        drained_by=message.drained_by,
         quarantined=message.quarantined,
         cosigner_vkey=message.cosigner_vkey,
         installing=message.installing,

@@ -1,9 +1,15 @@
-"""ClusterService: how this node stands, moving the lead, and what other nodes' tokens hold."""
+"""ClusterService: how this node stands, moving the lead, and what other nodes' tokens hold.
+
+Who moves the lead needs no member's approval, and can stop signing with it: so the log names them first of all.
+"""
 
 from collections.abc import Callable
 
+import structlog
+
 from keyvault.core import limits
 from keyvault.core.errors import Malformed, Reason, Refused
+from keyvault.core.ids import NOBODY
 from keyvault.engine.copies import Proof
 from keyvault.engine.served import Served
 from keyvault.engine.spreading import Spreading
@@ -13,6 +19,8 @@ from keyvault.rpc.auth import READERS, Context, Door
 from keyvault.rpc.keys import check_enclave, guarded
 from keyvault.rpc.names import parse_key_name
 from keyvault.v1 import cluster_pb2, cluster_pb2_grpc
+
+log = structlog.get_logger("keyvault.rpc")
 
 
 class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
@@ -32,6 +40,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
         self._member = member
         self._installing = installing
         self._spreading = spreading
+        self._drained_by = NOBODY
 
     async def GetNode(self, request: cluster_pb2.GetNodeRequest, context: Context) -> cluster_pb2.Node:
         """See cluster.proto."""
@@ -45,11 +54,12 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
 
     async def StepDown(self, request: cluster_pb2.StepDownRequest, context: Context) -> cluster_pb2.Node:
         """See cluster.proto."""
-        await self._door.admit(context, "admin")
+        admin = await self._door.admit(context, "admin")
 
         async def work() -> cluster_pb2.Node:
             check_enclave(self._enclave, "parent", request.parent)
             member = self._shared()
+            log.warning("asked to step down", by=admin, peer=context.peer())
             await member.hand_over()
             return self._standing(member)
 
@@ -57,11 +67,13 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
 
     async def SetDrained(self, request: cluster_pb2.SetDrainedRequest, context: Context) -> cluster_pb2.Node:
         """See cluster.proto."""
-        await self._door.admit(context, "admin")
+        admin = await self._door.admit(context, "admin")
 
         async def work() -> cluster_pb2.Node:
             check_enclave(self._enclave, "parent", request.parent)
             member = self._shared()
+            log.warning("asked to drain" if request.drained else "asked to lead again", by=admin, peer=context.peer())
+            self._drained_by = admin if request.drained else NOBODY
             await member.set_drained(drained=request.drained)
             return self._standing(member)
 
@@ -90,7 +102,10 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
         return Proof(key=key, version=version, signature=wire.signature_from_proto(message.signature))
 
     def _standing(self, member: Member) -> cluster_pb2.Node:
-        return _to_proto(member.standing(), self._installing(), self._spreading)
+        standing = member.standing()
+        message = _to_proto(standing, self._installing(), self._spreading)
+        message.drained_by = self._drained_by if standing.drained else NOBODY
+        return message
 
     def _shared(self) -> Member:
         if self._member is None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from keyvault.v1 import types_pb2 as keyvault_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19keyvault/v1/cluster.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"J\n\x11ReportKeysRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12%\n\x06proofs\x18\x02 \x03(\x0b\x32\x15.keyvault.v1.KeyProof\"C\n\x08KeyProof\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\tsignature\x18\x02 \x01(\x0b\x32\x16.keyvault.v1.Signature\"\x14\n\x12ReportKeysResponse\" \n\x0eGetNodeRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"!\n\x0fStepDownRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"4\n\x11SetDrainedRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x64rained\x18\x02 \x01(\x08\"\xe0\x02\n\x04Node\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05leads\x18\x02 \x01(\x08\x12\x0e\n\x06leader\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12\x10\n\x08position\x18\x05 \x01(\x03\x12\x17\n\x0f\x63heckpoint_size\x18\x06 \x01(\x03\x12\x10\n\x08\x65ligible\x18\x07 \x01(\x08\x12\x10\n\x08obstacle\x18\x08 \x01(\t\x12\x0f\n\x07\x64rained\x18\t \x01(\x08\x12\x13\n\x0bquarantined\x18\n \x01(\x08\x12\x12\n\ninstalling\x18\x10 \x01(\t\x12\x15\n\rcosigner_vkey\x18\x0b \x01(\t\x12\x10\n\x08\x63osigned\x18\x11 \x01(\t\x12\x12\n\ncheckpoint\x18\x12 \x01(\t\x12\r\n\x05place\x18\x13 \x01(\t\x12\"\n\x06places\x18\x14 \x03(\x0b\x32\x12.keyvault.v1.Place\x12 \n\x05peers\x18\x1e \x03(\x0b\x32\x11.keyvault.v1.Peer\"[\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x15\n\x08position\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08obstacle\x18\x04 \x01(\tB\x0b\n\t_position\"3\n\x05Place\x12\r\n\x05place\x18\x01 \x01(\t\x12\r\n\x05leads\x18\x02 \x03(\t\x12\x0c\n\x04\x61\x62le\x18\x03 \x03(\t2\x98\x02\n\x0e\x43lusterService\x12\x39\n\x07GetNode\x12\x1b.keyvault.v1.GetNodeRequest\x1a\x11.keyvault.v1.Node\x12;\n\x08StepDown\x12\x1c.keyvault.v1.StepDownRequest\x1a\x11.keyvault.v1.Node\x12?\n\nSetDrained\x12\x1e.keyvault.v1.SetDrainedRequest\x1a\x11.keyvault.v1.Node\x12M\n\nReportKeys\x12\x1e.keyvault.v1.ReportKeysRequest\x1a\x1f.keyvault.v1.ReportKeysResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19keyvault/v1/cluster.proto\x12\x0bkeyvault.v1\x1a\x17keyvault/v1/types.proto\"J\n\x11ReportKeysRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12%\n\x06proofs\x18\x02 \x03(\x0b\x32\x15.keyvault.v1.KeyProof\"C\n\x08KeyProof\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\tsignature\x18\x02 \x01(\x0b\x32\x16.keyvault.v1.Signature\"\x14\n\x12ReportKeysResponse\" \n\x0eGetNodeRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"!\n\x0fStepDownRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"4\n\x11SetDrainedRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x64rained\x18\x02 \x01(\x08\"\xf4\x02\n\x04Node\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05leads\x18\x02 \x01(\x08\x12\x0e\n\x06leader\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12\x10\n\x08position\x18\x05 \x01(\x03\x12\x17\n\x0f\x63heckpoint_size\x18\x06 \x01(\x03\x12\x10\n\x08\x65ligible\x18\x07 \x01(\x08\x12\x10\n\x08obstacle\x18\x08 \x01(\t\x12\x0f\n\x07\x64rained\x18\t \x01(\x08\x12\x12\n\ndrained_by\x18\x0c \x01(\t\x12\x13\n\x0bquarantined\x18\n \x01(\x08\x12\x12\n\ninstalling\x18\x10 \x01(\t\x12\x15\n\rcosigner_vkey\x18\x0b \x01(\t\x12\x10\n\x08\x63osigned\x18\x11 \x01(\t\x12\x12\n\ncheckpoint\x18\x12 \x01(\t\x12\r\n\x05place\x18\x13 \x01(\t\x12\"\n\x06places\x18\x14 \x03(\x0b\x32\x12.keyvault.v1.Place\x12 \n\x05peers\x18\x1e \x03(\x0b\x32\x11.keyvault.v1.Peer\"[\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x15\n\x08position\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08obstacle\x18\x04 \x01(\tB\x0b\n\t_position\"3\n\x05Place\x12\r\n\x05place\x18\x01 \x01(\t\x12\r\n\x05leads\x18\x02 \x03(\t\x12\x0c\n\x04\x61\x62le\x18\x03 \x03(\t2\x98\x02\n\x0e\x43lusterService\x12\x39\n\x07GetNode\x12\x1b.keyvault.v1.GetNodeRequest\x1a\x11.keyvault.v1.Node\x12;\n\x08StepDown\x12\x1c.keyvault.v1.StepDownRequest\x1a\x11.keyvault.v1.Node\x12?\n\nSetDrained\x12\x1e.keyvault.v1.SetDrainedRequest\x1a\x11.keyvault.v1.Node\x12M\n\nReportKeys\x12\x1e.keyvault.v1.ReportKeysRequest\x1a\x1f.keyvault.v1.ReportKeysResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,11 +45,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETDRAINEDREQUEST']._serialized_start=303
   _globals['_SETDRAINEDREQUEST']._serialized_end=355
   _globals['_NODE']._serialized_start=358
-  _globals['_NODE']._serialized_end=710
-  _globals['_PEER']._serialized_start=712
-  _globals['_PEER']._serialized_end=803
-  _globals['_PLACE']._serialized_start=805
-  _globals['_PLACE']._serialized_end=856
-  _globals['_CLUSTERSERVICE']._serialized_start=859
-  _globals['_CLUSTERSERVICE']._serialized_end=1139
+  _globals['_NODE']._serialized_end=730
+  _globals['_PEER']._serialized_start=732
+  _globals['_PEER']._serialized_end=823
+  _globals['_PLACE']._serialized_start=825
+  _globals['_PLACE']._serialized_end=876
+  _globals['_CLUSTERSERVICE']._serialized_start=879
+  _globals['_CLUSTERSERVICE']._serialized_end=1159
 # @@protoc_insertion_point(module_scope)

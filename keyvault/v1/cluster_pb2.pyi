@@ -162,6 +162,7 @@ class Node(_message.Message):
     ELIGIBLE_FIELD_NUMBER: _builtins.int
     OBSTACLE_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
+    DRAINED_BY_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
     INSTALLING_FIELD_NUMBER: _builtins.int
     COSIGNER_VKEY_FIELD_NUMBER: _builtins.int
@@ -186,6 +187,8 @@ class Node(_message.Message):
     obstacle: _builtins.str
     """Why not, in words; empty if it could."""
     drained: _builtins.bool
+    drained_by: _builtins.str
+    """Who drained it, as their certificate names them; empty if nobody did, or if it is about to end."""
     quarantined: _builtins.bool
     """The store lacks what this node saw acknowledged: it reads and exports, and never leads."""
     installing: _builtins.str
@@ -220,6 +223,7 @@ class Node(_message.Message):
         eligible: _builtins.bool = ...,
         obstacle: _builtins.str = ...,
         drained: _builtins.bool = ...,
+        drained_by: _builtins.str = ...,
         quarantined: _builtins.bool = ...,
         installing: _builtins.str = ...,
         cosigner_vkey: _builtins.str = ...,
@@ -231,7 +235,7 @@ class Node(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint", b"checkpoint", "checkpoint_size", b"checkpoint_size", "cosigned", b"cosigned", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "peers", b"peers", "place", b"place", "places", b"places", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint", b"checkpoint", "checkpoint_size", b"checkpoint_size", "cosigned", b"cosigned", "cosigner_vkey", b"cosigner_vkey", "drained", b"drained", "drained_by", b"drained_by", "eligible", b"eligible", "epoch", b"epoch", "installing", b"installing", "leader", b"leader", "leads", b"leads", "obstacle", b"obstacle", "peers", b"peers", "place", b"place", "places", b"places", "position", b"position", "quarantined", b"quarantined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

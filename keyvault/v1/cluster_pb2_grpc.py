@@ -75,7 +75,8 @@ class ClusterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetDrained(self, request, context):
-        """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin.
+        """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin. The node's log
+        names who asked, here and in StepDown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

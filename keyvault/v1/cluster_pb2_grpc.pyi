@@ -40,7 +40,9 @@ class ClusterServiceStub:
     admin. Returns how the node stands after it handed over; FAILED_PRECONDITION on a server that is alone.
     """
     SetDrained: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.SetDrainedRequest, _cluster_pb2.Node]
-    """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin."""
+    """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin. The node's log
+    names who asked, here and in StepDown.
+    """
     ReportKeys: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ReportKeysRequest, _cluster_pb2.ReportKeysResponse]
     """What the calling node's token holds, to the leader. For role node, about itself, and only once its token has joined.
     What is known already is nothing. Each proof is verified before it is recorded.
@@ -56,7 +58,9 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     admin. Returns how the node stands after it handed over; FAILED_PRECONDITION on a server that is alone.
     """
     SetDrained: _aio.UnaryUnaryMultiCallable[_cluster_pb2.SetDrainedRequest, _cluster_pb2.Node]  # type: ignore[assignment]
-    """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin."""
+    """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin. The node's log
+    names who asked, here and in StepDown.
+    """
     ReportKeys: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ReportKeysRequest, _cluster_pb2.ReportKeysResponse]  # type: ignore[assignment]
     """What the calling node's token holds, to the leader. For role node, about itself, and only once its token has joined.
     What is known already is nothing. Each proof is verified before it is recorded.
@@ -87,7 +91,9 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.SetDrainedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.Node, _abc.Awaitable[_cluster_pb2.Node]]:
-        """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin."""
+        """Hand over and stay away from the lead, or come back. Until the next start of the node. For role admin. The node's log
+        names who asked, here and in StepDown.
+        """
 
     @_abc_1.abstractmethod
     def ReportKeys(

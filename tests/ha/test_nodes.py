@@ -276,6 +276,23 @@ def _cluster(here: Nodes, verb: str, asked: list[Node], *options: str) -> dict[s
     return answer
 
 
+async def test_whoever_moves_the_lead_is_named(here: Nodes) -> None:
+    """The log of the node says whose certificate it was, and from where; so does the status while it stays away."""
+    leader = await here.until_leading()
+    said = {line: len(leader.said(line)) for line in ("asked to step down", "asked to drain", "asked to lead again")}
+    _cluster(here, "step-down", [leader])
+    await here.until_leading(lambda node: node is not leader)
+    assert _cluster(here, "drain", [leader])["drained_by"] == "spiffe://keyvault.local/admin/alice"
+    desk_of_alice = ("--deployment", str(here.nodes[0].folder), "--as", "admin/alice", "--target", leader.address)
+    shown = run_keyvault("cluster", "status", *desk_of_alice)
+    assert "it is drained; drained by spiffe://keyvault.local/admin/alice" in shown.stdout
+    assert _cluster(here, "drain", [leader], "--off")["drained_by"] == ""
+    for line, before in said.items():
+        lines = leader.said(line)[before:]
+        assert [each["by"] for each in lines] == ["spiffe://keyvault.local/admin/alice"], line
+        assert "127.0.0.1" in str(lines[0]["peer"])
+
+
 async def test_a_node_that_is_alone_hands_over_to_nobody(prepared: Path, tmp_path: Path, spare: Cluster) -> None:
     """A drained node without others says so at once, signs nothing, and leads again when it is let back."""
     spare.create_database("alone")
