@@ -13,6 +13,7 @@ import click
 from keyvault.cli.charter_file import format_charter
 from keyvault.cli.differences import caution_lines, charter_changes, charter_wait, policy_changes, policy_text_changes
 from keyvault.cli.exits import UsageProblem
+from keyvault.cli.key_shown import staying
 from keyvault.cli.local_ledger import Copy, check_covers, fold, remarks
 from keyvault.cli.output import hexed, is_json, json_option, printable, printable_lines, say
 from keyvault.cli.policy_text import format_policy
@@ -97,7 +98,7 @@ def command(
         raise UsageProblem("--json asks nothing: give --yes, too, once you have compared the proposal")
 
     try:
-        proposal, in_force = call(target, lambda client: _read(client, name, said, by_server=ledger is None))
+        proposal, in_force, warned = call(target, lambda client: _read(client, name, said, by_server=ledger is None))
         copy = _copy(ledger, target.log_vkey, proposal)
         if copy is not None:
             in_force = _in_copy(copy)
@@ -107,25 +108,33 @@ def command(
         raise
     say(text)
     say(_remarked(proposal, copy))
+    if warned:
+        say(staying(proposal.said))
     if not yes:
         _confirm(proposal, said, member)
     key = signer(member)
     emit_proposal(call(target, lambda client: client.cast(proposal, said, key)))
 
 
-async def _read(client: AsyncClient, name: str, voice: Voice, *, by_server: bool) -> tuple[Proposal, InForce]:
-    """Return the proposal, and what it would replace if the server is to say it."""
+async def _read(client: AsyncClient, name: str, voice: Voice, *, by_server: bool) -> tuple[Proposal, InForce, bool]:
+    """Return the proposal, what it would replace if the server is to say it, and whether its key would not move."""
     if voice is Voice.APPROVE:  # before anybody reads, and believes, what is shown
         await client.proven_enclave()
     proposal = await fetch(client, name)
     if proposal.outcome is not Outcome.OPEN:  # of what has ended not everything is sent, so it cannot be looked at
         raise Refused(_ENDED[proposal.outcome], f"proposal {short_name(proposal.id)}: {standing(proposal)}")
-    if not proposal.document or not by_server or proposal.said.action is Action.TOKEN_JOIN:
-        return proposal, InForce()
+    if voice is Voice.APPROVE and await client.stays_in_one_token(proposal.said):
+        return proposal, InForce(), True
+    return proposal, await _in_force(client, proposal) if by_server else InForce(), False
+
+
+async def _in_force(client: AsyncClient, proposal: Proposal) -> InForce:
+    if not proposal.document or proposal.said.action is Action.TOKEN_JOIN:
+        return InForce()
     source = "that the server says is in force; --ledger FILE finds out here"
     if proposal.said.action is Action.POLICY_PUBLISH:
-        return proposal, InForce(source=source, policy=(await client.get_policy()).policy)
-    return proposal, InForce(source=source, charter=(await client.get_charter()).charter)
+        return InForce(source=source, policy=(await client.get_policy()).policy)
+    return InForce(source=source, charter=(await client.get_charter()).charter)
 
 
 def _copy(ledger: Path | None, log_vkey: str | None, proposal: Proposal) -> Copy | None:

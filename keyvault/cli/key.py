@@ -4,10 +4,11 @@ Disabling is the exception: it only stops, so one member does it alone, at once.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import click
 
-from keyvault.cli.key_shown import due_text, identity, is_due, key_document, key_text, tokens_text
+from keyvault.cli.key_shown import due_text, identity, is_due, key_document, key_text, staying, stays, tokens_text
 from keyvault.cli.output import emit, json_option, say, table
 from keyvault.cli.params import Days
 from keyvault.cli.secret_option import secret_option
@@ -67,7 +68,10 @@ def _change_options(function: Command) -> Command:
 @_CRYPTOPERIOD
 @click.option("--propose-rotation", is_flag=True, help="The enclave proposes the rotation itself when it falls due.")
 @click.option(
-    "--plaintext-transport", is_flag=True, help="Ed25519: it may go to other tokens by its seed, in clear in a worker."
+    "--plaintext-transport",
+    is_flag=True,
+    help="Ed25519: it may go to other tokens by its seed, in clear in a worker. Without it, where the token wraps no"
+    " such keys (SoftHSM 2.6), it stays in one, and no other node can lead while it is active.",
 )
 @_PRE_ACTIVE
 @_change_options
@@ -257,20 +261,35 @@ def keep(
     _change(target, lambda client: client.keep_key(key, signer=asker, approvers=others, version=version))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Changed:
+    """What became of a change: the version once it is carried out, and what to be warned of, if anything."""
+
+    proposal: Proposal
+    key: Key | None = None
+    warning: str = ""
+
+
 def _change(target: Target, ask: Ask) -> None:
     """Ask for the change; print the proposal, and the version of the key once it is carried out."""
 
-    async def work(client: AsyncClient) -> tuple[Proposal, Key | None]:
+    async def work(client: AsyncClient) -> _Changed:
         proposal = await ask(client)
+        said = proposal.said
         if proposal.outcome is not Outcome.EXECUTED:
-            return proposal, None
-        said = dict(proposal.said.parameters)
-        return proposal, await client.get_key(f"{said['key']}/versions/{said.get('version', '1')}")
+            warned = await client.stays_in_one_token(said)
+            return _Changed(proposal=proposal, warning=staying(said) if warned else "")
+        key = await client.get_key(f"{said['key']}/versions/{dict(said.parameters).get('version', '1')}")
+        lone = key.state is KeyState.ACTIVE and not key.sealed and (await client.get_enclave()).keys_move
+        return _Changed(proposal=proposal, key=key, warning=stays(key) if lone else "")
 
-    proposal, key = call(target, work)
+    done = call(target, work)
+    proposal, key = done.proposal, done.key
     found = None if key is None else key_document(key)
     text = f"{told(proposal)}\n{next_step(proposal)}" if key is None else f"{told(proposal)}\n\n{key_text(key)}"
-    emit({"proposal": proposal_document(proposal), "key": found}, text.rstrip)
+    emit({"proposal": proposal_document(proposal), "key": found, "warning": done.warning}, text.rstrip)
+    if done.warning:
+        say(f"\n{done.warning}")
 
 
 def _initial(pre_active: bool) -> KeyState:

@@ -6,6 +6,7 @@ from keyvault.cli.output import JsonValue, fields, hexed, printable, time_text
 from keyvault.client.results import Key
 from keyvault.core import limits
 from keyvault.core.keys import KeyState
+from keyvault.core.statements import Action, Statement
 
 _TOLD_OTHERWISE = ("_pem", "_ms", "primary", "sealed", "proved_by", "on_every_token")
 
@@ -42,6 +43,31 @@ def tokens_text(key: Key) -> str:
     names = ", ".join(printable(name.rpartition("/")[2]) for name in key.proved_by) or "none that joined yet"
     spare = " (HA: every token that joined)" if key.on_every_token else ""
     return f"{names}{spare}{'' if key.sealed else '; IT CANNOT MOVE to others'}"
+
+
+def staying(said: Statement) -> str:
+    """Return what members should know of a key that is asked for and will not move: it takes the others' lead away."""
+    remedy = ""
+    if said.action is Action.KEY_CREATE:
+        remedy = f" If it is to move, veto this, and ask with {_ALLOW}"
+    return (
+        f"WARNING: key {said['key']} WILL STAY IN THE TOKEN THAT MAKES IT, which wraps no such keys. {_STAYS}{remedy}"
+    )
+
+
+def stays(key: Key) -> str:
+    """Return the same of a version that was made and cannot move."""
+    return (
+        f"WARNING: key {key.key} version {key.version} CANNOT LEAVE THE TOKEN THAT MADE IT. {_STAYS} If it is to move,"
+        f" disable it (keyvault key disable {key.key}), and make another one with {_ALLOW}"
+    )
+
+
+_STAYS = (
+    "While it is active no node but that token's can lead, so nothing takes over when that node goes; with the token"
+    " the key is lost."
+)
+_ALLOW = "--plaintext-transport: its seed is then in clear in a worker's memory for a moment."
 
 
 def key_document(key: Key) -> dict[str, JsonValue]:

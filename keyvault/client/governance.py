@@ -30,9 +30,11 @@ from keyvault.core.charter import STRICT, Duty
 from keyvault.core.errors import Corrupt, Malformed
 from keyvault.core.events import Genesis
 from keyvault.core.ids import Epoch, UnixMillis
+from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.proposals import Outcome
 from keyvault.core.statements import DUTIES, Action, FreezeScope, Statement
+from keyvault.core.token_words import IN_CLEAR
 from keyvault.ledger import wire
 from keyvault.ledger.checkpoint import is_same_log
 from keyvault.ledger.codec import decode
@@ -92,6 +94,22 @@ class Governance(Caller):
         if said != (enclave_id_of(first), first.import_public_key, first.enclave):
             raise SignatureMismatch("the server describes another enclave than the ledger's first entry does")
         return first
+
+    async def stays_in_one_token(self, said: Statement) -> bool:
+        """Return whether a key that is asked for would stay in the token that makes it, though the enclave's keys move.
+
+        For members and auditors. The ledger's first entry says whether its token wraps Ed25519 keys; what it does not
+        wrap moves by its seed, which members have to allow when they create the key.
+        """
+        if said.action not in {Action.KEY_CREATE, Action.KEY_ROTATE}:
+            return False
+        first = await self._check_genesis(await self.get_enclave())
+        if first.sealed is None or not first.sealed.log_key_plaintext:
+            return False
+        if said.action is Action.KEY_CREATE:
+            return said["algorithm"] == KeyAlgorithm.ED25519 and IN_CLEAR not in dict(said.parameters)
+        newest = max(await self.list_keys(said["key"]), key=lambda found: found.version)
+        return newest.algorithm is KeyAlgorithm.ED25519 and not newest.sealed
 
     async def _proven_genesis(self, log_vkey: str) -> Genesis:
         request = audit_pb2.GetInclusionProofRequest(parent=self._parent, index=0)

@@ -32,8 +32,7 @@ class Challenges:
             return ""
         for item, result in zip(items, await lane.sign(items), strict=True):
             if isinstance(result, TokenFault):
-                name = item.object_id.decode("ascii", "backslashreplace")
-                return f"the token does not sign with {name}: {result.code}"
+                return f"the token does not sign with {_name(item.object_id, state)}: {result.code}"
             self._proved.add(item.object_id)
         return ""
 
@@ -58,6 +57,12 @@ def _active(state: State) -> Iterable[KeyVersion]:
         for version in line.versions.values()
         if version.state is KeyState.ACTIVE
     )
+
+
+def _name(object_id: bytes, state: State) -> str:
+    """Return what people call the key: the token's own name for it says nothing to them."""
+    found = (version for version in _active(state) if version.token_object_id == object_id)
+    return next((f"key {each.key} version {each.version}" for each in found), object_id.decode("ascii", "replace"))
 
 
 def _challenge() -> bytes:

@@ -26,6 +26,7 @@ from keyvault.hsm.base import LOG_KEY_OBJECT_ID, Token, TokenFault
 
 _MISSING = "WRAPPING_KEY_MISSING"
 _NOT_THERE = "OBJECT_NOT_FOUND"
+_STAYS = "it cannot leave the token that made it, and while it is active only that one's node can lead"
 
 
 class Installer:
@@ -144,7 +145,7 @@ class Installer:
             await self._token.prove(key.token_object_id, key.algorithm, key.public_key, bytes(limits.CHALLENGE_BYTES))
         except TokenFault as fault:
             if fault.code == _NOT_THERE:
-                raise TokenFault("it cannot leave the token that made it", str(fault)) from fault
+                raise TokenFault(_STAYS, str(fault)) from fault
             raise
 
     async def _prove(self, state: State, joined: Joined | None) -> None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from keyvault.core.events import Genesis
 from keyvault.ledger import codec
 from keyvault.ledger.archive import open_archive
-from tests.deployment import Deployment, new_deployment
+from tests.deployment import Deployment, copy_of, new_deployment, served
 
 Run = Callable[..., Result]
 
@@ -73,3 +73,38 @@ def test_what_is_no_transport_key_is_not_proposed(offline: Run, moves: Deploymen
         done = offline(*asked, "--deployment", moves.dir, "--member", "alice", "--target", "127.0.0.1:1")
         assert done.exit_code == 2, done.stderr
         assert "is no transport key" in done.stderr
+
+
+def test_a_key_that_takes_the_others_lead_away_is_told_to_everybody(
+    offline: Run, moves: Deployment, tmp_path: Path
+) -> None:
+    """Ed25519 in a token that cannot wrap it: who asks, who approves, and who makes it at once read what it costs.
+
+    A key that moves, by its seed or wrapped, brings no warning; JSON has it, too.
+    """
+    asked, at_once = ("key", "create", "ed-1", "--algorithm", "ed25519"), ("--approve-with", "bob")
+    with served(copy_of(moves, tmp_path / "desk")) as here:
+        alice = ("--deployment", here.dir, "--member", "alice")
+        proposed = offline(*asked, *alice)
+        assert proposed.exit_code == 0, proposed.stderr
+        assert "key ed-1 WILL STAY IN THE TOKEN THAT MAKES IT" in proposed.stderr
+        assert "veto this, and ask with --plaintext-transport" in proposed.stderr
+        name = proposed.stdout.split("keyvault approve ")[1].split()[0]
+        approved = offline("approve", name, "--yes", "--deployment", here.dir, "--member", "carol")
+        assert approved.exit_code == 0, approved.stderr
+        assert "no node but that token's can lead" in approved.stderr
+        rotated = offline("key", "rotate", "ed-1", *alice, *at_once)
+        assert "key ed-1 version 2 CANNOT LEAVE THE TOKEN THAT MADE IT" in rotated.stderr
+        assert "keyvault key disable ed-1" in rotated.stderr
+        for key, options in (("ed-2", ("ed25519", "--plaintext-transport")), ("p-1", ("p256",))):
+            moving = offline("key", "create", key, "--algorithm", *options, *alice)
+            assert (moving.exit_code, moving.stderr) == (0, "")
+        made = offline("key", "create", "ed-3", "--algorithm", "ed25519", *alice, *at_once, "--json")
+        assert "key ed-3 version 1 CANNOT LEAVE" in json.loads(made.stdout)["warning"]
+
+
+def test_where_keys_stay_nobody_is_warned(offline: Run, tmp_path: Path) -> None:
+    """In an enclave of one token every key is in one token: that is no news."""
+    with served(new_deployment(tmp_path / "stays")) as here:
+        made = offline("key", "create", "ed-1", "--algorithm", "ed25519", "--deployment", here.dir, "--member", "alice")
+        assert (made.exit_code, made.stderr) == (0, "")

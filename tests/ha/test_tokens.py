@@ -10,6 +10,7 @@ import pytest
 
 from keyvault.client import PreconditionFailed
 from keyvault.core.events import KeyProved, KeySealed, TokenJoined
+from keyvault.core.keys import KeyAlgorithm
 from keyvault.demo.nodes import Node, Nodes
 from keyvault.demo.postgres import Cluster
 from keyvault.ledger import codec
@@ -92,6 +93,23 @@ async def test_a_lost_token_is_replaced_from_the_ledger(moving: Path, tmp_path: 
         join(here, second)
         await until_proved(here, here.nodes)
         await until(lambda: _could_lead(here, second), "the new token has everything")
+
+
+async def test_a_key_that_cannot_move_is_named(moving: Path, tmp_path: Path, spare: Cluster) -> None:
+    """It keeps the other node from leading, and that one says which key it is, and why; disabled it does not."""
+    with empty_nodes(tmp_path, moving, spare, count=2) as here:
+        first, second = here.nodes
+        await here.until_leading()
+        join(here, second)
+        await until(lambda: _could_lead(here, second), "it has everything")
+        async with here.client("admin-alice", first) as admin:
+            desk.assert_done(await admin.create_key("lone", KeyAlgorithm.ED25519, **_two(first)))
+            lone = "key lone version 1"
+            await until(lambda: _lacks(here, second, f"does not sign with {lone}: OBJECT_NOT_FOUND"), "the key's name")
+            words = f"{lone}: it cannot leave the token that made it, and while it is active only that one's node"
+            await until(lambda: _lacks(here, second, words), "why")
+            desk.assert_done(await admin.disable_key("lone", signer=_two(first)["signer"]))
+        await until(lambda: _would_lead(here, second), "it is disabled")
 
 
 async def test_a_node_is_killed_while_it_installs(moving: Path, tmp_path: Path, spare: Cluster) -> None:
@@ -202,6 +220,10 @@ async def _could_lead(here: Nodes, node: Node) -> bool:
         return await standing(here, node) == ("", "")
     except Exception:  # noqa: BLE001  as above
         return False
+
+
+async def _would_lead(here: Nodes, node: Node) -> bool:
+    return not (await standing(here, node))[0]
 
 
 async def _reported(
