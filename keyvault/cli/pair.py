@@ -8,7 +8,7 @@ from keyvault.cli.target import ChosenMember, Target, approval_options, member_o
 from keyvault.cli.told import emit_proposal
 from keyvault.client import AsyncClient, EnclaveInfo, Proposal
 from keyvault.core.ids import UnixMillis
-from keyvault.core.pair_words import utc
+from keyvault.core.units import utc
 
 
 @click.group()

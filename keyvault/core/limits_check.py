@@ -18,7 +18,7 @@ from keyvault.core.errors import Broken, Reason, Refused
 from keyvault.core.ids import KeyId, Principal, UnixMillis
 from keyvault.core.policy_rules import NATIVE, Limit, Per, Policy
 from keyvault.core.tallies import ALL, NOTHING_REPLACED, About, Cap, Group, Measure, Replaced, Touched
-from keyvault.core.units import plain_decimal
+from keyvault.core.units import plain_decimal, utc
 from keyvault.core.windows import Reservations, Windows, window_text
 
 _USD_DIGITS = 6
@@ -70,14 +70,15 @@ def check_lost(windows: Windows, charge: Charge, now: UnixMillis) -> None:
 
     It depends on facts only, so whoever folds the ledger asks it again.
     """
-    if not windows.has_lost(limits.WINDOW_MS_MAX, now):
+    if windows.lost_until is None or not windows.has_lost(limits.WINDOW_MS_MAX, now):
         return
     for cap, touched in windows.watched.plan(charge.key, charge.parts).checks:
         if touched.amount(charge) and windows.has_lost(cap.limit.window_ms, now):
+            room_at = utc(UnixMillis(windows.lost_until + cap.limit.window_ms))
             raise _no_room(
                 cap.limit,
                 f"limit {cap.limit.id} counts as full: the ledger was restored, and what was signed before is not"
-                f" known. There is room {window_text(cap.limit.window_ms)} after {windows.lost_until} ms",
+                f" known. There is room again at {room_at}, {window_text(cap.limit.window_ms)} after it went on",
             )
 
 

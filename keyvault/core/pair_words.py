@@ -1,12 +1,12 @@
 """What members are asked about a pair: the form of the parameters, and the plain words that they sign."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 from keyvault.core import limits
 from keyvault.core.errors import Malformed
 from keyvault.core.ids import Principal, UnixMillis, parse_principal, role_of
+from keyvault.core.units import utc
 
 ALONE: Final = "none"
 """What stands for no followers."""
@@ -69,8 +69,3 @@ def _standing(parameters: Mapping[str, str]) -> str:
         f" ledger, whose first {parameters['position']} entries decided all that it knows, the last of them at {at}."
         " Make sure that no other machine signs for this enclave. "
     )
-
-
-def utc(at: UnixMillis) -> str:
-    """Return the moment to the second, as 2026-01-31 23:59:59 UTC."""
-    return datetime.fromtimestamp(at // 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

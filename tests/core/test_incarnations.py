@@ -8,12 +8,13 @@ from keyvault.core.approvals import Voice
 from keyvault.core.charter import Duty, Rulers, Threshold, check_charter
 from keyvault.core.errors import Reason, Refused
 from keyvault.core.events import IncarnationStarted, SignatureEscalated, SignatureIssued, SignatureRefused, TermStarted
-from keyvault.core.ids import Epoch
+from keyvault.core.ids import Epoch, UnixMillis
 from keyvault.core.marks import Incarnation, Mark, incarnation_at, newest_of
 from keyvault.core.policy import ANY, Limit
 from keyvault.core.proposals import Outcome, Proposal
 from keyvault.core.quorum import parse_quorum, quorum_text
 from keyvault.core.statements import Action, proposal_id_of
+from keyvault.core.units import utc
 from tests.core.governed import DAY_MS, HOUR_MS, Governed
 from tests.worlds import allow_digest, charter, escalate_digest, people, policy
 
@@ -156,9 +157,17 @@ def test_limits_are_full_until_the_lost_period_left_their_window() -> None:
         assert isinstance(refused, SignatureRefused)
         assert (refused.reason, refused.rules) == (Reason.LIMIT_EXCEEDED, (full,))
         assert f"limit {full} counts as full: the ledger was restored" in refused.explanation
+        room_at = utc(UnixMillis(began.at + {"hourly": HOUR_MS, "daily": DAY_MS}[full]))
+        assert f"There is room again at {room_at}" in refused.explanation
     here.at = began.at + DAY_MS
     assert isinstance(here.sign("later"), SignatureIssued)
     assert here.replayed() == here.state
+
+
+def test_times_are_told_as_people_read_them() -> None:
+    """To the second, in UTC; what nobody can write as a date does not stop who says it."""
+    assert utc(UnixMillis(1_795_801_041_844)) == "2026-11-27 17:37:21 UTC"
+    assert utc(UnixMillis(2**62)) == "9999-12-31 23:59:59 UTC"
 
 
 def test_a_new_policy_does_not_empty_the_windows() -> None:
