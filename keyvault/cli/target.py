@@ -7,6 +7,7 @@ instead, for machines that hold one identity only; of the folder only what is no
 """
 
 import functools
+import os
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ OFFLINE = "keyvault.offline"
 """Set in ``Context.meta`` by a command that asks no server, whatever the options of one that it stands on would ask."""
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  names of addresses, nothing listens here
+_MEMBER_VARIABLE = "KEYVAULT_MEMBER"
 _VOICES = ("admin", "approver")
 """Roles under which a member may have a certificate of their own; what they may do with it, the server says."""
 _SECONDS = click.FloatRange(min=0, max=3_600, min_open=True)
@@ -88,7 +90,12 @@ class Given:
 
 _TARGET_OPTIONS = (
     click.option("--deployment", envvar="KEYVAULT_DEPLOYMENT", type=_FOLDER, help="Folder made by `keyvault init`."),
-    click.option("--as", "identity", metavar="ROLE/NAME", help="Whose certificate of the deployment to use."),
+    click.option(
+        "--as",
+        "identity",
+        metavar="ROLE/NAME",
+        help="Whose certificate of the deployment to use. [that of --member or KEYVAULT_MEMBER, or the only one]",
+    ),
     click.option(
         "--target",
         "address",
@@ -147,8 +154,7 @@ def target_options(*roles: str, only_with: str | None = None, pins: bool = True)
             if click.get_current_context().meta.get(OFFLINE):
                 wanted = False
             member = others.get("member")
-            name = member.name if isinstance(member, ChosenMember) else None
-            command(target=resolve(given, roles, name) if wanted else None, **others)
+            command(target=resolve(given, roles, _own_names(roles, member)) if wanted else None, **others)
 
         return with_options(with_target, (*_TARGET_OPTIONS, _PIN_OPTION) if pins else _TARGET_OPTIONS)
 
@@ -183,7 +189,7 @@ def member_options(command: Command) -> Command:
             click.option(
                 "--member",
                 "member_name",
-                envvar="KEYVAULT_MEMBER",
+                envvar=_MEMBER_VARIABLE,
                 help="Who signs, or KEYVAULT_MEMBER. [the only one in the deployment]",
             ),
             click.option(
@@ -229,9 +235,21 @@ def approval_options(command: Command) -> Command:
     )
 
 
-def resolve(given: Given, roles: tuple[str, ...], member: MemberName | None = None) -> Target:
-    """Return the target, asked with the certificate of this member if it has one; raise UsageProblem, Malformed."""
-    certificate, private_key = _credential(given, roles, member)
+def _own_names(roles: tuple[str, ...], member: object) -> tuple[str, ...]:
+    """Return the names of certificates of whoever asks: of the member who signs, or else of the one who usually does.
+
+    Only what members do anyway is asked as a member: bots' commands are bots'.
+    """
+    if isinstance(member, ChosenMember):
+        return tuple(f"{role}-{member.name}" for role in (*roles, *_VOICES))
+    usual = os.environ.get(_MEMBER_VARIABLE)
+    name = parse_member_name(usual) if usual else None
+    return () if name is None else tuple(f"{role}-{name}" for role in roles if role in _VOICES)
+
+
+def resolve(given: Given, roles: tuple[str, ...], own: tuple[str, ...] = ()) -> Target:
+    """Return the target, asked with the first of these certificates that is there; raise UsageProblem, Malformed."""
+    certificate, private_key = _credential(given, roles, own)
     pin_file = _pin_file(given) if given.pins else None
     return Target(
         addresses=parse_addresses(given.address or _address(_folder(given, "--target"))),
@@ -302,7 +320,7 @@ def _given_folder(options: dict[str, object]) -> Path | None:
     return folder if isinstance(folder, Path) else None
 
 
-def _credential(given: Given, roles: tuple[str, ...], member: MemberName | None) -> tuple[Path, Path]:
+def _credential(given: Given, roles: tuple[str, ...], names: tuple[str, ...]) -> tuple[Path, Path]:
     if given.cert is not None and given.cert_key is not None:
         return given.cert, given.cert_key
     if given.cert is not None or given.cert_key is not None:
@@ -312,7 +330,7 @@ def _credential(given: Given, roles: tuple[str, ...], member: MemberName | None)
         certificate = folder / f"{given.identity.replace('/', '-', 1)}.crt"
         if not certificate.is_file():
             raise UsageProblem(f"{certificate} is not there; `keyvault cert issue {given.identity}` makes it")
-    elif own := [path for role in (*roles, *_VOICES) if (path := folder / f"{role}-{member}.crt").is_file()]:
+    elif own := [path for name in names if (path := folder / f"{name}.crt").is_file()]:
         certificate = own[0]
     else:
         role = next((role for role in roles if any(folder.glob(f"{role}-*.crt"))), roles[0])

@@ -80,6 +80,24 @@ def test_another_log_is_asked_nothing(keyvault: Run, desk: Deployment, other_key
     assert keyvault("freeze", "list").stdout == "Nothing is frozen.\n"
 
 
+@pytest.mark.parametrize("command", ["cluster status", "token list", "key list", "policy show"])
+def test_whoever_asks_is_the_member_of_the_environment(
+    offline: Run, desk: Deployment, tmp_path: Path, command: str
+) -> None:
+    """What members read they read with their own certificate, whichever command it is: also where there are several.
+
+    A folder with certificates of two admins and nobody else: without KEYVAULT_MEMBER nobody knows who asks. A member
+    without a certificate is nobody, and what is no name opens no file.
+    """
+    folder = tmp_path / "desk"
+    shutil.copytree(desk.dir, folder, ignore=shutil.ignore_patterns("auditor-*", "approver-*", "bot-*", "*.db*"))
+    arguments = (*command.split(), *at(desk), "--deployment", folder)
+    assert "has 2 files" in offline(*arguments).stderr
+    for member, code in (("bob", 0), ("nobody", 2), ("../bob", 2)):
+        asking = CliRunner(env={"KEYVAULT_MEMBER": member, "KEYVAULT_VKEY_FILE": None})
+        assert asking.invoke(cli, [str(each) for each in arguments]).exit_code == code, member
+
+
 def test_what_cannot_check_the_key_does_not_take_it(keyvault: Run, other_key: Path) -> None:
     """A bot may not ask which log a server has, so what bots do has no --vkey-file."""
     for command in (("key", "show", "desk"), ("sign", "digest", "--key", "desk", "0x" + "11" * 32)):
