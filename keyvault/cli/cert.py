@@ -25,7 +25,11 @@ def command() -> None:
     "--deployment", envvar="KEYVAULT_DEPLOYMENT", type=click.Path(path_type=Path), help="Gives --ca and --out."
 )
 @click.option("--ca", "authority", type=click.Path(path_type=Path), help="Folder of the authority. [DEPLOYMENT/ca]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the two new files. [DEPLOYMENT/certs]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the two new files; made (0700) if it is not there. [DEPLOYMENT/certs]",
+)
 @click.option("--days", default=pki.LEAF_DAYS, show_default=True, help="Life of the certificate.")
 @click.option("--host", "hosts", multiple=True, help="DNS name or IP address of a server; repeatable.")
 @json_option

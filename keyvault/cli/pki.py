@@ -224,7 +224,11 @@ def _write_pair(
 ) -> None:
     """Write both files or neither."""
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
+        for each in (
+            *reversed(directory.parents),
+            directory,
+        ):  # ``parents=True`` would let others look into the new ones
+            each.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise PkiError(f"{directory}: cannot be made ({error.strerror})") from error
     key_path, certificate_path = directory / key_name, directory / certificate_name

@@ -1,6 +1,7 @@
 """The local authority: certificates that standard verifiers and real TLS accept, and nothing overwritten."""
 
 import ssl
+import stat
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -52,6 +53,15 @@ def test_server_certificate_verifies_under_every_name(authority: Path, tmp_path:
         verifier_of(authority).build_server_verifier(x509.DNSName("other.example")).verify(leaf, [])
     with pytest.raises(VerificationError):
         verifier_of(authority).build_client_verifier().verify(leaf, [])
+
+
+def test_folders_of_a_new_certificate_are_its_owner_s(authority: Path, tmp_path: Path) -> None:
+    """Folders that are not there are made, for nobody else to look into; those that are stay as they are."""
+    tmp_path.chmod(0o755)
+    made = issue(authority, "node", "kv-1", tmp_path / "kv-1" / "certs")
+    assert made.certificate == tmp_path / "kv-1" / "certs" / "node-kv-1.crt"
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in (tmp_path, tmp_path / "kv-1", tmp_path / "kv-1" / "certs")]
+    assert modes == [0o755, 0o700, 0o700]
 
 
 @pytest.mark.parametrize("role", ["bot", "admin", "auditor"])
