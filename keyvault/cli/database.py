@@ -63,8 +63,9 @@ def migrate_command(conninfo: str, to: int | None) -> None:
 def load(conninfo: str, config_file: Path) -> None:
     """Move the ledger of a deployment into the database, verified before and after.
 
-    The server must be stopped; the file stays as this node's copy. Afterwards add [postgres] to keyvault.toml on every
-    node. A node whose file does not exist yet makes its copy from the database.
+    First stop the server, and add [postgres] to its keyvault.toml, with the node's own address and certificate. The
+    file stays as this node's copy. The other nodes get the same section with theirs; one whose file does not exist yet
+    makes its copy from the database.
 
     \b
     Example:

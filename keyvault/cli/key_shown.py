@@ -41,7 +41,7 @@ def tokens_text(key: Key) -> str:
     if not key.sealed and not key.proved_by:
         return ""
     names = ", ".join(printable(name.rpartition("/")[2]) for name in key.proved_by) or "none that joined yet"
-    spare = " (HA: every token that joined)" if key.on_every_token else ""
+    spare = " (every token that joined has it)" if key.on_every_token else ""
     return f"{names}{spare}{'' if key.sealed else '; IT CANNOT MOVE to others'}"
 
 
