@@ -130,6 +130,7 @@ class Client:
     public_key = _sync(AsyncClient.public_key)
     get_enclave = _sync(AsyncClient.get_enclave)
     proven_enclave = _sync(AsyncClient.proven_enclave)
+    stays_in_one_token = _sync(AsyncClient.stays_in_one_token)
     get_key = _sync(AsyncClient.get_key)
     list_keys = _sync(AsyncClient.list_keys)
     get_policy = _sync(AsyncClient.get_policy)
