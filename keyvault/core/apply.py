@@ -51,6 +51,7 @@ from keyvault.core.events import (
     SignatureRefused,
     TermStarted,
     TokenJoined,
+    is_ordinary,
 )
 from keyvault.core.execution import KeyToMake, carry_out, check_policy_quorums
 from keyvault.core.governance import check_ballot, check_proposal
@@ -79,6 +80,8 @@ def apply(state: State, index: int, event: Event) -> None:
     state.size = index + 1
     if not isinstance(event, _DECIDES_NOTHING):
         state.decided, state.decided_at = index + 1, event.at
+    if not is_ordinary(event) and not isinstance(event, TermStarted | ChangeRefused):
+        state.changed = index + 1
 
 
 def suppose(state: State, policy: Policy) -> None:

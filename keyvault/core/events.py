@@ -375,3 +375,8 @@ Governance = ProposalMade | BallotCast | ChangeRefused | Change
 Copied = KeySealed | KeyProved
 """How keys come into other tokens."""
 Event = Genesis | TermStarted | Governance | Copied | SignatureIssued | SignatureRefused | SignatureEscalated
+
+
+def is_ordinary(event: Event) -> bool:
+    """Return whether the fact is an answer that no proposal led to."""
+    return isinstance(event, SignatureRefused) or (isinstance(event, SignatureIssued) and not event.proposal)

@@ -23,6 +23,7 @@ class State:
     """What the ledger says now. Read it freely; only ``apply`` writes."""
 
     __slots__ = (
+        "changed",
         "charter_document",
         "charter_sha256",
         "decided",
@@ -62,6 +63,8 @@ class State:
         """Entries of the ledger that were folded."""
         self.whole = True
         """Whether none was left out, as evidence leaves most of them out."""
+        self.changed = 0
+        """Entries up to the last but ordinary answers, refused changes and beginnings of terms: up to what can be shown."""
         self.decided = 0
         """Entries up to the last that decided anything: an answer, a question, or a change of power but who leads."""
         self.decided_at = UnixMillis(0)

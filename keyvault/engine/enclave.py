@@ -205,6 +205,10 @@ class Enclave:
         """The state; for reading."""
         return self._appender.state
 
+    def shown(self, *, lead: bool = False) -> State:  # noqa: ARG002 (see Served)
+        """See Served: a term's state is what was confirmed."""
+        return self.state
+
     @property
     def size(self) -> int:
         """Entries in the ledger."""
@@ -244,10 +248,7 @@ class Enclave:
         return self._sequencer.request(command, deadline)
 
     def simulate(self, command: RequestSignature, now: UnixMillis) -> tuple[Decision, tuple[Room, ...]]:
-        """Return what would be decided if the request id were new, and the room in limits. Changes nothing.
-
-        Raises Malformed or Overloaded, as ``request`` would.
-        """
+        """See Served. Raises Malformed or Overloaded, as ``request`` would."""
         self._check_decides()
         check_recordable(command)
         state, reservations = self.state, self._sequencer.reservations
@@ -257,8 +258,7 @@ class Enclave:
     def quotas(self, key: KeyId, principal: Principal, now: UnixMillis) -> tuple[Quota, ...]:
         """Return what was used of the limits about a key and a principal, what is under way included."""
         self._check_decides()
-        state = self.state
-        return quotas(state.policy, state.windows, self._sequencer.reservations, key, principal, now)
+        return quotas(self.state.policy, self.state.windows, self._sequencer.reservations, key, principal, now)
 
     async def propose(self, command: Propose) -> Proposal:
         """Record that somebody asks for a change, and carry it out if nobody else need be asked.

@@ -106,12 +106,12 @@ class Intake:
             fetched = Fetched(entries=batch.entries, signed=batch.signed)
             self._replica.take(fetched)
             await asyncio.to_thread(self._replica.keep, fetched)
-            head = self._replica.head
+            head, settled = self._replica.head, self.settled
             self.settled = max(self.settled, min(batch.settled, head.size))
             self._heard_at = since_boot()
             self._look_whether_it_has_all(sender, batch.whole)
             self._look_whether_whole(batch.whole)
-            if batch.entries:
+            if batch.entries or self.settled > settled:
                 self._node.changed()
             return head
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from keyvault.core.addresses import is_address
 from keyvault.core.commands import CastBallot, Propose, RequestSignature
-from keyvault.core.errors import Broken, NotFound, NotLeader
+from keyvault.core.errors import Broken, NotFound, NotLeader, Unavailable
 from keyvault.core.ids import KeyId, LedgerIndex, Principal, UnixMillis
 from keyvault.core.limits_check import Quota, Room
 from keyvault.core.marks import Quarantine
@@ -20,6 +20,8 @@ from keyvault.engine.refusals import quarantined
 from keyvault.engine.replica import Replica
 from keyvault.engine.sequencer import Waiter
 
+_UNSETTLED = "the newest change is not confirmed by every machine of the pair yet; it is shown once this one knows that"
+
 
 class Node:
     """See ``Served``. Whoever runs the node says when it leads and when not."""
@@ -32,7 +34,7 @@ class Node:
         """Whether the term goes on, by the clock; asked before every decision."""
         self._quarantine: Quarantine | None = None
         self.readable: Callable[[], int | None] = lambda: None
-        """How many entries may be given out while this node does not lead; None: all that it has."""
+        """How many entries may be given out while this node does not lead, or stands; None: all that it has."""
         self.cosigning: Cosigning | None = None
         """What cosigns for this node."""
         self._replica = replica
@@ -94,6 +96,14 @@ class Node:
     def state(self) -> State:
         """See Served."""
         return self._replica.state
+
+    def shown(self, *, lead: bool = False) -> State:
+        """See Served. Answers that may vanish change nothing that is shown, so a busy leader's follower is readable."""
+        state, readable = self.state, self.readable()
+        decides, stands = self.leads and not state.stands, self.leads and state.stands
+        if readable is None or decides or (stands and lead) or state.changed <= readable:
+            return state
+        raise Unavailable(_UNSETTLED, retry_after_ms=1_000)
 
     @property
     def size(self) -> int:

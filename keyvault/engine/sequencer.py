@@ -35,7 +35,7 @@ from keyvault.core.errors import (
     RequestIdReused,
     Unavailable,
 )
-from keyvault.core.events import Answer, Event, SignatureEscalated, SignatureIssued, SignatureRefused
+from keyvault.core.events import Answer, Event, SignatureEscalated, SignatureRefused, is_ordinary
 from keyvault.core.ids import Principal, UnixMillis
 from keyvault.core.keys import Signature
 from keyvault.core.proposals import proposal_name
@@ -338,7 +338,7 @@ class Sequencer:
         self._observer.step(Step.ANSWERED, len(batch))
         events = [queued.draft.event for queued in batch]
         self._observer.committed(first, events, self._appender.state, duration_s)
-        if not all(map(_is_ordinary, events)):
+        if not all(map(is_ordinary, events)):
             self._wake_watchers()
         self._rest()
 
@@ -377,11 +377,6 @@ class Sequencer:
         self._wake_watchers()
         self._open.set()
         self._idle.set()
-
-
-def _is_ordinary(event: Event) -> bool:
-    """Return whether the fact is an answer that no proposal led to."""
-    return isinstance(event, SignatureRefused) or (isinstance(event, SignatureIssued) and not event.proposal)
 
 
 def _check_same(known: RequestSignature, command: RequestSignature) -> None:

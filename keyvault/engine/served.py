@@ -30,6 +30,12 @@ class Served(Protocol):
     def state(self) -> State:
         """The state; for reading."""
 
+    def shown(self, *, lead: bool = False) -> State:
+        """Return the state for whoever asks from outside. Raises Unavailable while its newest change may vanish.
+
+        ``lead``: for what members must read to say who leads; that is shown on a node that stands whatever may vanish.
+        """
+
     @property
     def size(self) -> int:
         """Entries that the state includes."""

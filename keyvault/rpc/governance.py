@@ -34,6 +34,7 @@ from keyvault.v1 import charter_pb2, governance_pb2, governance_pb2_grpc, policy
 _SPEAKERS = ("admin", "approver")
 _BOTS_TOO = (*READERS, "bot")
 _PAGE_DEFAULT = 100
+_SETTLING_S = limits.PAIR_SILENCE_MS / 1000
 _DOCUMENT_BYTES_MAX = max(limits.POLICY_BYTES_MAX, limits.CHARTER_BYTES_MAX)
 
 
@@ -61,7 +62,7 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
 
         async def work() -> governance_pb2.GetPolicyResponse:
             check_enclave(self._enclave, "parent", request.parent)
-            state = self._enclave.state
+            state = self._enclave.shown()
             return governance_pb2.GetPolicyResponse(
                 policy=policy_pb2.Policy.FromString(state.policy_document),
                 document=state.policy_document,
@@ -78,7 +79,7 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
 
         async def work() -> governance_pb2.GetCharterResponse:
             check_enclave(self._enclave, "parent", request.parent)
-            state = self._enclave.state
+            state = self._enclave.shown(lead=True)
             return governance_pb2.GetCharterResponse(
                 charter=charter_pb2.Charter.FromString(state.charter_document),
                 document=state.charter_document,
@@ -98,7 +99,7 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
             return governance_pb2.ListFreezesResponse(
                 freezes=[
                     governance_pb2.ListFreezesResponse.Freeze(scope=wire.FREEZE_SCOPES.numbers[scope], name=name)
-                    for scope, name in sorted(self._enclave.state.frozen)
+                    for scope, name in sorted(self._enclave.shown().frozen)
                 ]
             )
 
@@ -111,7 +112,9 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
         principal = await self._door.admit(context, *_BOTS_TOO)
 
         async def work() -> governance_pb2.Proposal:
-            return self._show(self._named(request.name, principal))
+            proposal = self._named(request.name, principal)
+            self._enclave.shown(lead=_is_about_the_lead(proposal))
+            return self._show(proposal)
 
         return await guarded(context, work)
 
@@ -132,12 +135,14 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
         if not 0 < size <= limits.PROPOSAL_PAGE_MAX:
             raise Malformed("page_size", f"must be 1 to {limits.PROPOSAL_PAGE_MAX}, or 0 for {_PAGE_DEFAULT}")
         before = _index_of(request.page_token)
-        now, known = self._now(), self._enclave.state.proposals
+        now, state = self._now(), self._enclave.shown(lead=True)
+        known = state.proposals
         listed = [
             proposal
             for proposal in (*known.open.values(), *known.closed.values())
             if (before is None or proposal.index < before)
             and (request.include_closed or outcome_at(proposal, now) is Outcome.OPEN)
+            and (not state.stands or _is_about_the_lead(proposal))  # nothing else can be decided there
         ]
         listed.sort(key=lambda proposal: proposal.index, reverse=True)
         page: list[governance_pb2.Proposal] = []
@@ -218,6 +223,10 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
             try:
                 await asyncio.sleep(0)  # now it waits; so no change between the look and the wait is missed
                 proposal, now = self._enclave.state.proposals.find(name), self._now()
+                if last is not None and not self._is_settled(proposal):  # it is told once it is
+                    await self._until(change, _SETTLING_S)
+                    continue
+                self._enclave.shown(lead=_is_about_the_lead(proposal))
                 outcome, standing = outcome_at(proposal, now), self._standing(proposal, now)
                 if standing != last:
                     last = standing
@@ -232,6 +241,13 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
         """Return what differs after a change; everything else takes too long to be made for every watch each time."""
         ballots = tuple((ballot.voice, ballot.index) for ballot in proposal.ballots.values())
         return outcome_at(proposal, now), proposal.approved_at, ballots, self._enclave.state.charter_sha256
+
+    def _is_settled(self, proposal: Proposal) -> bool:
+        try:
+            self._enclave.shown(lead=_is_about_the_lead(proposal))
+        except Unavailable:
+            return False
+        return True
 
     async def _until(self, change: asyncio.Task[None], seconds: float) -> None:
         stopping = asyncio.create_task(self._stopping.wait())
@@ -279,6 +295,10 @@ class GovernanceService(governance_pb2_grpc.GovernanceServiceServicer):
     def _now(self) -> UnixMillis:
         """Return the time that counts for proposals: it never goes back."""
         return not_before(self._enclave.state, self._clock.now())
+
+
+def _is_about_the_lead(proposal: Proposal) -> bool:
+    return proposal.statement.action is Action.PAIR_SET
 
 
 def _propose(request: governance_pb2.ProposeChangeRequest, principal: Principal) -> Propose:

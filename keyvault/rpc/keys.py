@@ -99,12 +99,13 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
         """Return what the page is cut from, by sortable name: all keys' primaries, or all versions of one key."""
         if "/keys/" not in parent:
             check_enclave(self._enclave, "parent", parent)
-            return {key: self._show(key, None) for key in self._enclave.state.keys}
+            return {key: self._show(key, None) for key in self._enclave.shown().keys}
         key, version = self._named(parent)
         if version is not None:
             raise Malformed("parent", "names a version; list the versions of enclaves/{enclave}/keys/{key}")
-        find_key(self._enclave.state, key, None)
-        return {f"{each:09}": self._show(key, each) for each in self._enclave.state.keys[key].versions}
+        state = self._enclave.shown()
+        find_key(state, key, None)
+        return {f"{each:09}": self._show(key, each) for each in state.keys[key].versions}
 
     def _named(self, name: str) -> tuple[KeyId, int | None]:
         enclave, key, version = parse_key_name("name", name)
@@ -113,7 +114,7 @@ class KeyService(keys_pb2_grpc.KeyServiceServicer):
         return key, version
 
     def _show(self, key: KeyId, version: int | None) -> types_pb2.Key:
-        state = self._enclave.state
+        state = self._enclave.shown()
         return key_to_proto(state, find_key(state, key, version))
 
 

@@ -93,7 +93,8 @@ class SigningService(signing_pb2_grpc.SigningServiceServicer):
             enclave, key, version = parse_key_name("name", request.name)
             if enclave != self._enclave.state.enclave:
                 raise NotFound(f"this server has no enclave {enclave}")
-            return key_to_proto(self._enclave.state, find_key(self._enclave.state, key, version))
+            state = self._enclave.shown()
+            return key_to_proto(state, find_key(state, key, version))
         except KeyvaultError as error:
             await abort(context, failure_of(error))
             raise
