@@ -35,6 +35,9 @@ def command(context: click.Context, config_file: Path | None, out: Path | None, 
     Only what is new is written. A ledger that is not the one in the backup, or is shorter, is refused: a restored
     ledger never replaces what it lacks. Private keys are not in it; the token has its own backup.
 
+    Of a ledger that a pair ever kept it goes up to the newest checkpoint, which is about a second old: the other
+    machines have confirmed that, and what stands behind may not be there any more when one of them leads.
+
     \b
     Example:
       keyvault backup --config ./desk/keyvault.toml --out /mnt/backup/desk
@@ -51,11 +54,12 @@ def command(context: click.Context, config_file: Path | None, out: Path | None, 
             "folder": str(out),
             "written": list(done.written),
             "segments": len(done.manifest.segments),
+            "left_out": done.left_out,
             **_document(done.report),
         },
         lambda: (
             f"Backed up {done.report.entries} entries to {out}, {len(done.written)} files are new; the newest"
-            f" checkpoint covers {done.report.covered}. Audited: nothing is wrong."
+            f" checkpoint covers {done.report.covered}. Audited: nothing is wrong.{_left_out(done.left_out)}"
         ),
     )
 
@@ -87,6 +91,15 @@ def drill(context: click.Context, folder: Path, vkey_file: Path | None) -> None:
     )
     if not found.ok:
         context.exit(Exit.REFUSED)
+
+
+def _left_out(entries: int | None) -> str:
+    if entries is None:
+        return ""
+    return (
+        f" This is the ledger of a pair, so it ends at that checkpoint; {entries} entries behind it are left out: who"
+        " else has them is not known yet."
+    )
 
 
 def _newest_at(folder: Path) -> int:

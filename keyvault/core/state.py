@@ -64,7 +64,7 @@ class State:
         self.whole = True
         """Whether none was left out, as evidence leaves most of them out."""
         self.changed = 0
-        """Entries up to the last but ordinary answers, refused changes and beginnings of terms: up to what can be shown."""
+        """Entries up to the last that is no ordinary answer, refused change or beginning of a term."""
         self.decided = 0
         """Entries up to the last that decided anything: an answer, a question, or a change of power but who leads."""
         self.decided_at = UnixMillis(0)

@@ -8,7 +8,9 @@ Laws:
    name at once: before that the backup is the one before, whatever was interrupted. Then what it does not name goes.
 3. A backup only grows. A ledger that is shorter than its backup, or differs from it, is another history: refused, so
    that a restored ledger does not replace what it lacks.
-4. Nothing is believed because the manifest says so: whoever reads a backup audits it, as any ledger.
+4. Of a ledger that a pair ever kept only what its newest checkpoint covers: every machine confirmed that. What stands
+   behind may vanish with this machine, and then the pair's ledger would not be the one in the backup (3).
+5. Nothing is believed because the manifest says so: whoever reads a backup audits it, as any ledger.
 
 Private keys are never here in the clear. Keys that were wrapped for other tokens (``kwp``) stand in the entries, so
 ``key_blobs`` is empty; a token whose keys do not move is backed up by its own means (helm/README.md).
@@ -25,7 +27,7 @@ from pathlib import Path
 
 from keyvault.core import limits
 from keyvault.core.errors import Conflict, Corrupt, Malformed
-from keyvault.core.events import IncarnationStarted, TermStarted
+from keyvault.core.events import IncarnationStarted, PairSet, TermStarted
 from keyvault.core.ids import Epoch
 from keyvault.core.marks import Mark
 from keyvault.ledger.archive import Archive, DatabaseArchive, audit_opened
@@ -85,11 +87,15 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backed:
-    """What a run wrote: ``report`` is the audit of what is in the folder now, ``written`` the files that are new."""
+    """What a run wrote: ``report`` is the audit of what is in the folder now, ``written`` the files that are new.
+
+    ``left_out``: entries of a pair's ledger that stand behind its newest checkpoint (4); None of any other ledger.
+    """
 
     report: Report
     manifest: Manifest
     written: tuple[str, ...]
+    left_out: int | None
 
 
 # Out ------------------------------------------------------------------------------------------------------------------
@@ -106,7 +112,9 @@ def write_backup(database: Path, folder: Path, *, log_vkey: str | None = None, r
         (folder / SEGMENTS).mkdir(mode=0o700, exist_ok=True)
         before = read_manifest(folder) if (folder / MANIFEST).exists() else None
         with closing(DatabaseArchive(database)) as opened:
-            manifest, written = _write_files(opened, folder, before)
+            paired = _was_paired(opened)
+            manifest, written = _write_files(opened, folder, before, paired=paired)
+            left_out = opened.head[0] - manifest.size if paired and opened.head is not None else None
         with closing(BackupArchive(folder, manifest)) as archive:
             report = audit_backup(archive, log_vkey=log_vkey, read=read)
         if not report.ok:
@@ -116,17 +124,25 @@ def write_backup(database: Path, folder: Path, *, log_vkey: str | None = None, r
         _tidy(folder, manifest)
     except OSError as error:
         raise Unreadable(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-    return Backed(report=report, manifest=manifest, written=written)
+    return Backed(report=report, manifest=manifest, written=written, left_out=left_out)
 
 
-def _write_files(opened: Archive, folder: Path, before: Manifest | None) -> tuple[Manifest, tuple[str, ...]]:
+def _was_paired(opened: Archive) -> bool:
+    """Return whether members ever named followers: then what is durable here may be unconfirmed."""
+    events = (decode(row.body) for row in opened.rows())
+    return any(isinstance(event, PairSet) and event.followers for event in events)
+
+
+def _write_files(
+    opened: Archive, folder: Path, before: Manifest | None, *, paired: bool
+) -> tuple[Manifest, tuple[str, ...]]:
     if not opened.checkpoints or opened.head is None:
         raise Unreadable("the ledger has no checkpoint yet, so there is nothing that a backup could be held against")
     known = {} if before is None else {each.path: each for each in before.segments}
     segments: list[File] = []
     written: list[str] = []
-    tree = Tree()
-    for bodies in _blocks(opened):
+    tree, (size, note) = Tree(), opened.checkpoints[-1]
+    for bodies in _blocks(opened, size if paired else opened.head[0]):
         file = _segment(tree.size, bodies)
         if before is not None and tree.size < before.size <= tree.size + len(bodies):
             _check_grows(tree, bodies, before)
@@ -139,9 +155,8 @@ def _write_files(opened: Archive, folder: Path, before: Manifest | None) -> tupl
         segments.append(file)
     if before is not None and tree.size < before.size:
         raise _other_history(f"it has {tree.size} entries, its backup {before.size}")
-    if (tree.size, tree.root()) != opened.head:
+    if not paired and (tree.size, tree.root()) != opened.head:  # of a pair's the checkpoint says it, in the audit
         raise Corrupt("the entries do not give the root that the ledger states: verify it first")
-    size, note = opened.checkpoints[-1]
     checkpoint = File(
         path=f"checkpoint-{size}", first=size, entries=0, bytes=len(note), sha256=hashlib.sha256(note).hexdigest()
     )
@@ -166,8 +181,8 @@ def _other_history(what: str) -> Conflict:
     )
 
 
-def _blocks(opened: Archive) -> Iterator[list[bytes]]:
-    rows, index = opened.rows(), 0
+def _blocks(opened: Archive, size: int) -> Iterator[list[bytes]]:
+    rows, index = islice(opened.rows(), size), 0
     while True:
         bodies: list[bytes] = []
         for row in islice(rows, limits.BACKUP_SEGMENT_ENTRIES):
