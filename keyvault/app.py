@@ -239,6 +239,7 @@ class _Process:
             identity=replace(self._identity, node=own),
             pinned=_pinned(pair.log_vkey),
             copying=copying,
+            fed=Flag(self._config.enclave.database, "fed"),
             forked=Flag(self._config.enclave.database, "forked"),
             address=pair.address,
             observer=self._observer,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keyvault.core import limits
-from keyvault.core.errors import Malformed, RolledBack
+from keyvault.core.errors import Malformed, RolledBack, Unavailable
 from keyvault.core.ids import Principal
+from keyvault.core.marks import Mark
 from keyvault.store.base import Entry, Head, Store
 
 
@@ -28,11 +29,17 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What a peer has, the newest checkpoint that it compared with it, and what it lacks to lead, in words."""
+    """What a peer has, the newest checkpoint that it compared with it, and what it lacks to lead, in words.
+
+    ``remembered``: by its token. ``named``: whom members named in its ledger, and at which entry. ``node``: itself.
+    """
 
     head: Head
     signed: tuple[int, bytes] | None = None
     obstacle: str = ""
+    remembered: Mark | None = None
+    named: tuple[Principal, int] | None = None
+    node: Principal
 
 
 class Link(Protocol):
@@ -68,10 +75,8 @@ class Feed:
     def __init__(self, link: Link, source: Source) -> None:
         self.head: Head | None = None
         """What the peer has; None if that must be asked."""
-        self.signed: tuple[int, bytes] | None = None
-        """The newest checkpoint that it had when it was last asked."""
-        self.lacks = ""
-        """What it said that it lacks to lead."""
+        self.told: Look | None = None
+        """What it said last, however long ago."""
         self.obstacle = ""
         """Why it has not got everything, in words, if that is known."""
         self._link = link
@@ -88,6 +93,16 @@ class Feed:
     def address(self) -> str:
         """Where it is called."""
         return self._link.address
+
+    @property
+    def head_size(self) -> int:
+        """How many entries it said that it has; 0 if it said nothing."""
+        return 0 if self.told is None else self.told.head.size
+
+    @property
+    def lacks(self) -> str:
+        """What it said that it lacks to lead."""
+        return "" if self.told is None else self.told.obstacle
 
     async def ask(self) -> None:
         """Find out what the peer has. Raises Unavailable."""
@@ -126,20 +141,27 @@ class Feed:
         while start.size < to.size:
             entries = self._source.copy.read_entries(start.size, min(to.size - start.size, _MOST))
             start = await self._push(start, entries, settled, to.size)
-        start = await self._push(start, (), settled, to.size)
-        self._check(start, to)
-        return start
+        return self._confirmed(await self._push(start, (), settled, to.size), to)
 
     async def _send(self, expected: Head, entries: Sequence[Entry], new: Head) -> Head:
-        found = await self._push(expected, entries, expected.size, new.size)
-        self._check(found, new)
-        return found
+        return self._confirmed(await self._push(expected, entries, expected.size, new.size), new)
 
     async def _asked(self) -> Head:
         self._told = 0
-        found = await self._link.look()
-        self.signed, self.lacks = found.signed, found.obstacle
+        return self._heard(await self._link.look())
+
+    def _heard(self, found: Look) -> Head:
+        if found.node != self.node:
+            raise Unavailable(f"{found.node} answers at {self.address}, where {self.node} is configured")
+        self.told = found
         return found.head
+
+    def _confirmed(self, found: Head, to: Head) -> Head:
+        """Return it if the peer has exactly this: a head that stays behind confirms nothing."""
+        self._check(found, to)
+        if found != to:
+            raise Unavailable(f"{self.node} has {found.size} entries and should have {to.size}")
+        return found
 
     async def _push(self, start: Head, entries: Sequence[Entry], settled: int, whole: int) -> Head:
         """Push in as many messages as it takes; return what the peer has then."""
@@ -147,8 +169,7 @@ class Feed:
             signed = self._source.copy.checkpoint()
             news = signed if signed is not None and signed[0] > self._told else None
             batch = Batch(expected=start, entries=part, settled=settled, signed=news, whole=whole)
-            found = await self._link.push(batch)
-            start, self.lacks = found.head, found.obstacle
+            start = self._heard(await self._link.push(batch))
             if news is not None and news[0] <= start.size:
                 self._told = news[0]
         return start

@@ -36,7 +36,6 @@ class Feeds:
         self._followers = followers
         self._by_node = {link.node: Feed(link, replica) for link in links}
         self._loop = asyncio.get_running_loop()
-        self._looked: set[Principal] = set()
 
     @property
     def all(self) -> tuple[Feed, ...]:
@@ -70,16 +69,56 @@ class Feeds:
             if feed.lacks:
                 raise Refused(Reason.STATE_MISMATCH, f"{node} could never lead: {feed.lacks}")
 
-    async def seen(self) -> list[tuple[str, Mark]]:
-        """Return what the checkpoints of the peers say of the ledger; each is asked until it has answered once."""
+    def is_follower(self, node: Principal) -> bool:
+        """Return whether this peer must confirm, now."""
+        return node in self._followers()
+
+    async def ask(self) -> None:
+        """Ask every peer what it has, all at once; whoever does not answer in time has said what it said before."""
+
+        async def ask(feed: Feed) -> None:
+            with suppress(Unavailable, Fenced, TimeoutError):
+                async with asyncio.timeout(ACK_S):
+                    await feed.ask()
+
+        await asyncio.gather(*map(ask, self.all))
+
+    def seen(self) -> list[tuple[str, Mark]]:
+        """Return what the peers have seen of the ledger, by all that they said so far.
+
+        A checkpoint counts that the log key signed, whoever shows it. What a token remembers nobody signed: that counts
+        from a node that members named, in this ledger.
+        """
+        pair, found = self._replica.state.pair, list[tuple[str, Mark]]()
+        named = () if pair is None else (*pair.nodes, *pair.before)
         for feed in self.all:
-            if feed.node not in self._looked:
-                with suppress(Unavailable, Fenced, TimeoutError):
-                    async with asyncio.timeout(ACK_S):
-                        await feed.ask()
-                    self._looked.add(feed.node)
-        found = [(feed.node, self._replica.mark_of(feed.signed[1])) for feed in self.all if feed.signed is not None]
-        return [(node, mark) for node, mark in found if mark is not None]
+            if feed.told is None:
+                continue
+            mark = None if feed.told.signed is None else self._replica.mark_of(feed.told.signed[1])
+            found += [] if mark is None else [(feed.node, mark)]
+            if feed.told.remembered is not None and feed.node in named:
+                found.append((f"the token of {feed.node}", feed.told.remembered))
+        return found
+
+    async def check_begins(self) -> None:
+        """Raise Unavailable unless this node alone has the whole ledger, in which no node ever led by name.
+
+        Of two that have it each would lead; nobody but who set them up knows which is meant to.
+        """
+        own = self._replica.head
+        for feed in self.all:
+            try:
+                async with asyncio.timeout(ACK_S):
+                    await feed.ask()
+            except (Unavailable, Fenced, TimeoutError) as error:
+                why = str(error) or f"{feed.node} does not answer"
+                raise Unavailable(f"{why}. A pair begins when every machine runs: start it, with no ledger") from error
+            head = feed.head
+            if head is None or head.size >= own.size or (head.size and self._replica.root_at(head.size) != head.root):
+                raise Unavailable(
+                    f"{feed.node} has a ledger, too, and one machine begins a pair: stop the other one, move its"
+                    " ledger.db* away and start it again"
+                )
 
     async def level(self, settled: int) -> None:
         """Return when every follower has exactly what this node has. Raises Unavailable, Fenced.
@@ -100,7 +139,26 @@ class Feeds:
                         raise Unavailable(f"{follower} lost what it had confirmed: let members name somebody anew")
                     await feed.bring(settled)
             except RolledBack as error:
-                raise Unavailable(f"{error}. If members gave that up, start {follower} without a ledger") from error
+                raise Unavailable(f"{error}. {self._whose_turn(feed)}") from error
+
+    def _whose_turn(self, feed: Feed) -> str:
+        """Return what to do about two ledgers that differ: whoever was named last has the one that stays."""
+        pair, theirs = self._replica.state.pair, None if feed.told is None else feed.told.named
+        ours = None if pair is None else (pair.leader, pair.index)
+        if theirs is not None and theirs[0] != self._own and (ours is None or theirs[1] > ours[1]):
+            return (
+                f"Members named {theirs[0]} at entry {theirs[1]} there, later than here: keyvault pair show there says"
+                " whether it leads. If so, move ledger.db* away on this machine, not there, and start it again"
+            )
+        if ours is not None and (theirs is None or ours[1] > theirs[1]) and feed.head_size <= self._replica.head.size:
+            return (
+                f"Members named {ours[0]} at entry {ours[1]} here, later than there: what only {feed.node} has is given"
+                f" up. Keep a copy of its ledger.db*, move them away on {feed.node}, and start it again"
+            )
+        return (
+            f"Move no ledger away before you know which one members named last, and what each gave out: keyvault pair"
+            f" show on both machines. Until then let {feed.node} and this machine wait"
+        )
 
     def confirm(self, expected: Head, entries: Sequence[Entry], new: Head) -> None:
         """Return when every follower has the new entries; see ``store.paired``. Called in the writing thread."""

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
 from keyvault.core import limits
-from keyvault.core.errors import Corrupt, Fenced
+from keyvault.core.errors import Broken, Corrupt, Fenced
 from keyvault.core.events import Genesis
 from keyvault.core.ids import NOBODY, Principal
 from keyvault.core.marks import Mark
@@ -40,7 +40,7 @@ _SILENCE_S = limits.PAIR_SILENCE_MS / 1000
 class Intake:
     """What this node was given, and by whom."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the parts of a node)
         self,
         replica: Replica,
         node: Node,
@@ -49,11 +49,13 @@ class Intake:
         peers: Collection[Principal],
         pinned: Verifier,
         copying: Flag,
+        fed: Flag,
         stands: Callable[[], bool],
         yields: Callable[[Principal], Awaitable[None]],
     ) -> None:
         """``pinned``: the ledger's log key, with its name. ``copying``: up while the ledger is not whole.
 
+        ``fed``: up from the moment that another node gives it entries.
         ``stands``: whether this node does; ``yields`` ends a term of its own, since members named another.
         """
         self.folding = asyncio.Lock()
@@ -74,9 +76,17 @@ class Intake:
         self._stands = stands
         self._yields = yields
         self._heard_at = -_SILENCE_S
+        self._fed = fed
+        self.was_fed = bool(fed.reason())
+        """Whether another node gave it entries once: then it is not the one that the ledger was begun on."""
+        self._knows_token = False
         self.seen: list[tuple[str, Mark]] = []
         """What the token remembers, until the ledger has it: before that nothing is confirmed."""
         self._foreseen_at = -_FORESIGHT_S
+
+    def knows(self, seen: list[tuple[str, Mark]]) -> None:
+        """Take what the token has seen; before this nothing is taken."""
+        self.seen, self._knows_token = seen, True
 
     @property
     def leader(self) -> Principal:
@@ -103,9 +113,10 @@ class Intake:
             self._check(sender, batch)  # nothing moved meanwhile: what was foreseen holds
             if self._node.leads:
                 raise Fenced(f"{self._own} leads")
-            fetched = Fetched(entries=batch.entries, signed=batch.signed)
-            self._replica.take(fetched)
-            await asyncio.to_thread(self._replica.keep, fetched)
+            if batch.entries and not self.was_fed:
+                self._fed.raise_(f"{sender} gave this machine its first entries")
+                self.was_fed = True
+            await self._keep(Fetched(entries=batch.entries, signed=batch.signed))
             head, settled = self._replica.head, self.settled
             self.settled = max(self.settled, min(batch.settled, head.size))
             self._heard_at = since_boot()
@@ -114,6 +125,18 @@ class Intake:
             if batch.entries or self.settled > settled:
                 self._node.changed()
             return head
+
+    async def _keep(self, fetched: Fetched) -> None:
+        """Fold and store. Raises Broken if that does not give the same: it would be confirmed, and not be there."""
+        try:
+            self._replica.take(fetched)
+            await asyncio.to_thread(self._replica.keep, fetched)
+        except Broken:
+            raise
+        except Exception as error:  # whatever it is, one of them has it and the other has not
+            raise Broken(f"what was given could not be stored: {error}") from error
+        if self._replica.copy.head() != self._replica.head:
+            raise Broken(f"{self._replica.head.size} entries were taken, and the file has others")
 
     def _look_whether_it_has_all(self, sender: Principal, whole: int) -> None:
         """Raise Fenced if the sender has no more, and this node's token has seen what is not in it: an older ledger."""
@@ -136,6 +159,8 @@ class Intake:
     def _check(self, sender: Principal, batch: Batch) -> None:
         """Raise Fenced unless this node could take the batch now (1, 3, 4)."""
         self.check_peer(sender)
+        if not self._knows_token:
+            raise Fenced(f"the token of {self._own} has not said yet what it has seen of the ledger")
         if self._stands() or self._replica.state.stands:
             raise Fenced(f"{self._own} stands: it takes nothing any more")
         if self._node.quarantine is not None or self._replica.quarantine is not None:
@@ -158,7 +183,7 @@ class Intake:
     def _listens_to(self, sender: Principal, state: State) -> bool:
         if self._node.leads:
             return False
-        return sender == state.pair.leader if state.pair is not None else state.term_node != self._own
+        return sender == state.pair.leader if state.pair is not None else state.term_node in (sender, NOBODY)
 
     def _check_named(self, sender: Principal, batch: Batch) -> None:
         """Raise Fenced unless these entries say that members named the sender (2)."""

@@ -26,17 +26,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from keyvault.core import limits
 from keyvault.core.errors import Broken, Corrupt, KeyvaultError, Reason, Refused, RolledBack, Unavailable
-from keyvault.core.ids import Epoch, Principal
+from keyvault.core.ids import NOBODY, Epoch, Principal
 from keyvault.core.marks import Mark, Quarantine
 from keyvault.core.pair_changes import is_over
-from keyvault.engine.challenge import Challenges
+from keyvault.engine.ability import Ability
+from keyvault.engine.beats import BEAT_S, Beats, first_of
 from keyvault.engine.clock import Clock
 from keyvault.engine.cosigning import Cosigning
 from keyvault.engine.enclave import STANDS, Enclave, Identity
-from keyvault.engine.feed import Batch, Feed, Link, Look
-from keyvault.engine.feeds import ACK_S, CATCH_UP_S, Feeds
+from keyvault.engine.feed import Batch, Link, Look
+from keyvault.engine.feeds import ACK_S, Feeds
 from keyvault.engine.fold import Kept
 from keyvault.engine.intake import Intake
 from keyvault.engine.node import Node
@@ -48,8 +48,6 @@ from keyvault.hsm.base import Token
 from keyvault.ledger.note import Verifier
 from keyvault.store.flag import Flag
 from keyvault.store.paired import PairedStore
-
-_BEAT_S = limits.PAIR_BEAT_MS / 1000
 
 
 class PairTerms:
@@ -66,13 +64,14 @@ class PairTerms:
         identity: Identity,
         pinned: Verifier,
         copying: Flag,
+        fed: Flag,
         forked: Flag,
         address: str,
         observer: Observer,
         reporter: Reporter,
         stands_after: int = 0,
     ) -> None:
-        """``pinned``: the ledger's log key, with its name. ``copying``, ``forked``: what outlives the process.
+        """``pinned``: the ledger's log key, with its name. ``copying``, ``fed``, ``forked``: what outlives the process.
 
         ``stands_after``: stand, if this is the epoch that the node's ledger is in now; 0: never.
         """
@@ -85,13 +84,13 @@ class PairTerms:
         self._address = address
         self._observer = observer
         self._reporter = reporter
-        self._challenges = Challenges()
         self._enclave: Enclave | None = None
         self._store: PairedStore | None = None
         self._forked = forked
-        self._obstacle = self._lacks = "it has not looked at its token yet"
         self._ends = asyncio.Event()
         self._cosigning = node.cosigning = Cosigning(token, clock, address, reporter.cosigns)
+        self._ability = Ability(token, replica, self._cosigning)
+        self._obstacle = self._ability.lacks
         self.intake = Intake(
             replica,
             node,
@@ -99,6 +98,7 @@ class PairTerms:
             peers=[link.node for link in links],
             pinned=pinned,
             copying=copying,
+            fed=fed,
             stands=lambda: self.part is Part.STANDS,
             yields=self._yield_to,
         )
@@ -114,15 +114,15 @@ class PairTerms:
         """What this node does, by its own copy of the ledger (2, 3)."""
         if self._node.is_out or self.intake.is_copying:
             return Part.FOLLOWS
-        return part_of(self._replica.state, self._identity.node, will_stand=self._will_stand)
+        state, own = self._replica.state, self._identity.node
+        return part_of(state, own, will_stand=self._will_stand, was_fed=self.intake.was_fed)
 
     async def run(self) -> None:
         """Follow and lead until ``drain``, or until something ends the node, which resolves ``node.stopped``."""
         try:
-            anchor = await self._token.read_anchor()
-            self.intake.seen = [] if anchor is None else [("the token", anchor)]
             while not self._ends.is_set() and not self._node.stopped.done():
-                await (self._follow() if self.part is Part.FOLLOWS else self._lead())
+                if await self._knows_token():
+                    await (self._follow() if self.part is Part.FOLLOWS else self._lead())
         except Broken as error:
             self._stop(error)
         except Exception as error:  # noqa: BLE001 (what nobody foresaw leaves the outcome unknown: I7)
@@ -130,6 +130,20 @@ class PairTerms:
         finally:
             self._node.follow("")
             await self._feeds.close()
+
+    async def _knows_token(self) -> bool:
+        """Return whether the token said what it has seen; before that this node takes and leads nothing."""
+        memory = self._ability.memory
+        if memory.is_known:
+            return True
+        try:
+            await memory.ask()
+        except Unavailable as error:
+            self._obstacle = str(error)
+            await self._pause()
+            return False
+        self.intake.knows([] if memory.seen is None else [("the token", memory.seen)])
+        return True
 
     def drain(self) -> None:
         """Let what is under way end, and lead no more; ``run`` returns."""
@@ -169,8 +183,15 @@ class PairTerms:
     def _seen_by_others(self) -> Look:
         if self._node.stopped.done():
             raise Unavailable("this node is ending")
-        copy = self._replica.copy
-        return Look(head=copy.head(), signed=copy.checkpoint(), obstacle="" if self._node.leads else self._lacks)
+        copy, pair = self._replica.copy, self._replica.state.pair
+        return Look(
+            head=copy.head(),
+            signed=copy.checkpoint(),
+            obstacle="" if self._node.leads else self._ability.lacks,
+            remembered=self._ability.memory.seen,
+            named=None if pair is None else (pair.leader, pair.index),
+            node=self._identity.node,
+        )
 
     async def take(self, sender: Principal, batch: Batch) -> Look:
         """Take what a peer sends; return what this node has then. Raises Fenced, Unavailable, Broken."""
@@ -201,32 +222,18 @@ class PairTerms:
                 async with asyncio.timeout(ACK_S):
                     await self._feeds.of(leader).bring(self.intake.settled)
         await self._look_at_token()
-        await self._cosign()
+        await self._ability.vouch()
         await self._pause()
 
     async def _look_at_token(self) -> None:
         """Find out what this node lacks to lead."""
-        lane = next((lane for lane in self._token.lanes if lane.is_up), None)
-        if not self._replica.head.size:
-            self._obstacle = "the ledger is empty"
-        elif lane is None:
-            self._challenges.forget()
-            self._obstacle = "its token has no worker"
-        else:
-            self._obstacle = await self._challenges.missing(lane, self._replica.state)
+        self._obstacle = await self._ability.look()
         if self.intake.is_copying and self._replica.head.size:
-            self._obstacle = "its ledger is not whole yet"
-        self._lacks = self._obstacle
-
-    async def _cosign(self) -> None:
-        lane = next((lane for lane in self._token.lanes if lane.is_up), None)
-        if lane is not None and self._replica.head.size:
-            with suppress(Unavailable):
-                await self._cosigning.cosign(lane, self._replica.origin, self._replica.copy.checkpoint())
+            self._obstacle = self._ability.lacks = "its ledger is not whole yet"
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(_BEAT_S):
+            async with asyncio.timeout(BEAT_S):
                 await self._ends.wait()
 
     # Leading --------------------------------------------------------------------------------------------------------
@@ -237,11 +244,8 @@ class PairTerms:
         self._node.follow("")
         try:
             await self._look_at_token()
-            seen = await self._seen()
-            if part is Part.LEADS:
-                await self._feeds.level(self.intake.settled)
             # What a token lacks keeps a node from being named, not from leading: who else could disable the key?
-            began = any(lane.is_up for lane in self._token.lanes) and await self._begin(part, seen)
+            began = self._ability.has_worker and await self._unless_it_ends(self._prepare_and_begin(part))
         except (KeyvaultError, TimeoutError) as error:
             if isinstance(error, Corrupt) or (self._store is not None and self._store.is_broken):
                 raise
@@ -252,11 +256,30 @@ class PairTerms:
         else:
             await self._pause()
 
+    async def _unless_it_ends(self, beginning: Coroutine[Any, Any, bool]) -> bool:
+        """Do it, but for a node that is to end: a follower may be minutes behind, or never answer."""
+        task, ends = asyncio.ensure_future(beginning), asyncio.ensure_future(self._ends.wait())
+        await asyncio.wait([task, ends], return_when=asyncio.FIRST_COMPLETED)
+        ends.cancel()
+        if not task.done() and self._store is None:  # a term that begins is ended as every other
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            return await task
+        return False
+
+    async def _prepare_and_begin(self, part: Part) -> bool:
+        state = self._replica.state
+        if part is Part.LEADS and state.pair is None and state.term_node == NOBODY:
+            await self._feeds.check_begins()
+        await self._feeds.ask()
+        if part is Part.LEADS:
+            await self._feeds.level(self.intake.settled)
+        return await self._begin(part, await self._seen())
+
     async def _seen(self) -> list[tuple[str, Mark]]:
         """Return what token, file and peers have seen of the ledger (5)."""
         anchor, note = await self._token.read_anchor(), self._replica.copy.anchor()
-        seen = await self._feeds.seen()
-        seen += [] if anchor is None else [("the token", anchor)]
+        seen = self._feeds.seen() + ([] if anchor is None else [("the token", anchor)])
         return seen + ([] if note is None else [("the checkpoint in the file beside it", Kept.of(note).mark)])
 
     async def _begin(self, part: Part, seen: list[tuple[str, Mark]]) -> bool:
@@ -267,6 +290,8 @@ class PairTerms:
             if part is Part.LEADS:
                 self.intake.settled = self._replica.head.size
             quarantine = self._replica.lacking(seen)
+            if part is Part.STANDS:
+                quarantine = quarantine or self._replica.outside(self._identity.node)
             above = max(self._replica.state.epoch, *(mark.epoch for _, mark in seen), 0)
             epoch = await asyncio.to_thread(
                 partial(self._replica.copy.acquire_term, self._identity.holder, above=above)
@@ -282,7 +307,7 @@ class PairTerms:
 
     async def _enclave_in(self, epoch: Epoch, quarantine: Quarantine | None, *, stands: bool) -> Enclave:
         self._store = PairedStore(self._replica.copy, self._feeds.confirm, self._readable_now)
-        writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
+        writer = self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyvault-writer")
         try:
             return await Enclave.lead(
                 store=self._store,
@@ -301,36 +326,18 @@ class PairTerms:
             raise
 
     async def _serve(self) -> None:
-        enclave = self._enclave
-        if enclave is None:  # it ended already
+        enclave, store = self._enclave, self._store
+        if enclave is None or store is None:  # it ended already
             return
-        beating = asyncio.gather(*(self._beat(enclave, feed) for feed in self._feeds.all))
+        beating = asyncio.create_task(Beats(self._feeds, self._replica, self.intake).run(enclave, store))
         try:
             while not enclave.stopped.done() and not is_over(enclave.state) and not self._ends.is_set():
-                await _first(enclave.stopped, enclave.next_change(), self._ends.wait())
+                await first_of(enclave.stopped, enclave.next_change(), self._ends.wait())
         finally:
             beating.cancel()
             with suppress(asyncio.CancelledError):
                 await beating
         await self._end(enclave)
-
-    async def _beat(self, enclave: Enclave, feed: Feed) -> None:
-        """Tell a peer how far everybody is. A follower that does not answer ends the term: nothing can come out."""
-        while True:
-            await asyncio.sleep(_BEAT_S)
-            if enclave.state.stands or self._store is None:
-                with suppress(KeyvaultError, TimeoutError):
-                    async with asyncio.timeout(ACK_S):
-                        await feed.ask()
-                continue
-            self.intake.settled = self._store.head().size
-            is_follower = feed.node in self._followers()
-            try:
-                async with asyncio.timeout(ACK_S if is_follower else CATCH_UP_S):
-                    await feed.bring(self.intake.settled)
-            except (KeyvaultError, TimeoutError) as error:
-                if is_follower:
-                    enclave.end_term(Broken(f"{feed.node} does not confirm: {str(error) or 'it does not answer'}"))
 
     async def _end(self, enclave: Enclave) -> None:
         """End the term: at once if it was lost or another was named, after what is under way otherwise."""
@@ -342,8 +349,10 @@ class PairTerms:
         if enclave.stopped.done():
             self._enclave = None
             self._node.changed()
+            await asyncio.to_thread(self._writer.submit(self._ends.is_set).result)  # it waits for this loop, perhaps
         await enclave.close()
         self._enclave = None
+        self._ability.memory.forget()  # the term told the token more
         self._reporter.ended(enclave.state.epoch, why)
         if self._store is not None and self._store.is_broken:
             raise Broken(why)
@@ -388,13 +397,3 @@ class PairTerms:
 
 
 _BY_MEMBERS = "the lead of a pair moves when its members name another node: keyvault pair set"
-
-
-async def _first(stopped: asyncio.Future[Broken], *others: Coroutine[Any, Any, object]) -> None:
-    """Return when the term has stopped, or one of the others is done."""
-    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(other) for other in others]
-    try:
-        await asyncio.wait([stopped, *waiting], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()

@@ -14,8 +14,11 @@ class Part(Enum):
     STANDS = auto()
 
 
-def part_of(state: State, own: Principal, *, will_stand: bool) -> Part:
-    """Return the part of this node. ``will_stand``: it was told to, and has not begun to."""
+def part_of(state: State, own: Principal, *, will_stand: bool, was_fed: bool = False) -> Part:
+    """Return the part of this node.
+
+    ``will_stand``: it was told to, and has not begun to. ``was_fed``: another node gave it entries once.
+    """
     if not state.size:
         return Part.FOLLOWS
     if state.stands:
@@ -23,10 +26,11 @@ def part_of(state: State, own: Principal, *, will_stand: bool) -> Part:
     if will_stand:
         return Part.STANDS
     leader = state.term_node if state.pair is None else state.pair.leader
-    # A ledger in which no node ever led is that of the server that it was begun on.
-    return Part.LEADS if leader == own or (state.pair is None and leader == NOBODY) else Part.FOLLOWS
+    # A ledger in which no node ever led is that of the server that it was begun on, not of one that was given it.
+    begins = state.pair is None and leader == NOBODY and not was_fed
+    return Part.LEADS if leader == own or begins else Part.FOLLOWS
 
 
 def may_stand(state: State, own: Principal, after: int) -> bool:
     """Return whether a node that was told to stand after this epoch can: now, or not before it starts again."""
-    return state.epoch == after and state.pair is not None and own in state.pair.nodes and not state.stands
+    return state.epoch == after and state.pair is not None and own != NOBODY and not state.stands

@@ -227,8 +227,10 @@ class Replica:
         """Return why this node never leads; what is lost, if anything is, its copy has and the store has not."""
         return Quarantine(position=self.state.decided, lost=self._fold.here(), found=why, of_node=True)
 
-    def outside(self) -> Quarantine:
-        """Return why a node signs nothing that stands, and is none of the pair: it may lack what the pair gave out."""
+    def outside(self, node: Principal) -> Quarantine | None:
+        """Return why this node signs nothing if it stands: it is none of the pair, and may lack what that gave out."""
+        if self.state.pair is not None and node in self.state.pair.nodes:
+            return None
         return Quarantine(position=self.state.decided, lost=self._fold.here(), found=OUTSIDE)
 
     def resume(self) -> None:

@@ -6,7 +6,8 @@ import grpc
 
 from keyvault.core import limits
 from keyvault.core.errors import Broken, Conflict, Fenced, Malformed, Unavailable
-from keyvault.core.ids import EnclaveName, Principal
+from keyvault.core.ids import EnclaveName, Epoch, Principal, parse_principal
+from keyvault.core.marks import Mark
 from keyvault.engine.feed import Batch, Look
 from keyvault.engine.pair import PairTerms
 from keyvault.ledger import wire
@@ -36,10 +37,7 @@ class PairService(pair_pb2_grpc.PairServiceServicer):
 
         async def work() -> pair_pb2.LookResponse:
             self._check_enclave(request.parent)
-            found = self._terms.look(sender)
-            return pair_pb2.LookResponse(
-                head=_head_to_proto(found.head), signed=_signed_to_proto(found.signed), obstacle=found.obstacle
-            )
+            return _look_to_proto(self._terms.look(sender))
 
         return await guarded(context, work)
 
@@ -53,7 +51,7 @@ class PairService(pair_pb2_grpc.PairServiceServicer):
                 found = await self._terms.take(sender, _batch(request))
             except (Conflict, Broken) as error:
                 return pair_pb2.PushResponse(refusal=str(error)[: limits.EXPLANATION_CHARS_MAX])
-            return pair_pb2.PushResponse(head=_head_to_proto(found.head), obstacle=found.obstacle)
+            return pair_pb2.PushResponse(found=_look_to_proto(found))
 
         return await guarded(context, work)
 
@@ -80,11 +78,7 @@ class PairLink:
             found = await self._stub.Look(pair_pb2.LookRequest(parent=self._parent), timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise self._away(error) from error
-        return Look(
-            head=_head(found.head),
-            signed=_signed(found.signed) if found.HasField("signed") else None,
-            obstacle=found.obstacle[: limits.EXPLANATION_CHARS_MAX],
-        )
+        return _look(found)
 
     async def push(self, batch: Batch) -> Look:
         """See Link."""
@@ -102,9 +96,9 @@ class PairLink:
             answer = await self._stub.Push(request, timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise self._away(error) from error
-        if not answer.HasField("head"):
+        if not answer.HasField("found"):
             raise Fenced(answer.refusal[: limits.EXPLANATION_CHARS_MAX])
-        return Look(head=_head(answer.head), obstacle=answer.obstacle[: limits.EXPLANATION_CHARS_MAX])
+        return _look(answer.found)
 
     async def close(self) -> None:
         """See Link."""
@@ -138,6 +132,37 @@ def _entries(messages: Sequence[pair_pb2.LedgerEntry]) -> list[Entry]:
         if not 0 < len(message.body) <= limits.ENTRY_BYTES_MAX or len(message.request_key) > _REQUEST_KEY_BYTES_MAX:
             raise Malformed("entries", "an entry, or its request key, has no bytes, or too many")
     return [Entry(body=each.body, request_key=each.request_key or None) for each in messages]
+
+
+def _look_to_proto(found: Look) -> pair_pb2.LookResponse:
+    mark, named = found.remembered, found.named
+    return pair_pb2.LookResponse(
+        head=_head_to_proto(found.head),
+        signed=_signed_to_proto(found.signed),
+        obstacle=found.obstacle,
+        remembered=None
+        if mark is None
+        else pair_pb2.Remembered(incarnation=mark.incarnation, epoch=mark.epoch, size=mark.size, root=mark.root),
+        named=None if named is None else pair_pb2.Named(leader=named[0], index=named[1]),
+        node=found.node,
+    )
+
+
+def _look(message: pair_pb2.LookResponse) -> Look:
+    mark = message.remembered
+    if mark.epoch < 0 or mark.size < 0 or len(mark.root) not in (0, _ROOT_BYTES):
+        raise Malformed("remembered", f"has epoch, size, and a root of {_ROOT_BYTES} bytes")
+    named = (parse_principal(message.named.leader), message.named.index) if message.HasField("named") else None
+    return Look(
+        head=_head(message.head),
+        signed=_signed(message.signed) if message.HasField("signed") else None,
+        obstacle=message.obstacle[: limits.EXPLANATION_CHARS_MAX],
+        remembered=Mark(incarnation=mark.incarnation, epoch=Epoch(mark.epoch), size=mark.size, root=mark.root)
+        if message.HasField("remembered")
+        else None,
+        named=named,
+        node=parse_principal(message.node),
+    )
 
 
 def _head(message: pair_pb2.LedgerHead) -> Head:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16keyvault/v1/pair.proto\x12\x0bkeyvault.v1\"\x1d\n\x0bLookRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"p\n\x0cLookResponse\x12%\n\x04head\x18\x01 \x01(\x0b\x32\x17.keyvault.v1.LedgerHead\x12\'\n\x06signed\x18\x02 \x01(\x0b\x32\x17.keyvault.v1.SignedHead\x12\x10\n\x08obstacle\x18\x03 \x01(\t\"(\n\nLedgerHead\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"(\n\nSignedHead\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04note\x18\x02 \x01(\x0c\"\xbc\x01\n\x0bPushRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12)\n\x08\x65xpected\x18\x02 \x01(\x0b\x32\x17.keyvault.v1.LedgerHead\x12)\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x18.keyvault.v1.LedgerEntry\x12\x0f\n\x07settled\x18\x04 \x01(\x03\x12\'\n\x06signed\x18\x05 \x01(\x0b\x32\x17.keyvault.v1.SignedHead\x12\r\n\x05whole\x18\x06 \x01(\x03\"0\n\x0bLedgerEntry\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x13\n\x0brequest_key\x18\x02 \x01(\x0c\"X\n\x0cPushResponse\x12%\n\x04head\x18\x01 \x01(\x0b\x32\x17.keyvault.v1.LedgerHead\x12\x0f\n\x07refusal\x18\x02 \x01(\t\x12\x10\n\x08obstacle\x18\x03 \x01(\t2\x87\x01\n\x0bPairService\x12;\n\x04Look\x12\x18.keyvault.v1.LookRequest\x1a\x19.keyvault.v1.LookResponse\x12;\n\x04Push\x12\x18.keyvault.v1.PushRequest\x1a\x19.keyvault.v1.PushResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16keyvault/v1/pair.proto\x12\x0bkeyvault.v1\"\x1d\n\x0bLookRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"\xce\x01\n\x0cLookResponse\x12%\n\x04head\x18\x01 \x01(\x0b\x32\x17.keyvault.v1.LedgerHead\x12\'\n\x06signed\x18\x02 \x01(\x0b\x32\x17.keyvault.v1.SignedHead\x12\x10\n\x08obstacle\x18\x03 \x01(\t\x12+\n\nremembered\x18\x04 \x01(\x0b\x32\x17.keyvault.v1.Remembered\x12!\n\x05named\x18\x05 \x01(\x0b\x32\x12.keyvault.v1.Named\x12\x0c\n\x04node\x18\x06 \x01(\t\"L\n\nRemembered\x12\x13\n\x0bincarnation\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0c\n\x04root\x18\x04 \x01(\x0c\"&\n\x05Named\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\"(\n\nLedgerHead\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"(\n\nSignedHead\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04note\x18\x02 \x01(\x0c\"\xbc\x01\n\x0bPushRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12)\n\x08\x65xpected\x18\x02 \x01(\x0b\x32\x17.keyvault.v1.LedgerHead\x12)\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x18.keyvault.v1.LedgerEntry\x12\x0f\n\x07settled\x18\x04 \x01(\x03\x12\'\n\x06signed\x18\x05 \x01(\x0b\x32\x17.keyvault.v1.SignedHead\x12\r\n\x05whole\x18\x06 \x01(\x03\"0\n\x0bLedgerEntry\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x13\n\x0brequest_key\x18\x02 \x01(\x0c\"I\n\x0cPushResponse\x12(\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x19.keyvault.v1.LookResponse\x12\x0f\n\x07refusal\x18\x02 \x01(\t2\x87\x01\n\x0bPairService\x12;\n\x04Look\x12\x18.keyvault.v1.LookRequest\x1a\x19.keyvault.v1.LookResponse\x12;\n\x04Push\x12\x18.keyvault.v1.PushRequest\x1a\x19.keyvault.v1.PushResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,18 +33,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LOOKREQUEST']._serialized_start=39
   _globals['_LOOKREQUEST']._serialized_end=68
-  _globals['_LOOKRESPONSE']._serialized_start=70
-  _globals['_LOOKRESPONSE']._serialized_end=182
-  _globals['_LEDGERHEAD']._serialized_start=184
-  _globals['_LEDGERHEAD']._serialized_end=224
-  _globals['_SIGNEDHEAD']._serialized_start=226
-  _globals['_SIGNEDHEAD']._serialized_end=266
-  _globals['_PUSHREQUEST']._serialized_start=269
-  _globals['_PUSHREQUEST']._serialized_end=457
-  _globals['_LEDGERENTRY']._serialized_start=459
-  _globals['_LEDGERENTRY']._serialized_end=507
-  _globals['_PUSHRESPONSE']._serialized_start=509
-  _globals['_PUSHRESPONSE']._serialized_end=597
-  _globals['_PAIRSERVICE']._serialized_start=600
-  _globals['_PAIRSERVICE']._serialized_end=735
+  _globals['_LOOKRESPONSE']._serialized_start=71
+  _globals['_LOOKRESPONSE']._serialized_end=277
+  _globals['_REMEMBERED']._serialized_start=279
+  _globals['_REMEMBERED']._serialized_end=355
+  _globals['_NAMED']._serialized_start=357
+  _globals['_NAMED']._serialized_end=395
+  _globals['_LEDGERHEAD']._serialized_start=397
+  _globals['_LEDGERHEAD']._serialized_end=437
+  _globals['_SIGNEDHEAD']._serialized_start=439
+  _globals['_SIGNEDHEAD']._serialized_end=479
+  _globals['_PUSHREQUEST']._serialized_start=482
+  _globals['_PUSHREQUEST']._serialized_end=670
+  _globals['_LEDGERENTRY']._serialized_start=672
+  _globals['_LEDGERENTRY']._serialized_end=720
+  _globals['_PUSHRESPONSE']._serialized_start=722
+  _globals['_PUSHRESPONSE']._serialized_end=795
+  _globals['_PAIRSERVICE']._serialized_start=798
+  _globals['_PAIRSERVICE']._serialized_end=933
 # @@protoc_insertion_point(module_scope)

@@ -45,13 +45,26 @@ class LookResponse(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     SIGNED_FIELD_NUMBER: _builtins.int
     OBSTACLE_FIELD_NUMBER: _builtins.int
+    REMEMBERED_FIELD_NUMBER: _builtins.int
+    NAMED_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     obstacle: _builtins.str
     """What this node lacks to lead, in words; empty if nothing."""
+    node: _builtins.str
+    """Who this node is: spiffe://<trust-domain>/node/<name>."""
     @_builtins.property
     def head(self) -> Global___LedgerHead: ...
     @_builtins.property
     def signed(self) -> Global___SignedHead:
         """The newest checkpoint that this node compared with its own entries; not there if there is none."""
+
+    @_builtins.property
+    def remembered(self) -> Global___Remembered:
+        """What its token remembers of the ledger; not there if it remembers nothing, or was not asked yet."""
+
+    @_builtins.property
+    def named(self) -> Global___Named:
+        """Whom members named in its ledger; not there if nobody."""
 
     def __init__(
         self,
@@ -59,14 +72,69 @@ class LookResponse(_message.Message):
         head: Global___LedgerHead | None = ...,
         signed: Global___SignedHead | None = ...,
         obstacle: _builtins.str = ...,
+        remembered: Global___Remembered | None = ...,
+        named: Global___Named | None = ...,
+        node: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "named", b"named", "remembered", b"remembered", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "obstacle", b"obstacle", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "named", b"named", "node", b"node", "obstacle", b"obstacle", "remembered", b"remembered", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookResponse: _TypeAlias = LookResponse  # noqa: Y015
+
+@_typing.final
+class Remembered(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    epoch: _builtins.int
+    size: _builtins.int
+    root: _builtins.bytes
+    """RFC 6962 root over the first entries, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        size: _builtins.int = ...,
+        root: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "incarnation", b"incarnation", "root", b"root", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Remembered: _TypeAlias = Remembered  # noqa: Y015
+
+@_typing.final
+class Named(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADER_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    leader: _builtins.str
+    index: _builtins.int
+    """The entry that says so."""
+    def __init__(
+        self,
+        *,
+        leader: _builtins.str = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "leader", b"leader"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Named: _TypeAlias = Named  # noqa: Y015
 
 @_typing.final
 class LedgerHead(_message.Message):
@@ -188,27 +256,23 @@ Global___LedgerEntry: _TypeAlias = LedgerEntry  # noqa: Y015
 class PushResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HEAD_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
-    OBSTACLE_FIELD_NUMBER: _builtins.int
     refusal: _builtins.str
     """Why it took nothing, in words."""
-    obstacle: _builtins.str
-    """What this node lacks to lead, in words; empty if nothing."""
     @_builtins.property
-    def head(self) -> Global___LedgerHead:
+    def found(self) -> Global___LookResponse:
         """What this node has now; not there if it took nothing."""
 
     def __init__(
         self,
         *,
-        head: Global___LedgerHead | None = ...,
+        found: Global___LookResponse | None = ...,
         refusal: _builtins.str = ...,
-        obstacle: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "obstacle", b"obstacle", "refusal", b"refusal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "refusal", b"refusal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

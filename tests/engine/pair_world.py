@@ -149,6 +149,7 @@ class Machine:
             identity=Identity(holder="h", software="test", node=self.node_name),
             pinned=self.world.pinned if self.pinned is None else self.pinned,
             copying=copying,
+            fed=Flag(self.file, "fed"),
             forked=Flag(self.file, "forked"),
             address=f"{self.name}.test:7443",
             observer=NoObserver(),
