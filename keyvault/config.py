@@ -242,6 +242,9 @@ def _pair(reader: "Reader") -> PairConfig | None:
         address=section.checked("address", None, _check_address), log_vkey=section.path("log_vkey"), peers=peers
     )
     section.end()
+    for what, values in (("node", [each.node for each in peers]), ("address", [each.address for each in peers])):
+        if len(set(values)) != len(values):  # one machine would confirm for two
+            raise ConfigError(f"{reader.path}: two [[peer]] have the same {what}")
     return pair
 
 

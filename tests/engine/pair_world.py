@@ -89,6 +89,8 @@ class Wire:
     sender: Principal
     node: Principal
     address: str
+    goes_to: str = ""
+    """Whose machine is there, if not the peer's."""
 
     async def look(self) -> Look:
         """See Link."""
@@ -109,7 +111,7 @@ class Wire:
         """See Link."""
 
     def _other(self) -> "Machine":
-        machine = self.world.machines.get(self.node.rpartition("-")[2])
+        machine = self.world.machines.get(self.goes_to or self.node.rpartition("-")[2])
         if machine is None or not machine.up or {self.sender, self.node} & self.world.cut:
             raise Unavailable(f"{self.node} does not answer")
         return machine

@@ -275,48 +275,6 @@ async def test_another_ledger_is_not_taken(tmp_path: Path) -> None:
         assert world["b"].replica.head.size == 0
 
 
-async def test_a_ledger_that_was_put_back_is_quarantined_by_what_its_peer_has_seen(tmp_path: Path) -> None:
-    """The leader's disk is an older copy, its token is new: the follower's checkpoint tells."""
-    async with lone(tmp_path) as world:
-        await world["a"].stop()
-        earlier = world["a"].file.read_bytes()
-        world["a"].start()
-        await until(lambda: world["a"].leads)
-        for number in range(3):
-            await world.sign("a", f"r{number}")
-        await world["a"].node.checkpoint()
-        await until(lambda: world["b"].replica.copy.checkpoint() == world["a"].replica.copy.checkpoint())
-        await world["a"].crash()
-        world["a"].put_back(earlier)
-        world["a"].start()
-        await until(lambda: world["a"].told.quarantines)
-        assert node_name("b") in world["a"].told.quarantines[0]
-        with pytest.raises(Refused, match="quarantine"):
-            await world.sign("a", "r4")
-        assert not [event for event in world["a"].events()[-1:] if not isinstance(event, TermStarted)]
-
-
-async def test_a_ledger_that_was_put_back_is_quarantined_by_what_its_token_has_seen(tmp_path: Path) -> None:
-    """No peer answers: the anchor in the leader's token tells."""
-    async with lone(tmp_path) as world:
-        a = world["a"]
-        await a.stop()
-        earlier = a.file.read_bytes()
-        a.start()
-        await until(lambda: a.leads)
-        await world.sign("a", "r1")
-        await world["b"].stop()
-        await a.stop()
-        anchor = a.token.anchor
-        a.put_back(earlier)
-        a.token.anchor = anchor
-        a.start()
-        await until(lambda: a.told.quarantines)
-        assert "the token" in a.told.quarantines[0]
-        with pytest.raises(Refused, match="quarantine"):
-            await world.sign("a", "r2")
-
-
 async def test_a_leader_whose_follower_is_away_says_so_before_it_is_asked(tmp_path: Path) -> None:
     """It leads no more at the next sign of life, though nobody asked for a signature, and again when it is back."""
     async with paired(tmp_path) as world:
@@ -326,22 +284,6 @@ async def test_a_leader_whose_follower_is_away_says_so_before_it_is_asked(tmp_pa
         world.cut.clear()
         await until(lambda: world["a"].leads)
         await world.sign("a", "r1")
-
-
-async def test_a_pair_whose_leader_was_put_back_does_not_sign(tmp_path: Path) -> None:
-    """Its follower has more: it is not brought up to date with less, and confirms nothing."""
-    async with paired(tmp_path) as world:
-        await world["a"].stop()
-        earlier = world["a"].file.read_bytes()
-        world["a"].start()
-        await until(lambda: world["a"].leads)
-        await world.sign("a", "r1")
-        await world["a"].crash()
-        world["a"].put_back(earlier)
-        world["a"].start()
-        await until(lambda: "has" in world["a"].terms.standing().obstacle)
-        assert not world["a"].node.leads
-        assert "r1" in world.signatures("b")
 
 
 # Chance ---------------------------------------------------------------------------------------------------------
