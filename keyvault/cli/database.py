@@ -22,7 +22,7 @@ _CONNINFO = click.option(
     "--conninfo",
     required=True,
     metavar="TEXT",
-    help="libpq connection string of somebody who may create roles and schemas; no password in it.",
+    help="libpq connection string of the database's owner or a superuser; no password in it.",
 )
 
 
@@ -46,7 +46,8 @@ def migrate_command(conninfo: str, to: int | None) -> None:
 
     Roles that are made, none of which can log in: keyvault_owner has the tables; keyvault_server may call what a server
     needs and touch no table; keyvault_auditor may read. Give each node a login role of its own, with GRANT
-    keyvault_server TO ... and nothing else.
+    keyvault_server TO ... and nothing else. Nobody else may connect to the database afterwards, but superusers, and
+    those who are given CONNECT by name.
 
     \b
     Example:

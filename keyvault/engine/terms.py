@@ -90,7 +90,7 @@ class Terms:
         self._mirror: Mirror | None = None
         self._ending: asyncio.Task[None] | None = None
         self._ends = self._drained = False
-        self._obstacle = "it has not looked at the ledger yet"
+        self._obstacle, self._untaken = "it has not looked at the ledger yet", ""
         self._leaves_at = 0.0
         self._cosigning = node.cosigning = Cosigning(token, clock, address, reporter.cosigns)
         self._follower = Follower(replica, node, token, self._cosigning, peers)
@@ -116,7 +116,7 @@ class Terms:
             epoch=Epoch(self._replica.state.epoch),
             position=self._node.size,
             checkpoint=self._replica.copy.checkpoint() or (0, b""),
-            obstacle=self._why_not(),
+            obstacle=self._why_not() or self._untaken,
             drained=self._drained,
             quarantined=bool(self._follower.quarantine),
             cosigner_vkey=self._cosigning.vkey,
@@ -174,6 +174,7 @@ class Terms:
             case TakeOver():
                 self._spawn(self._take_over(effect))
             case LetGo():
+                self._untaken = f"the database did not acknowledge its take-over within {limits.LEASE_TERM_MS} ms"
                 self._seats.drop()
             case Lead():
                 self._spawn(self._lead(effect.epoch))
@@ -199,6 +200,7 @@ class Terms:
                 self._stop(error)
             return
         leader = self._follower.saw(lease)
+        self._untaken = "" if leader else self._untaken
         if self._enclave is None:
             self._node.follow(leader)
         self._say(Saw(lease=lease, through=seat.number, now=since_boot()))
@@ -241,14 +243,15 @@ class Terms:
             return
         sent_at = since_boot()
         try:
-            holder, address = self._identity.holder, self._address
-            epoch = await seat.write(lambda: seat.store.take_over(holder, address, wish.seen))
+            epoch = await seat.write(lambda: seat.store.take_over(self._identity.holder, self._address, wish.seen))
         except Conflict:
             self._say(TakeOverFailed(unknown=False, now=since_boot()))
-        except (KeyvaultError, RuntimeError):  # RuntimeError: the seat was let go meanwhile
+        except (KeyvaultError, RuntimeError) as error:  # RuntimeError: the seat was let go meanwhile
+            self._untaken = self._untaken or f"it could not take over: {error}"
             self._seats.drop(seat)
             self._say(TakeOverFailed(unknown=True, now=since_boot()))
         else:
+            self._untaken = ""
             self._say(TookOver(epoch=epoch, sent_at=sent_at, now=since_boot()))
 
     async def _lead(self, epoch: int) -> None:
@@ -377,8 +380,7 @@ class Terms:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
+        if not task.cancelled() and (error := task.exception()) is not None:
             self._stop(Broken(f"a node failed in a way that nobody foresaw: {error!r}"))
 
     def _stop(self, error: Broken) -> None:

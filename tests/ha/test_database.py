@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from keyvault.client import AsyncClient
 from keyvault.demo.bot import until
+from keyvault.demo.hosts import AUDITOR_ROLE
 from keyvault.demo.postgres import Server
 from tests.ha.proxy import Proxy
 from tests.ha.world import ENDED, Shared, is_refused, standbys
@@ -111,6 +113,33 @@ async def _until_obstacle(admin: AsyncClient, obstacle: str) -> None:
     async with asyncio.timeout(60):
         while (await admin.get_node()).obstacle != obstacle:  # noqa: ASYNC110  it is another process that says so
             await asyncio.sleep(0.05)
+
+
+async def test_an_auditor_holds_no_take_over_up(shared: Shared) -> None:
+    """With every lock that it can take in the hands of an auditor, the lead is handed over and signing goes on."""
+    async with shared.trial() as trial:
+        epoch = int(str(trial.here.head()["epoch"]))
+        with psycopg.connect(trial.postgres.conninfo(AUDITOR_ROLE), autocommit=True) as auditor:
+            auditor.execute(f"SELECT pg_try_advisory_lock(1, generate_series({epoch}, {epoch + 60}))".encode())
+            async with trial.here.client("admin-alice", trial.leader) as admin:
+                await admin.step_down()
+            await trial.other_leads()
+            await trial.signed_more()
+
+
+async def test_a_take_over_that_does_not_end_is_told(shared: Shared) -> None:
+    """Somebody holds the row of the head: nobody can lead, each node says so, and leads again when the row is free."""
+    async with shared.trial() as trial:
+        with trial.postgres.primary.connect() as admin:
+            with admin.transaction():
+                await asyncio.to_thread(admin.execute, "SELECT FROM keyvault.head FOR UPDATE")
+                for node in trial.here.nodes:
+                    async with trial.here.client("admin-alice", node) as asking:
+                        await _until_obstacle(asking, "the database did not acknowledge its take-over within 2000 ms")
+            for node in trial.here.nodes:
+                async with trial.here.client("admin-alice", node) as asking:
+                    await _until_obstacle(asking, "")
+            await trial.signed_more()
 
 
 async def test_standbys_are_taken_out_of_the_settings(shared: Shared) -> None:

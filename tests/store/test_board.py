@@ -289,9 +289,9 @@ def test_the_way_back_leaves_the_ledgers(tmp_path: Path) -> None:
         store = open_postgres(made.conninfo(), EnclaveName("hot"), Anchor(tmp_path / "ledger"), synchronous=False)
         with closing(store):
             append(store, store.acquire_term("one"), "a")
-        assert migrate(admin, 1) == ("back from 2: nodes",)
+        assert migrate(admin, 1) == ("back from 3: sessions", "back from 2: nodes")
         assert made.primary.execute("SELECT to_regclass('keyvault.node')") == [(None,)]
-        assert migrate(admin) == ("up to 2: nodes",)
+        assert migrate(admin) == ("up to 2: nodes", "up to 3: sessions")
         store = open_postgres(made.conninfo(), EnclaveName("hot"), Anchor(tmp_path / "ledger"), synchronous=False)
         with closing(store):
             assert store.read(0, 10) == [b"a"]

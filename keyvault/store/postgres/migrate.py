@@ -1,7 +1,9 @@
 """Brings a PostgreSQL database to the schema that this build knows, and back.
 
-One transaction from the version that stands to the one that is wanted, under a lock, so two of them cannot meet. The
-steps are SQL files in ``store/migrations``. Who runs it needs to create roles and schemas; servers never need that.
+One transaction from the version that stands to the one that is wanted, under a lock that nobody else can take, so that
+two of them cannot meet. The steps are SQL files in ``migrations``. Who runs it owns the database and may create roles;
+servers never need that. Each run takes the right to connect from everybody but keyvault's own roles: whoever may
+connect may use up connections, and hold old snapshots open.
 """
 
 import re
@@ -18,10 +20,8 @@ SERVER_VERSION_MIN = 150_000
 """PostgreSQL 15."""
 
 _NAME = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z_]+)\.(?P<way>up|down)\.sql")
-_LOCK = 0x6B76_6C31
-"""``kvl1``: one migration at a time."""
-
 _BEFORE = """
+SET LOCAL lock_timeout = '5s';  -- a node that was left running waits behind us as long
 DO $$
 DECLARE
     each text;
@@ -33,11 +33,16 @@ BEGIN
     END LOOP;
 END $$;
 GRANT pg_read_all_stats TO keyvault_owner;
+DO $$ BEGIN
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO keyvault_server, keyvault_auditor', current_database());
+END $$;
 CREATE SCHEMA IF NOT EXISTS keyvault AUTHORIZATION keyvault_owner;
 SET LOCAL ROLE keyvault_owner;
 CREATE TABLE IF NOT EXISTS keyvault.migration (
     version int PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
 );
+LOCK TABLE keyvault.migration IN SHARE ROW EXCLUSIVE MODE;
 GRANT SELECT ON keyvault.migration TO keyvault_server, keyvault_auditor;
 GRANT USAGE ON SCHEMA keyvault TO keyvault_server, keyvault_auditor;
 """
@@ -92,12 +97,13 @@ def migrate(conninfo: str, to: int | None = None) -> tuple[str, ...]:
                 return _steps(connection, known, target)
         except psycopg.errors.RaiseException as error:
             raise Conflict(f"the database stays as it was: {first_line(error)}") from error
+        except psycopg.errors.LockNotAvailable:
+            raise Unavailable("the database was not migrated: a session has held its tables for 5 s") from None
         except psycopg.Error as error:
             raise Unavailable(f"the database was not migrated: {first_line(error)}") from error
 
 
 def _steps(connection: psycopg.Connection, known: tuple[Migration, ...], target: int) -> tuple[str, ...]:
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
     connection.execute(_BEFORE)
     at = version(connection)
     if at > len(known):
@@ -111,6 +117,11 @@ def _steps(connection: psycopg.Connection, known: tuple[Migration, ...], target:
         connection.execute(step.down.encode())
         connection.execute("DELETE FROM keyvault.migration WHERE version = %s", (step.version,))
         done.append(f"back from {step.version}: {step.name}")
+    open_to_all = connection.execute(
+        "SELECT has_database_privilege('public', current_database(), 'CONNECT')"
+    ).fetchone()
+    if open_to_all is not None and open_to_all[0]:
+        done.append("every role may still connect: let the database's owner run REVOKE ALL ON DATABASE ... FROM PUBLIC")
     return tuple(done)
 
 

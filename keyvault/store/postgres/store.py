@@ -55,7 +55,6 @@ _UNIQUE = {
     "entry_request",
     "checkpoint_pkey",
     "head_pkey",
-    "head_number_key",
     "migration_pkey",
     "node_pkey",
 }
