@@ -392,6 +392,12 @@ LEASE_ABSTENTION_SPREAD_MS = 1_000
 LEASE_HAND_OVER_MS = 4_000
 """From the wish to step down until the term is cut: a token answers within TOKEN_DEADLINE_MS, then comes one append."""
 
+CONFIRMED_MS = 500
+"""Between two looks at what the standbys have, each beside a write of PostgreSQL's leader: some 0.5 ms more for that
+write. For twice this, signatures may be on one server only, after somebody turned the waiting off in an unknown way."""
+SCHEMA_COMPARED_MS = 10_000
+"""Between two comparisons of PostgreSQL's schema while a node leads, each beside a checkpoint: 2 to 5 ms."""
+
 LEASE_PREFERENCE_MS = 600
 """So long a node leaves a free lease to the place that should take it first: two looks at the slowest pace. What it
 costs if nobody is there."""

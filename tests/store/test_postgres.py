@@ -174,42 +174,7 @@ def test_the_ledger_is_append_only_for_its_owner_too(pair: Cluster, ledger: Post
             pair.primary.execute(statement)
 
 
-# A schema that somebody changed --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "back", "says"),
-    [
-        (
-            "ALTER TABLE keyvault.entry DISABLE TRIGGER entries_are_never_changed",
-            "ALTER TABLE keyvault.entry ENABLE TRIGGER entries_are_never_changed",
-            "entries_are_never_changed",
-        ),
-        (
-            "CREATE TRIGGER more BEFORE INSERT ON keyvault.entry FOR EACH ROW EXECUTE FUNCTION keyvault.append_only()",
-            "DROP TRIGGER more ON keyvault.entry",
-            "more",
-        ),
-        (
-            "DROP INDEX keyvault.entry_request",
-            "CREATE UNIQUE INDEX entry_request ON keyvault.entry (enclave, request_key) WHERE request_key IS NOT NULL",
-            "entry_request",
-        ),
-        (
-            "CREATE FUNCTION keyvault.find(text) RETURNS int LANGUAGE sql AS 'SELECT 1'",
-            "DROP FUNCTION keyvault.find(text)",
-            "find",
-        ),
-    ],
-)
-def test_a_changed_schema_is_not_opened(pair: Cluster, tmp_path: Path, change: str, back: str, says: str) -> None:
-    """A trigger off or added, a unique index gone, a function of others: the ledger is not opened, and it says what."""
-    pair.primary.execute(change)
-    try:
-        with pytest.raises(Corrupt, match=says):
-            open_store(pair.conninfo(), EnclaveName("hot"), Anchor(tmp_path / "ledger"))
-    finally:
-        pair.primary.execute(back)
+# What is not there ---------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_ledger_or_schema_says_so(pair: Cluster, tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ _OPTIONS = {
     "client_connection_check_interval": "1000",
     "default_transaction_isolation": "read\\ committed",
     "client_encoding": "UTF8",
+    # Not what somebody set for the role or the database: names are PostgreSQL's own, and shown as schema.py knows them.
+    "search_path": "pg_catalog,pg_temp",
+    "quote_all_identifiers": "off",
 }
 
 

@@ -16,18 +16,25 @@ Laws:
    the standbys that are attached. Where a commit would not be synchronous it is refused, never degraded. Emptying
    ``synchronous_standby_names`` ends every wait, and the commit returns as if a standby had it: so the settings are
    looked at once more after the commit, and an append that finds them empty is in doubt.
-6. Reads go through a second connection to the same server. They are bounded in time, because they never write.
+6. That a commit waited is what PostgreSQL says. Twice a second a write looks, after its own commit, whether a
+   synchronous standby has everything up to the look before; one that confirmed this commit must. And nothing but our
+   own schema may run in an append: it is compared (``schema``) when the store is opened, at each take-over, and every
+   few seconds of a term, beside a checkpoint. Who ends the waiting in a way that the schema does not show is noticed
+   within a second of signatures that are on one server only.
+7. Reads go through a second connection to the same server. They are bounded in time, because they never write.
 
 Not here: who may lead, and when (``engine.lease``); which server takes writes (Patroni, CloudNativePG).
 """
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
 
+from keyvault.core import limits
 from keyvault.core.errors import (
     Broken,
     Conflict,
@@ -43,21 +50,13 @@ from keyvault.core.marks import Mark
 from keyvault.store.anchor import Anchor
 from keyvault.store.base import Entry, Head, Lease
 from keyvault.store.postgres.connection import connect, cut, first_line
-from keyvault.store.postgres.migrate import migrations, newest, version
+from keyvault.store.postgres.migrate import newest, version
+from keyvault.store.postgres.schema import check_schema
 
 READ_MS = 5_000
 """Longest read; the server ends it."""
 
 _FENCED, _NOT_SYNCHRONOUS, _NO_LEDGER, _CHANGED = "KV001", "KV002", "KV003", "KV004"
-_TRIGGERS = {"entries_are_never_changed", "checkpoints_are_never_changed"}
-_UNIQUE = {
-    "entry_pkey",
-    "entry_request",
-    "checkpoint_pkey",
-    "head_pkey",
-    "migration_pkey",
-    "node_pkey",
-}
 
 
 class NotSynchronous(Broken):
@@ -115,43 +114,14 @@ def open_store(conninfo: str, enclave: EnclaveName, anchor: Anchor, *, synchrono
 
 
 def _check_schema(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """Raise Corrupt unless version, functions, triggers and unique indexes are those of the migrations."""
+    """Raise Corrupt unless version and catalog are what the migrations make."""
     try:
         stands = version(connection)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as error:
         raise Corrupt("the database has no keyvault schema for this role: run keyvault database migrate") from error
     if stands != newest():
         raise Corrupt(f"the database has version {stands} of the schema, this build needs {newest()}: migrate it")
-    ours = "".join(step.up for step in migrations())
-    rows = connection.execute(
-        "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'keyvault'::regnamespace ORDER BY proname"
-    )
-    for name, source in rows:
-        if f"$${source}$$" not in ours:
-            raise Corrupt(f"the function keyvault.{name:.63} is not as keyvault made it: somebody changed it")
-    _check_names(
-        connection,
-        "trigger",
-        "SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid WHERE NOT tgisinternal "
-        "AND tgenabled = 'O' AND relnamespace = 'keyvault'::regnamespace",
-        _TRIGGERS,
-    )
-    _check_names(
-        connection,
-        "unique index",
-        "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE indisunique AND indisvalid "
-        "AND relnamespace = 'keyvault'::regnamespace",
-        _UNIQUE,
-    )
-
-
-def _check_names(
-    connection: psycopg.Connection[tuple[Any, ...]], kind: str, statement: bytes | str, expected: set[str]
-) -> None:
-    found = {row[0] for row in connection.execute(statement.encode() if isinstance(statement, str) else statement)}
-    for name in sorted(found ^ expected):
-        state = "is not ours" if name in found else "is missing or switched off"
-        raise Corrupt(f"the {kind} {name!a:.80} {state}: somebody changed the database")
+    check_schema(connection)
 
 
 class PostgresStore:
@@ -176,6 +146,8 @@ class PostgresStore:
         self._release = release
         self._in_doubt = ""
         self._noticed = ""
+        self._reached, self._looks_at = "0/0", 0.0
+        self._compares_at = time.monotonic() + limits.SCHEMA_COMPARED_MS / 1000
         writer.add_notice_handler(self._notice)
 
     @property
@@ -200,8 +172,9 @@ class PostgresStore:
     def take_over(self, holder: str, address: str, seen: Lease) -> int:
         """Become the leader if nobody did since ``seen`` was read; return the new epoch.
 
-        Raises Fenced if somebody did, OutcomeUnknown as ``append`` does.
+        Raises Fenced if somebody did, OutcomeUnknown as ``append`` does, Corrupt as ``open_store``.
         """
+        self._compare_schema()
         return self._take(holder, address, seen)
 
     def _take(self, holder: str, address: str, seen: Lease | None) -> int:
@@ -238,9 +211,30 @@ class PostgresStore:
         purpose: in a pipeline the append would be open until the client says Sync, and a process that is stopped right
         then would hold the head's row for ever.
         """
-        if self._synchronous and not self._write("SELECT current_setting('synchronous_standby_names') <> ''")[0][0]:
+        if not self._synchronous:
+            return
+        named = "SELECT current_setting('synchronous_standby_names') <> ''"
+        if time.monotonic() < self._looks_at:
+            is_named, is_there = self._write(f"{named}, true")[0]
+        else:
+            look = f"{named}, keyvault.confirmed(%s::text::pg_lsn), pg_current_wal_insert_lsn()::text"
+            is_named, is_there, self._reached = self._write(look, self._reached)[0]
+            self._looks_at = time.monotonic() + limits.CONFIRMED_MS / 1000
+        if not is_named:
             self._in_doubt = "synchronous_standby_names was emptied while a commit waited for a standby"
+        elif not is_there:
+            self._in_doubt = "a commit was acknowledged that no synchronous standby has"
+        if self._in_doubt:
             raise OutcomeUnknown(f"writing to the ledger ended early: {self._in_doubt}")
+
+    def _compare_schema(self) -> None:
+        """Raise Corrupt unless the schema is still ours; Unavailable."""
+        self._compares_at = time.monotonic() + limits.SCHEMA_COMPARED_MS / 1000
+        try:
+            with self._reading:
+                _check_schema(self._reader)
+        except psycopg.Error as error:
+            raise Unavailable(f"the schema cannot be compared: {first_line(error)}") from error
 
     def beat(self, epoch: int, settled: int) -> None:
         """See ``SharedStore``."""
@@ -291,7 +285,9 @@ class PostgresStore:
         return (rows[0][0], rows[0][1]) if rows else None
 
     def put_checkpoint(self, *, epoch: int, size: int, note: bytes) -> None:
-        """See ``Store``."""
+        """See ``Store``. Raises Corrupt, too, if somebody changed the schema; nothing was written."""
+        if time.monotonic() >= self._compares_at:
+            self._compare_schema()
         self._write("SELECT keyvault.put_checkpoint(%b, %b, %b, %b)", self._enclave, epoch, size, note)
         self._check_waited()
         try:

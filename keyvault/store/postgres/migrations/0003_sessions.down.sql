@@ -1,3 +1,5 @@
+DROP FUNCTION keyvault.confirmed;
+
 -- take_term, step_down and lease as version 1 has them. The numbers of the enclaves are new ones; nobody holds a lock yet.
 ALTER TABLE keyvault.head
     DROP COLUMN session,

@@ -54,3 +54,16 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     )
     FROM keyvault.head AS head WHERE head.enclave = p_enclave
 $$;
+
+-- Whether a synchronous standby has everything before this place of the log. Whose commit was acknowledged may ask it of
+-- what came before: if no standby has that, the commit waited for none, whatever made it so.
+CREATE FUNCTION keyvault.confirmed(p_place pg_lsn) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_stat_replication
+        WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum') AND flush_lsn >= p_place
+    )
+$$;
+
+REVOKE ALL ON FUNCTION keyvault.confirmed FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION keyvault.confirmed TO keyvault_server;
