@@ -9,10 +9,12 @@ from keyvault import config
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import emit, json_option
 from keyvault.core.errors import Conflict, RolledBack
+from keyvault.core.ids import parse_enclave_name
 from keyvault.engine.recovery import Recovered, recover
 from keyvault.ledger.merkle import Tree, leaf_hash
 from keyvault.store.anchor import Anchor
 from keyvault.store.base import Head, Store
+from keyvault.store.postgres.logins import admit, dismiss
 from keyvault.store.postgres.migrate import migrate, newest
 from keyvault.store.postgres.store import create_ledger, open_store
 from keyvault.store.sqlite import open_store as open_file
@@ -33,6 +35,7 @@ def command() -> None:
     \b
     Example:
       keyvault database migrate --conninfo "host=db1,db2,db3 user=postgres dbname=keyvault sslmode=verify-full ..."
+      keyvault database admit keyvault_node_1 --enclave hot --conninfo "host=db1,db2,db3 user=postgres ..."
       keyvault database load --config ./desk/keyvault.toml --conninfo "host=db1,db2,db3 user=postgres ..."
     """  # noqa: D301  \b tells click to keep the lines
 
@@ -45,9 +48,9 @@ def migrate_command(conninfo: str, to: int | None) -> None:
     """Bring the database to the schema that this build knows, or to another version.
 
     Roles that are made, none of which can log in: keyvault_owner has the tables; keyvault_server may call what a server
-    needs and touch no table; keyvault_auditor may read. Give each node a login role of its own, with GRANT
-    keyvault_server TO ... and nothing else. Nobody else may connect to the database afterwards, but superusers, and
-    those who are given CONNECT by name.
+    needs and touch no table; keyvault_auditor may read. Give each node a login role of its own, and
+    nothing but `keyvault database admit`. Nobody else may connect to the database afterwards, but superusers, and those
+    who are given CONNECT by name.
 
     \b
     Example:
@@ -57,6 +60,29 @@ def migrate_command(conninfo: str, to: int | None) -> None:
     emit({"done": list(done)}, lambda: "\n".join(done) or "nothing to do")
 
 
+@command.command("admit")
+@click.argument("login")
+@click.option("--enclave", required=True, metavar="NAME", help="Whose ledger the login may use.")
+@_CONNINFO
+@click.option("--remove", is_flag=True, help="Take it back: the login's next statement is refused.")
+@json_option
+def admit_command(login: str, enclave: str, conninfo: str, *, remove: bool) -> None:
+    """Let LOGIN, the database role of a node, use the ledger of one enclave.
+
+    A login that is not admitted can neither read nor write, so a node of one enclave has no power over another. The
+    role must be there and able to log in; it becomes a member of keyvault_server. The ledger may come later. Run it
+    once for each node, and once more for each further enclave of a login.
+
+    \b
+    Example:
+      keyvault database admit keyvault_node_1 --enclave hot --conninfo "host=db1,db2,db3 user=postgres ..."
+    """  # noqa: D301  as above
+    name = parse_enclave_name(enclave)
+    (dismiss if remove else admit)(conninfo, login, name)
+    may = "may not use" if remove else "may use"
+    emit({"login": login, "enclave": name, "admitted": not remove}, lambda: f"{login} {may} the ledger of {name}.")
+
+
 @command.command()
 @_CONNINFO
 @click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="A keyvault.toml.")
@@ -64,9 +90,9 @@ def migrate_command(conninfo: str, to: int | None) -> None:
 def load(conninfo: str, config_file: Path) -> None:
     """Move the ledger of a deployment into the database, verified before and after.
 
-    First stop the server, and add [postgres] to its keyvault.toml, with the node's own address and certificate. The
-    file stays as this node's copy. The other nodes get the same section with theirs; one whose file does not exist yet
-    makes its copy from the database.
+    First stop the server, and add [postgres] to its keyvault.toml, with the node's own address and certificate, and a
+    login that is admitted (`keyvault database admit`). The file stays as this node's copy. The other nodes get the same
+    section with theirs; one whose file does not exist yet makes its copy from the database.
 
     \b
     Example:

@@ -13,8 +13,10 @@ from typing import TypeVar
 import psycopg
 
 from keyvault.cli.pki import create_authority, issue
+from keyvault.core.ids import EnclaveName
 from keyvault.demo.guard import end_all, guarded, signal_all
 from keyvault.demo.postgres_programs import NoPostgres, check_reachable, free_port, give, wait
+from keyvault.store.postgres.logins import admit
 
 DATABASE = "keyvault"
 SERVER_ROLE = "keyvault_hot"
@@ -200,6 +202,10 @@ class Hosts(ABC):
                 f"CREATE ROLE {SERVER_ROLE} LOGIN; GRANT keyvault_server TO {SERVER_ROLE};"
                 f"CREATE ROLE {AUDITOR_ROLE} LOGIN; GRANT keyvault_auditor TO {AUDITOR_ROLE};"
             )
+
+    def admit(self, enclave: str, *, database: str = DATABASE) -> None:
+        """Let the servers' login use the ledger of an enclave."""
+        admit(self.admin_conninfo(database=database), SERVER_ROLE, EnclaveName(enclave))
 
     def close(self) -> None:
         """Stop every server at once, for good."""

@@ -175,6 +175,7 @@ class Nodes:
             self._configure(node, postgres.conninfo(database=database) if conninfo_of is None else conninfo_of(number))
         migrate(postgres.admin_conninfo(database=database))
         postgres.create_roles()
+        postgres.admit(enclave, database=database)
         admin = postgres.admin_conninfo(database=database)
         command("keyvault", "database", "load", "--conninfo", admin, "--config", str(self.nodes[0].config))
         for node in self.nodes[1:]:

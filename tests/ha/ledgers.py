@@ -122,6 +122,7 @@ async def new_ledger(servers: Cluster, folder: Path, database: str) -> Ledger:
         entries, signed = source.read_entries(0, 1_000), source.checkpoint()
         epoch = int(world.enclave.state.epoch)
     create_ledger(admin, name, after_epoch=epoch)
+    servers.admit(name, database=database)
     made = Ledger(servers=servers, database=database, name=name, token=token, folder=folder)
     with closing(made.open()) as store:
         head = source.head()

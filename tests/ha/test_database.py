@@ -7,9 +7,11 @@ import psycopg
 import pytest
 
 from keyvault.client import AsyncClient
+from keyvault.core.ids import EnclaveName
 from keyvault.demo.bot import until
-from keyvault.demo.hosts import AUDITOR_ROLE
+from keyvault.demo.hosts import AUDITOR_ROLE, SERVER_ROLE
 from keyvault.demo.postgres import Server
+from keyvault.store.postgres.logins import admit, dismiss
 from tests.ha.proxy import Proxy
 from tests.ha.world import ENDED, Shared, is_refused, standbys
 
@@ -109,9 +111,15 @@ async def test_a_database_that_says_nothing_does_not_hold_a_node(shared: Shared)
             await _until_obstacle(admin, "")
 
 
-async def _until_obstacle(admin: AsyncClient, obstacle: str) -> None:
+async def _until_obstacle(admin: AsyncClient, begins: str) -> None:
+    """Return when what the node lacks begins so; if empty, when it lacks nothing."""
+
+    async def says() -> bool:
+        found = (await admin.get_node()).obstacle
+        return found.startswith(begins) if begins else not found
+
     async with asyncio.timeout(60):
-        while (await admin.get_node()).obstacle != obstacle:  # noqa: ASYNC110  it is another process that says so
+        while not await says():  # noqa: ASYNC110  it is another process that says so
             await asyncio.sleep(0.05)
 
 
@@ -140,6 +148,18 @@ async def test_a_take_over_that_does_not_end_is_told(shared: Shared) -> None:
                 async with trial.here.client("admin-alice", node) as asking:
                     await _until_obstacle(asking, "")
             await trial.signed_more()
+
+
+async def test_nodes_whose_login_is_taken_away_say_so(shared: Shared) -> None:
+    """While their login is not admitted no node leads or follows, and each says what to run; then signing goes on."""
+    async with shared.trial() as trial:
+        admin, hot = trial.postgres.admin_conninfo(), EnclaveName("hot")
+        await asyncio.to_thread(dismiss, admin, SERVER_ROLE, hot)
+        for node in trial.here.nodes:
+            async with trial.here.client("admin-alice", node) as asking:
+                await _until_obstacle(asking, "the ledger cannot be read: the login keyvault_hot is not admitted to")
+        await asyncio.to_thread(admit, admin, SERVER_ROLE, hot)
+        await trial.signed_more()
 
 
 async def test_standbys_are_taken_out_of_the_settings(shared: Shared) -> None:

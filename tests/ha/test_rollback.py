@@ -102,7 +102,7 @@ def _load_anew(here: Nodes) -> None:
     admin = ("--conninfo", here.postgres.admin_conninfo())
     here.postgres.primary.execute("DROP SCHEMA keyvault CASCADE")
     assert run_keyvault("database", "migrate", *admin).returncode == 0
-    here.postgres.primary.execute(f"GRANT keyvault_server TO {SERVER_ROLE}")
+    assert run_keyvault("database", "admit", SERVER_ROLE, "--enclave", "hot", *admin).returncode == 0
     loaded = run_keyvault("database", "load", *admin, "--config", str(newest.config))
     assert loaded.returncode == 0, loaded.stderr
     for node in here.nodes:

@@ -65,6 +65,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
     for name in names:
         create_ledger(servers.admin_conninfo(), EnclaveName(name))
+        servers.admit(name)
     yield Database(enclaves=(names[0], names[1]), board=board, store=store)
     for each in opened:
         each.close()
@@ -151,6 +152,7 @@ def servers() -> Iterator[Cluster]:
         migrate(made.admin_conninfo())
         made.create_roles()
         create_ledger(made.admin_conninfo(), EnclaveName("hot"))
+        made.admit("hot")
         yield made
 
 
@@ -232,7 +234,7 @@ def test_what_a_rogue_says_has_bounds(
     """Whoever has a server's login can say what is false, and nothing that is longer than it may be, or of nobody."""
     with psycopg.connect(servers.conninfo(), autocommit=True) as connection:
         before = connection.execute("SELECT * FROM keyvault.nodes()").fetchall()
-        with pytest.raises(psycopg.DatabaseError, match=r"violates|no ledger"):
+        with pytest.raises(psycopg.DatabaseError, match=r"violates|not admitted"):
             connection.execute("SELECT keyvault.report(%s, %s, %s, %s, true)", (enclave, place, holder, address))
         assert connection.execute("SELECT * FROM keyvault.nodes()").fetchall() == before
 
@@ -267,6 +269,7 @@ def test_a_promoted_server_has_forgotten_and_is_told_anew() -> None:
         migrate(made.admin_conninfo())
         made.create_roles()
         create_ledger(made.admin_conninfo(), EnclaveName("hot"))
+        made.admit("hot")
         with closing(open_board(made.conninfo(), EnclaveName("hot"))) as board:
             report(board)
             made.primary.kill()
@@ -286,12 +289,14 @@ def test_the_way_back_leaves_the_ledgers(tmp_path: Path) -> None:
         migrate(admin)
         made.create_roles()
         create_ledger(admin, EnclaveName("hot"))
+        made.admit("hot")
         store = open_postgres(made.conninfo(), EnclaveName("hot"), Anchor(tmp_path / "ledger"), synchronous=False)
         with closing(store):
             append(store, store.acquire_term("one"), "a")
-        assert migrate(admin, 1) == ("back from 3: sessions", "back from 2: nodes")
+        assert migrate(admin, 1) == ("back from 3: logins", "back from 2: nodes")
         assert made.primary.execute("SELECT to_regclass('keyvault.node')") == [(None,)]
-        assert migrate(admin) == ("up to 2: nodes", "up to 3: sessions")
+        assert migrate(admin)[:2] == ("up to 2: nodes", "up to 3: logins")
+        made.admit("hot")
         store = open_postgres(made.conninfo(), EnclaveName("hot"), Anchor(tmp_path / "ledger"), synchronous=False)
         with closing(store):
             assert store.read(0, 10) == [b"a"]

@@ -28,6 +28,7 @@ def pair() -> Iterator[Cluster]:
     with cluster(standbys=1, parent=memory()) as made:
         migrate(made.admin_conninfo())
         made.create_roles()
+        made.admit("hot")
         yield made
 
 
@@ -42,6 +43,7 @@ def ledger(pair: Cluster, tmp_path: Path) -> Iterator[PostgresStore]:
 def _new(servers: Cluster, folder: Path, *, synchronous: bool = True) -> PostgresStore:
     enclave = EnclaveName(f"l-{secrets.token_hex(8)}")
     create_ledger(servers.admin_conninfo(), enclave)
+    servers.admit(enclave)
     return open_store(servers.conninfo(), enclave, Anchor(folder / "ledger"), synchronous=synchronous)
 
 
@@ -112,6 +114,7 @@ def test_what_was_acknowledged_survives_the_primary(tmp_path: Path) -> None:
         servers.create_roles()
         enclave = EnclaveName("hot")
         create_ledger(servers.admin_conninfo(), enclave)
+        servers.admit(enclave)
         conninfo = servers.conninfo()
         store = open_store(conninfo, enclave, Anchor(tmp_path / "ledger"))
         epoch = store.acquire_term("one")
@@ -179,6 +182,7 @@ def test_the_ledger_is_append_only_for_its_owner_too(pair: Cluster, ledger: Post
 
 def test_a_missing_ledger_or_schema_says_so(pair: Cluster, tmp_path: Path) -> None:
     """No ledger of that name; no schema in the database."""
+    pair.admit("absent")
     with pytest.raises(NotFound, match="no ledger of enclave absent"):
         open_store(pair.conninfo(), EnclaveName("absent"), Anchor(tmp_path / "ledger"))
     with pytest.raises(Corrupt, match="run keyvault database migrate"):

@@ -41,6 +41,7 @@ def servers() -> Iterator[Cluster]:
         migrate(made.admin_conninfo())
         made.create_roles()
         create_ledger(made.admin_conninfo(), HOT)
+        made.admit(HOT)
         made.primary.execute(EVIL)
         yield made
 

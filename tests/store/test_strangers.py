@@ -1,26 +1,47 @@
 """What somebody with a login of the same servers can do to a ledger that is not his, against real servers: nothing."""
 
+import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from keyvault.core.errors import Unavailable
+from keyvault.core.errors import Conflict, NotFound, Unavailable
 from keyvault.core.ids import EnclaveName
 from keyvault.demo.hosts import AUDITOR_ROLE, SERVER_ROLE
 from keyvault.demo.postgres import Cluster, cluster
 from keyvault.demo.postgres_programs import memory
 from keyvault.store.anchor import Anchor
+from keyvault.store.postgres.logins import admit, dismiss
 from keyvault.store.postgres.migrate import migrate
-from keyvault.store.postgres.store import PostgresStore, create_ledger, open_store
+from keyvault.store.postgres.store import NotAdmitted, PostgresStore, create_ledger, open_store
+from tests.deployment import run_keyvault
 from tests.store.worlds import append
 
-HOT = EnclaveName("hot")
+HOT, OTHER = EnclaveName("hot"), EnclaveName("other")
 STRANGER = "rewinder"
 """Whom the servers let in, and the database knows nothing of."""
+WRITES = {
+    "take_term": "('other', 'thief', 'x:1', NULL, NULL)",
+    "append": "('other', 0, 0, sha256(''), sha256('x'), ARRAY['garbage'::bytea], ARRAY[NULL::bytea], false)",
+    "put_checkpoint": "('other', 0, 0, 'garbage')",
+    "beat": "('other', 0, 0)",
+    "step_down": "('other', 0)",
+    "report": "('other', 'a', 'h', 'a:1', true)",
+}
+READS = {
+    "lease": "('other')",
+    "head_of": "('other')",
+    "entries": "('other', 0, 10)",
+    "find": "('other', 'key')",
+    "checkpoints": "('other')",
+    "newest_checkpoint": "('other')",
+}
+OF_ALL = {"nodes", "not_synchronous", "confirmed"}
+"""What is of the database, not of an enclave."""
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +51,8 @@ def servers() -> Iterator[Cluster]:
         migrate(made.admin_conninfo())
         made.create_roles()
         create_ledger(made.admin_conninfo(), HOT)
+        made.admit(HOT)
+        create_ledger(made.admin_conninfo(), OTHER)
         made.primary.execute(f"CREATE ROLE {STRANGER} LOGIN")
         yield made
 
@@ -111,7 +134,7 @@ def test_only_our_roles_connect(servers: Cluster) -> None:
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         psycopg.connect(servers.conninfo(STRANGER))
     servers.primary.execute("GRANT CONNECT ON DATABASE keyvault TO PUBLIC")
-    assert migrate(servers.admin_conninfo()) == ()
+    migrate(servers.admin_conninfo())
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         psycopg.connect(servers.conninfo(STRANGER))
 
@@ -134,3 +157,135 @@ def test_a_migration_does_not_wait_for_ever(servers: Cluster) -> None:
         auditor.execute("SELECT * FROM keyvault.lease('hot')")
         with pytest.raises(Unavailable, match="a session has held its tables"):
             migrate(servers.admin_conninfo(), 2)
+
+
+# Nodes of other enclaves ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["", "SET ROLE keyvault_server", "SET search_path = pg_temp, keyvault"])
+@pytest.mark.parametrize("function", [*WRITES, *READS])
+def test_a_node_has_no_power_over_another_enclave(servers: Cluster, function: str, first: str) -> None:
+    """The login of one enclave's node neither writes nor reads the ledger of another; it is told who admits it."""
+    before = servers.primary.execute("SELECT * FROM keyvault.head WHERE enclave = 'other'")
+    with psycopg.connect(servers.conninfo(), autocommit=True) as node:
+        if first:
+            node.execute(first.encode())
+        with pytest.raises(psycopg.errors.DatabaseError) as refused:
+            node.execute(f"SELECT keyvault.{function}{(WRITES | READS)[function]}".encode())
+    assert refused.value.sqlstate == "KV006"
+    assert "keyvault database admit keyvault_hot --enclave other" in str(refused.value)
+    assert servers.primary.execute("SELECT * FROM keyvault.head WHERE enclave = 'other'") == before
+    assert servers.primary.execute("SELECT count(*) FROM keyvault.node WHERE enclave = 'other'") == [(0,)]
+
+
+def test_every_function_of_a_node_is_meant(servers: Cluster) -> None:
+    """No function that a node may execute is missing above."""
+    rows = servers.primary.execute(
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'keyvault'::regnamespace "
+        "AND has_function_privilege('keyvault_server', oid, 'EXECUTE')"
+    )
+    assert {str(row[0]) for row in rows} == WRITES.keys() | READS.keys() | OF_ALL
+
+
+def test_an_auditor_reads_every_ledger(servers: Cluster) -> None:
+    """An auditor's login is listed for no enclave, and reads them all."""
+    with psycopg.connect(servers.conninfo(AUDITOR_ROLE), autocommit=True) as auditor:
+        for function, arguments in READS.items():
+            auditor.execute(f"SELECT keyvault.{function}{arguments}".encode())
+
+
+@pytest.mark.parametrize("role", [SERVER_ROLE, AUDITOR_ROLE])
+def test_nobody_lists_himself(servers: Cluster, role: str) -> None:
+    """Only the owner admits a login."""
+    with psycopg.connect(servers.conninfo(role), autocommit=True) as connection:
+        for statement in (
+            "INSERT INTO keyvault.login VALUES (session_user, 'other')",
+            "UPDATE keyvault.login SET enclave = 'other'",
+            "DELETE FROM keyvault.login",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+    with pytest.raises(Unavailable, match=r"permission denied|must have admin option"):
+        admit(servers.conninfo(role), role, OTHER)
+
+
+def test_a_login_that_is_taken_away_writes_nothing_more(servers: Cluster, stores: list[PostgresStore]) -> None:
+    """From its next statement on a leader is refused, nothing is in doubt, and it goes on when it is admitted again."""
+    store = stores[0]
+    epoch = store.take_over("one", "a:1", store.lease())
+    head = append(store, epoch, "before")
+    dismiss(servers.admin_conninfo(), SERVER_ROLE, HOT)
+    try:
+        with pytest.raises(NotAdmitted, match="keyvault database admit keyvault_hot --enclave hot"):
+            append(store, epoch, "meanwhile", expected=head)
+        with pytest.raises(Unavailable, match="keyvault database admit"):
+            store.head()
+        with pytest.raises(NotFound, match="was not admitted"):
+            dismiss(servers.admin_conninfo(), SERVER_ROLE, HOT)
+    finally:
+        servers.admit(HOT)
+    assert store.head() == head
+    append(store, epoch, "after")
+
+
+def test_who_cannot_be_admitted(servers: Cluster) -> None:
+    """A role that is not there, or cannot log in, is refused with what to do."""
+    admin = servers.admin_conninfo()
+    with pytest.raises(NotFound, match="run CREATE ROLE nobody LOGIN first"):
+        admit(admin, "nobody", HOT)
+    with pytest.raises(Conflict, match="cannot log in"):
+        admit(admin, "keyvault_server", HOT)
+    assert servers.primary.execute("SELECT login, enclave FROM keyvault.login") == [(SERVER_ROLE, "hot")]
+
+
+def test_a_database_of_the_version_before_says_who_is_to_be_admitted(tmp_path: Path) -> None:
+    """Before the migration there is no list; after it the ledger is as it was, and one command lets its nodes in."""
+    with cluster(standbys=0, parent=memory()) as made:
+        admin = made.admin_conninfo()
+        migrate(admin, 2)
+        made.create_roles()
+        create_ledger(admin, HOT)
+        made.primary.execute("SELECT keyvault.take_term('hot', 'one', 'a:1', NULL, NULL)")
+        with pytest.raises(Unavailable, match="run keyvault database migrate first"):
+            made.admit(HOT)
+        done = migrate(admin)
+        assert done[0] == "up to 3: logins"
+        assert "keyvault database admit LOGIN --enclave hot" in done[1]
+        with pytest.raises(Unavailable, match="keyvault database admit keyvault_hot --enclave hot"):
+            open_store(made.conninfo(), HOT, Anchor(tmp_path / "ledger"), synchronous=False)
+        made.admit(HOT)
+        assert migrate(admin) == ()
+        store = open_store(made.conninfo(), HOT, Anchor(tmp_path / "ledger"), synchronous=False)
+        with closing(store):
+            assert (store.lease().epoch, store.lease().session_gone) == (1, True)
+            append(store, store.take_over("two", "b:1", store.lease()), "a")
+
+
+@pytest.mark.parametrize(
+    "address", ["a" * 301, "a:1\nx-more: 1", "a\x7f", "a b:1", "\N{LATIN SMALL LETTER E WITH ACUTE}:1"]
+)
+def test_an_address_is_one(servers: Cluster, address: str) -> None:
+    """What others will call has bounds, and is no more than printable ASCII; a take-over with other is refused."""
+    before = servers.primary.execute("SELECT epoch FROM keyvault.head WHERE enclave = 'hot'")
+    with (
+        psycopg.connect(servers.conninfo(), autocommit=True) as node,
+        pytest.raises(psycopg.errors.CheckViolation, match="head_address_check"),
+    ):
+        node.execute("SELECT keyvault.take_term('hot', 'h', %s, NULL, NULL)", (address,))
+    assert servers.primary.execute("SELECT epoch FROM keyvault.head WHERE enclave = 'hot'") == before
+
+
+def test_the_command_admits_and_takes_back(servers: Cluster) -> None:
+    """The command lists a login, says so to people and programs, and --remove takes it back."""
+    admin = ("--conninfo", servers.admin_conninfo())
+    asked = ("database", "admit", SERVER_ROLE, "--enclave", "other", *admin)
+    told = run_keyvault(*asked)
+    assert told.stdout == "keyvault_hot may use the ledger of other.\n", told.stderr
+    with psycopg.connect(servers.conninfo(), autocommit=True) as node:
+        node.execute("SELECT keyvault.lease('other')")
+    told = run_keyvault(*asked, "--remove", "--json")
+    assert json.loads(told.stdout) == {"login": SERVER_ROLE, "enclave": "other", "admitted": False}
+    told = run_keyvault(*asked, "--remove")
+    assert (told.returncode, "was not admitted to enclave other" in told.stderr) == (3, True)
+    told = run_keyvault("database", "admit", "nobody", "--enclave", "other", *admin)
+    assert (told.returncode, "CREATE ROLE nobody LOGIN" in told.stderr) == (3, True)

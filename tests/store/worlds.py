@@ -157,6 +157,7 @@ def shared_postgres_world(folder: Path, cluster: Cluster) -> Iterator[SharedWorl
 def _opener(folder: Path, cluster: Cluster, opened: list[PostgresStore]) -> Callable[[], PostgresStore]:
     enclave = EnclaveName(f"w-{secrets.token_hex(8)}")
     create_ledger(cluster.admin_conninfo(), enclave)
+    cluster.admit(enclave)
 
     def reopen() -> PostgresStore:
         opened.append(open_postgres(cluster.conninfo(), enclave, Anchor(folder / "ledger"), synchronous=False))

@@ -19,6 +19,15 @@ from keyvault.store.postgres.connection import connect, first_line
 SERVER_VERSION_MIN = 150_000
 """PostgreSQL 15."""
 
+_LOGINS_SINCE = 3
+_UNUSABLE = """
+SELECT enclave FROM keyvault.head WHERE NOT EXISTS (SELECT FROM keyvault.login WHERE login.enclave = head.enclave)
+ORDER BY enclave
+"""
+_TO_ADMIT = (
+    "no node can use the ledger of enclave {enclave} yet: for the login of each of its nodes run "
+    "keyvault database admit LOGIN --enclave {enclave} --conninfo ..."
+)
 _NAME = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z_]+)\.(?P<way>up|down)\.sql")
 _BEFORE = """
 SET LOCAL lock_timeout = '5s';  -- a node that was left running waits behind us as long
@@ -79,7 +88,7 @@ def newest() -> int:
 
 
 def migrate(conninfo: str, to: int | None = None) -> tuple[str, ...]:
-    """Bring the database to version ``to``, by default the newest; return what was done, a line each.
+    """Bring the database to version ``to``, by default the newest; return what was done and is left to do, a line each.
 
     Raises:
         Conflict: the database has a version that this build does not know, or a step refuses, or there is no ``to``.
@@ -117,6 +126,8 @@ def _steps(connection: psycopg.Connection, known: tuple[Migration, ...], target:
         connection.execute(step.down.encode())
         connection.execute("DELETE FROM keyvault.migration WHERE version = %s", (step.version,))
         done.append(f"back from {step.version}: {step.name}")
+    if target >= _LOGINS_SINCE:
+        done += [_TO_ADMIT.format(enclave=enclave) for (enclave,) in connection.execute(_UNUSABLE)]
     open_to_all = connection.execute(
         "SELECT has_database_privilege('public', current_database(), 'CONNECT')"
     ).fetchone()

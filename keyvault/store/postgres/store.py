@@ -56,11 +56,15 @@ from keyvault.store.postgres.schema import check_schema
 READ_MS = 5_000
 """Longest read; the server ends it."""
 
-_FENCED, _NOT_SYNCHRONOUS, _NO_LEDGER, _CHANGED = "KV001", "KV002", "KV003", "KV004"
+_FENCED, _NOT_SYNCHRONOUS, _NO_LEDGER, _CHANGED, _NOT_ADMITTED = "KV001", "KV002", "KV003", "KV004", "KV006"
 
 
 class NotSynchronous(Broken):
     """A commit would not survive the loss of the server, so nothing was written and nothing may be signed."""
+
+
+class NotAdmitted(Broken):
+    """This login may not use the enclave's ledger; nothing was written (``logins``)."""
 
 
 def create_ledger(conninfo: str, enclave: EnclaveName, *, after_epoch: int = 0) -> None:
@@ -370,9 +374,14 @@ class PostgresStore:
 
 def _ours(error: psycopg.Error) -> Exception | None:
     """Return what the functions of the schema say no with; None for everything else."""
-    kind = {_FENCED: Fenced, _NOT_SYNCHRONOUS: NotSynchronous, _NO_LEDGER: NotFound, _CHANGED: Corrupt}.get(
-        error.sqlstate or ""
-    )
+    kinds: dict[str, type[Exception]] = {
+        _FENCED: Fenced,
+        _NOT_SYNCHRONOUS: NotSynchronous,
+        _NO_LEDGER: NotFound,
+        _CHANGED: Corrupt,
+        _NOT_ADMITTED: NotAdmitted,
+    }
+    kind = kinds.get(error.sqlstate or "")
     return None if kind is None else kind(first_line(error))
 
 
