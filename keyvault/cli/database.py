@@ -1,6 +1,6 @@
 """``keyvault database``: the PostgreSQL database that the nodes of an enclave share."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import click
@@ -8,7 +8,7 @@ import click
 from keyvault import config
 from keyvault.cli.exits import UsageProblem
 from keyvault.cli.output import emit, json_option
-from keyvault.core.errors import Conflict, RolledBack
+from keyvault.core.errors import Conflict, NotFound, RolledBack
 from keyvault.core.ids import parse_enclave_name
 from keyvault.engine.recovery import Recovered, recover
 from keyvault.ledger.merkle import Tree, leaf_hash
@@ -104,11 +104,11 @@ def load(conninfo: str, config_file: Path) -> None:
     enclave = checked.enclave.name
     with closing(open_file(checked.enclave.database, create=False)) as file:
         epoch = _whole(file).state.epoch
+        settings, anchor = checked.postgres, Anchor(checked.enclave.database)
+        with suppress(NotFound):  # a login that is not admitted must not leave an empty ledger behind
+            open_store(settings.conninfo, enclave, anchor, synchronous=settings.synchronous).close()
         create_ledger(conninfo, enclave, after_epoch=epoch)
-        anchor = Anchor(checked.enclave.database)
-        with closing(
-            open_store(checked.postgres.conninfo, enclave, anchor, synchronous=checked.postgres.synchronous)
-        ) as shared:
+        with closing(open_store(settings.conninfo, enclave, anchor, synchronous=settings.synchronous)) as shared:
             shared.check_synchronous()
             _move(file, shared)
             recover(shared)

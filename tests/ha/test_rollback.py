@@ -102,6 +102,8 @@ def _load_anew(here: Nodes) -> None:
     admin = ("--conninfo", here.postgres.admin_conninfo())
     here.postgres.primary.execute("DROP SCHEMA keyvault CASCADE")
     assert run_keyvault("database", "migrate", *admin).returncode == 0
+    early = run_keyvault("database", "load", *admin, "--config", str(newest.config))
+    assert (early.returncode, f"keyvault database admit {SERVER_ROLE} --enclave hot" in early.stderr) == (4, True)
     assert run_keyvault("database", "admit", SERVER_ROLE, "--enclave", "hot", *admin).returncode == 0
     loaded = run_keyvault("database", "load", *admin, "--config", str(newest.config))
     assert loaded.returncode == 0, loaded.stderr

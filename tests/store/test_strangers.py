@@ -148,7 +148,8 @@ def test_who_does_not_own_the_database_is_told(servers: Cluster) -> None:
         done = migrate(servers.conninfo(STRANGER, database="theirs"))
         assert done[-1].startswith("every role may still connect")
     finally:
-        servers.primary.execute("REVOKE keyvault_owner, pg_read_all_stats FROM rewinder")
+        servers.primary.execute("REVOKE keyvault_owner, pg_read_all_stats FROM rewinder CASCADE")
+        servers.primary.execute("GRANT pg_read_all_stats TO keyvault_owner")
 
 
 def test_a_migration_does_not_wait_for_ever(servers: Cluster) -> None:
