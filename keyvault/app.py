@@ -19,7 +19,7 @@ from keyvault.core.errors import Malformed
 from keyvault.core.keys import KeyTransport
 from keyvault.core.state import State
 from keyvault.descriptors import raise_descriptor_limit
-from keyvault.engine.clock import SystemClock
+from keyvault.engine.clock import SteadyClock
 from keyvault.engine.enclave import Enclave, Identity
 from keyvault.engine.installer import Installer
 from keyvault.engine.node import Node
@@ -111,7 +111,7 @@ class _Process:
         self._token = token
         self._stop = stop
         self._on_ready = on_ready
-        self._clock = SystemClock()
+        self._clock = SteadyClock()
         self._metrics = Metrics()
         self._notifier = Notifier([Hook(hook) for hook in config.notify])
         self._observer = observer or ServerObserver(self._metrics, self._notifier)

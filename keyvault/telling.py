@@ -8,13 +8,13 @@ import structlog
 
 from keyvault.announce import announcements, expired, rotations_due
 from keyvault.core import limits
-from keyvault.core.errors import Reason
+from keyvault.core.errors import Reason, Unavailable
 from keyvault.core.events import Event, SignatureIssued, SignatureRefused
 from keyvault.core.ids import KeyId
 from keyvault.core.intent import PayloadKind
 from keyvault.core.keys import KeyAlgorithm
 from keyvault.core.state import State, split_key_name
-from keyvault.engine.clock import SystemClock
+from keyvault.engine.clock import Clock
 from keyvault.engine.observer import Step
 from keyvault.engine.served import Served
 from keyvault.notify import Notifier
@@ -53,12 +53,16 @@ class Health:
             await self._server.say_signing(able=able, whole=self._token_is_well)
 
 
-async def tell_what_falls_due(enclave: Served, clock: SystemClock, notifier: Notifier) -> None:
+async def tell_what_falls_due(enclave: Served, clock: Clock, notifier: Notifier) -> None:
     """Log and announce keys that are due for rotation, and announce proposals that expired, for ever."""
     told: set[tuple[KeyId, int]] = set()
     since = clock.now()
     while True:
-        now = clock.now()
+        try:
+            now = clock.now()
+        except Unavailable:  # in doubt: it is told when it is not
+            await asyncio.sleep(limits.ROTATION_LOOK_MS / 1000)
+            continue
         if not enclave.leads:  # the leader tells
             since = now
             await asyncio.sleep(limits.ROTATION_LOOK_MS / 1000)

@@ -351,6 +351,11 @@ EPOCH_MAX = 10**15
 """The last epoch. Statements can name it, and a term can follow every one below."""
 EPOCH_LEAP_MAX = 10**9
 """From one term's epoch to the next: a lease may be taken in vain for years, and no leader can use all epochs up."""
+CLOCK_LEAP_MS_MAX = 300_000
+"""How far the wall clock may run ahead of the clock since boot while a server runs: NTP steps less. A fact of the
+future holds for ever: statements must outlive it, and limits look as if their windows had passed."""
+PAIR_AHEAD_MS_MAX = 300_000
+"""How far past its own clock an entry may be dated that a follower confirms: clocks under NTP differ by far less."""
 PAIR_FOLLOWERS_MAX = 2
 """Followers of a pair: every one of them must have an entry before it counts, so each more makes it stop more often."""
 PAIR_ACK_MS = 2_000

@@ -111,8 +111,12 @@ class Governor:
 
     async def do_what_is_due(self) -> None:
         """See Enclave.govern."""
-        state, now = self._state, self._now()
+        state = self._state
         if is_over(state):
+            return
+        try:
+            now = self._now()
+        except Unavailable:  # the clock is in doubt: when it is not, what is due still is
             return
         for proposal in due_proposals(state, now):
             async with self._changing:

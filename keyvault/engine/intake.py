@@ -10,23 +10,27 @@ Laws:
 4. A node that stands, or leads, takes nothing.
 5. A ledger that began empty here begins with the very entry that the operator pinned, and is not whole until it came up
    to a leader elsewhere once. Until then the node neither leads nor stands: what names it may not be the last word.
+6. A follower confirms nothing that is dated far past its own clock: a leader's clock that leapt would bind members and
+   limits for ever. What everybody confirmed before is history, and a ledger that is dated so already goes on.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
 from keyvault.core import limits
-from keyvault.core.errors import Broken, Corrupt, Fenced
+from keyvault.core.errors import Broken, Corrupt, Fenced, Unavailable
 from keyvault.core.events import Genesis
-from keyvault.core.ids import NOBODY, Principal
+from keyvault.core.ids import NOBODY, Principal, UnixMillis
 from keyvault.core.marks import Mark
+from keyvault.core.pair_words import utc
 from keyvault.core.state import State
-from keyvault.engine.clock import since_boot
+from keyvault.engine.clock import Clock, since_boot
 from keyvault.engine.feed import Batch
 from keyvault.engine.node import Node
 from keyvault.engine.replica import Fetched, Replica
 from keyvault.ledger import codec
 from keyvault.ledger.checkpoint import is_same_log
+from keyvault.ledger.dates import dated
 from keyvault.ledger.log_key import log_key_of
 from keyvault.ledger.note import Verifier
 from keyvault.store.base import Entry, Head
@@ -34,6 +38,8 @@ from keyvault.store.flag import Flag
 
 _FORESIGHT_S = 1.0
 """Seconds between two looks ahead for peers that the ledger does not name: each copies all proposals."""
+_LAST_DATE = UnixMillis(253_402_300_799_000)
+"""The end of the year 9999, the last that can be written."""
 _SILENCE_S = limits.PAIR_SILENCE_MS / 1000
 
 
@@ -46,6 +52,7 @@ class Intake:
         node: Node,
         *,
         own: Principal,
+        clock: Clock,
         peers: Collection[Principal],
         pinned: Verifier,
         copying: Flag,
@@ -66,6 +73,7 @@ class Intake:
         self._replica = replica
         self._node = node
         self._own = own
+        self._clock = clock
         self._peers = frozenset(peers)
         self._pinned = pinned
         self._copying = copying
@@ -111,6 +119,7 @@ class Intake:
             await self._yields(sender)
         async with self.folding:
             self._check(sender, batch)  # nothing moved meanwhile: what was foreseen holds
+            self._check_dates(batch)
             if self._node.leads:
                 raise Fenced(f"{self._own} leads")
             if batch.entries and not self.was_fed:
@@ -170,6 +179,27 @@ class Intake:
             self._check_first(batch.entries[0])
         if batch.expected != head:
             raise Fenced(f"{self._own} has {head.size} entries, not {batch.expected.size} with the root expected")
+
+    def _check_dates(self, batch: Batch) -> None:
+        """Raise Fenced if this node should confirm what is dated far past its own clock (6)."""
+        state = self._replica.state
+        if state.pair is None or self._own not in state.pair.followers:
+            return  # nobody waits for it
+        try:
+            now = self._clock.now()
+        except Unavailable:  # it is known to be ahead itself
+            return
+        latest = max(now + limits.PAIR_AHEAD_MS_MAX, state.latest_at)
+        for index, entry in enumerate(batch.entries, batch.expected.size):
+            at = dated(entry.body)
+            if index < batch.settled:
+                latest = max(latest, at)
+            elif at > latest:
+                raise Fenced(
+                    f"entry {index} is dated {utc(min(at, _LAST_DATE))}, by the clock of {self._own} it is {utc(now)}:"
+                    f" what is more than {limits.PAIR_AHEAD_MS_MAX // 60_000} minutes ahead is not confirmed. Set right"
+                    " whichever clock is wrong; if it was the leader's, let members name a follower: nobody else has it"
+                )
 
     def _check_first(self, entry: Entry) -> None:
         """Raise Fenced unless entry 0 begins the ledger that was pinned (5)."""

@@ -95,6 +95,7 @@ class PairTerms:
             replica,
             node,
             own=identity.node,
+            clock=clock,
             peers=[link.node for link in links],
             pinned=pinned,
             copying=copying,
