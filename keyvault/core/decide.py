@@ -46,6 +46,9 @@ from keyvault.core.windows import Reservations
 _WAITING = frozenset({Reason.NEEDS_APPROVAL, Reason.DELAYED})
 """Not a no: the request id stays open."""
 
+LAST_RESORT = frozenset({Action.PAIR_SET, Action.LEAVE_QUARANTINE})
+"""What members can still ask for where nothing else is decided."""
+
 
 @quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +250,23 @@ def _check_room(state: State, requester: str, now: UnixMillis) -> None:
         raise Overloaded(f"{most} proposals of {requester} wait for members", retry_after_ms=60_000)
 
 
+def _check_last_resort(state: State, statement: Statement, now: UnixMillis) -> None:
+    """Raise Overloaded if too many ask for the same thing, whatever else waits: what waits cannot be vetoed there."""
+    waiting = [
+        each.statement.requester
+        for each in state.proposals.open.values()
+        if each.statement.action is statement.action and each.statement.expires_at > now
+    ]
+    most, of_one = limits.LAST_RESORT_PROPOSALS_MAX, limits.MEMBER_LAST_RESORT_PROPOSALS_MAX
+    own = waiting.count(statement.requester)
+    if len(waiting) >= most or own >= of_one:
+        raise Overloaded(
+            f"{len(waiting)} proposals of {statement.action.value} wait for members, {own} of them asked by"
+            f" {statement.requester}: {most} and {of_one} are the most. Veto some",
+            retry_after_ms=60_000,
+        )
+
+
 def _check_time(intent: Intent, now: UnixMillis) -> None:
     if intent.issued_at is not None and abs(intent.issued_at - now) > limits.EXCHANGE_SKEW_MS_MAX:
         raise Refused(
@@ -276,7 +296,9 @@ def decide_proposal(state: State, command: Propose, now: UnixMillis) -> Proposal
     proposal = check_proposal(state, event, 0)
     _check_life(state, proposal)
     _check_changes(state, proposal)
-    if proposal.duty not in AT_ONCE:  # what stops things waits for nobody, so it needs no room
+    if statement.action in LAST_RESORT:
+        _check_last_resort(state, statement, now)
+    elif proposal.duty not in AT_ONCE:  # what stops things waits for nobody, so it needs no room
         _check_room(state, statement.requester, now)
     return event
 

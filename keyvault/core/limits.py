@@ -78,6 +78,11 @@ OPEN_PROPOSALS_MAX = 16_384
 """Proposals that wait for approvals; each is some kilobytes of memory, with its payload."""
 PRINCIPAL_PROPOSALS_MAX = 2_048
 """Open proposals of one asker: bounds what one bot, or one member, can make others look at."""
+LAST_RESORT_PROPOSALS_MAX = 64
+"""Open proposals of who leads a pair, and of leaving a quarantine, each: beside all others, which cannot be got rid of
+where a node stands or is in quarantine."""
+MEMBER_LAST_RESORT_PROPOSALS_MAX = 8
+"""Of these, of one member: a few attempts, and eight members must be thieves before there is no room."""
 CLOSED_PROPOSALS_REMEMBERED = 1_024
 """Proposals that ended and are still shown; the ledger has them all."""
 VETOES_REMEMBERED = 16_384
