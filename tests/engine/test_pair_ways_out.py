@@ -6,6 +6,7 @@ import pytest
 
 from keyvault.core.errors import Unavailable
 from keyvault.core.events import SignatureIssued
+from keyvault.core.statements import Action
 from keyvault.store.flag import Flag
 from tests.engine.pair_world import Machine, node_name, paired, until
 
@@ -70,8 +71,9 @@ async def test_of_two_followers_the_one_with_more_stands(tmp_path: Path) -> None
         assert world.signatures("b") == world.signatures("c")
 
 
-async def test_of_two_followers_the_one_with_less_is_named_alone_first(tmp_path: Path) -> None:
-    """Once it stands; named with the other it could not begin, and would have to stand again."""
+@pytest.mark.parametrize("named_before", [False, True])
+async def test_of_two_followers_the_one_with_less_is_named_alone(tmp_path: Path, named_before: bool) -> None:  # noqa: FBT001  a parameter of the test
+    """Once it stands; named with the other it cannot begin, and has to stand again."""
     async with paired(tmp_path, "abc") as world:
         world.loses, world.spares = (lambda event: isinstance(event, SignatureIssued)), {node_name("c")}
         with pytest.raises(Unavailable):
@@ -81,6 +83,11 @@ async def test_of_two_followers_the_one_with_less_is_named_alone_first(tmp_path:
         world.loses = None
         await world["b"].stop()
         await world.stand("b")
+        if named_before:
+            await world.govern("b", Action.PAIR_SET, world.pair_parameters("b", "b", "c"))
+            await until(lambda: "has other entries" in world["b"].terms.standing().obstacle)
+            await world["b"].stop()
+            await world.stand("b")
         await world.name("b", "b")
         await until(lambda: world["b"].leads)
         await world["c"].stop()
