@@ -22,8 +22,8 @@ from keyvault.core.errors import Broken, Corrupt, Fenced, Unavailable
 from keyvault.core.events import Genesis
 from keyvault.core.ids import NOBODY, Principal, UnixMillis
 from keyvault.core.marks import Mark
-from keyvault.core.pair_words import utc
 from keyvault.core.state import State
+from keyvault.core.units import utc
 from keyvault.engine.clock import Clock, since_boot
 from keyvault.engine.feed import Batch
 from keyvault.engine.node import Node
