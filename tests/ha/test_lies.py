@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from psycopg.errors import CheckViolation
 
 from keyvault.client import AsyncClient, KeyvaultRpcError
 from keyvault.demo.bot import signed_more, signing, until
@@ -102,7 +103,7 @@ async def test_an_address_is_edited(prepared: Path, tmp_path: Path, spare: Clust
     """
     async with _two_nodes(tmp_path, prepared, spare) as here:
         follower = here.nodes[1]
-        for address in (f"unix:{tmp_path}/evil.sock", "dns://127.0.0.9/evil:7443", "evil:1\nx: 1", "evil" * 25_000):
+        for address in ("unix:/tmp/evil.sock", "dns://127.0.0.9/evil:7443", "evil" * 75):
             await asyncio.to_thread(_edit_address, here, address)
             async with here.client("admin-alice", follower) as admin:
                 await _until_no_leader(admin)
@@ -113,6 +114,9 @@ async def test_an_address_is_edited(prepared: Path, tmp_path: Path, spare: Clust
             assert refused.value.can_retry
             assert "nobody here knows which one does" in str(refused.value)
             assert "evil" not in str(refused.value)
+        for address in ("evil:1\nx: 1", "evil" * 76):  # does not even come to stand there
+            with pytest.raises(CheckViolation):
+                await asyncio.to_thread(_edit_address, here, address)
         with _listening(follower.folder / "7443") as called:
             await asyncio.to_thread(_edit_address, here, "unix:7443")
             async with here.client("bot-demo", follower, deadline_s=3) as bot:
