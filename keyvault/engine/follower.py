@@ -126,7 +126,8 @@ class Follower:
         head = await seat.read(lambda: head_of_term(seat.store, epoch))
         await self.take(seat, lambda: head.size)
         self._replica.check_is(head)
-        await self._memory.ask()
+        if not self._memory.is_known:  # otherwise it was asked while this node followed, and told nothing else since
+            await self._memory.ask()
         self._replica.check_has(self._memory.seen)
         self._memory.forget()  # the term tells the token more than this node's copy will know at once
         lacking = self._replica.lacks(await asking, self._replica.copy.read)
